@@ -1,0 +1,31 @@
+"""Builds the compiled parts. Everything else is in pyproject.toml.
+
+Two kinds of compiled module:
+
+* hot modules of `sbc/`, ordinary annotated Python (Cython's pure Python mode), compiled in place; they also run
+  uncompiled when SBC_PURE_PYTHON=1 is set at run time (see `sbc/__init__.py`);
+* what cannot be written as Python at all (system calls over arrays of structures): the sources in `ext/`.
+"""
+
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+
+HOT_MODULES = [
+    "sbc.sip.scanner",
+    "sbc.sip.message",
+]
+
+extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
+extensions.append(Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]))
+
+setup(
+    packages=find_packages(include=["sbc", "sbc.*"]),
+    ext_modules=cythonize(
+        extensions,
+        # Without include_path a .pxd in ext/ would be ignored for a dotted module name, silently.
+        include_path=["ext"],
+        language_level=3,
+        build_dir="build",
+        compiler_directives={"boundscheck": False, "wraparound": False, "initializedcheck": False},
+    ),
+)
