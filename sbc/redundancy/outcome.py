@@ -1,0 +1,89 @@
+"""What became of one attempt: a value, never an invented response.
+
+A 408 that a server sent is `Answered(408)`, a server that stayed silent is `TimedOut`; no code below decides on a response
+that we made up ourselves.
+
+Each outcome has a `label` (the `outcome` of `sbc_attempts_total`) and a `cause` (that of `sbc_failovers_total`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A response came. For `AttemptPlan.record` a final one; health also learns from provisional ones."""
+
+    status: int
+    retry_after: int | None = None
+    """Seconds of the Retry-After header, when there was one."""
+    highest_provisional: int = 0
+    """The highest 1xx seen before on this branch, 0 for none: a server that rang is alive, and no ringing call moves."""
+
+    @property
+    def label(self) -> str:
+        return f"status_{self.status // 100}xx"
+
+    cause = label
+
+    def __str__(self) -> str:
+        return f"answered {self.status}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """No answer until the attempt's time was over."""
+
+    sends: int = 1
+    """How often the request went out. Over TCP and TLS, where nothing is retransmitted, `Attempt.sends`: the same silence."""
+
+    label = "timeout"
+    cause = "timeout"
+
+    def __str__(self) -> str:
+        return f"no answer to {self.sends} send{'s' if self.sends != 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class TransportFailed:
+    """The request could not be delivered: ICMP, refused or reset connection, TLS error."""
+
+    cause: str
+    """icmp | refused | reset | tls | connect_timeout | ..."""
+    soft: bool = False
+    """Host or net unreachable: a router's opinion, worth one bad result and no more (D16)."""
+
+    @property
+    def label(self) -> str:
+        return self.cause
+
+    def __str__(self) -> str:
+        return f"transport failed: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDown:
+    """Another request noticed meanwhile that this server is dead; this one stopped waiting for it."""
+
+    cause: str = "timeout"
+    """What the other request saw."""
+
+    label = "found_down"
+
+    def __str__(self) -> str:
+        return f"found down by another request ({self.cause})"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller gave up, or another branch won."""
+
+    label = "cancelled"
+    cause = "cancelled"
+
+    def __str__(self) -> str:
+        return "cancelled"
+
+
+Outcome = Answered | TimedOut | TransportFailed | FoundDown | Cancelled

@@ -1,0 +1,213 @@
+"""What an administrator may decide about a group of servers: every key of `[[group]]` and `[[group.server]]`.
+
+The field is the key, its default is ours, and its metadata is the range. Configuration and profiles check values with
+`expectation`, so a range is written once. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+REGISTRATIONS = ("concurrent", "successive", "single")
+FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "never")
+SERVER_TRANSPORTS = ("udp", "tcp", "tls", "dns-naptr")
+SRV_WEIGHTS = ("rfc2782", "descending")
+
+STATUS_ACTIONS = ("next", "next-unless-ringing", "next-if-early", "next-server", "return")
+"""What an answer means for the request (table D6):
+
+next                 try the next candidate
+next-unless-ringing  the same, but not after a 101 to 199: the call has begun to ring
+next-if-early        only within the first 5 s and without any 1xx: the server speaks, not the callee's phone
+next-server          skip this server's other candidates (they share its accounts), try the next server
+return               the phone gets this answer
+"""
+
+STATUS_HEALTH = ("up", "suspect", "held", "none")
+"""What an answer says about the server (last column of D6):
+
+up       it answers
+suspect  one bad result
+held     down for Retry-After
+none     says nothing
+"""
+
+_COMMON: Mapping[str, str] = {"500": "next", "502": "next", "503": "next", "504": "next", "430": "next"}
+
+DEFAULT_STATUS_FAILOVER: Mapping[str, Mapping[str, str]] = MappingProxyType({
+    "INVITE": {
+        "500": "next-unless-ringing", "502": "next-unless-ringing", "503": "next-unless-ringing",
+        "504": "next-unless-ringing", "408": "next-if-early", "430": "next-unless-ringing",
+    },
+    "REGISTER": {**_COMMON, "408": "next", "403": "next-server", "404": "next-server"},
+    "in-dialog": dict(_COMMON),
+    "*": {**_COMMON, "408": "next"},
+})
+"""Table D6. Rows are methods, `in-dialog` for every request inside a dialog (BYE always is), `*` for the rest.
+A status that is not listed is returned to the phone: 401 and 407, 480, 486, 6xx above all."""
+
+DEFAULT_STATUS_HEALTH: Mapping[str, str] = MappingProxyType(
+    {"503": "held", "500": "suspect", "502": "suspect", "504": "suspect", "408": "none"}
+)
+"""Table D6, last column. A status that is not listed proves that the server is up."""
+
+
+def _range(low: float, high: float, *, also: tuple[float, ...] = (), unit: str = "") -> dict[str, Any]:
+    return {"low": low, "high": high, "also": also, "unit": unit}
+
+
+def _choice(*choices: str) -> dict[str, Any]:
+    return {"choices": choices}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """One `[[group.server]]`: a configured entry, which DNS may expand to several candidates."""
+
+    name: str
+    """For people, metrics and the dialog cookie; unique in its group."""
+    address: str
+    """Name or IP address; IPv6 without brackets."""
+    rank: int = field(default=1, metadata=_range(1, 64))
+    """Position in the list, 1 first: P1, P2 ... Not a key; counted from the order in the file."""
+    port: int = field(default=0, metadata=_range(0, 65535))
+    """0 = find by DNS (SRV, and NAPTR with transport dns-naptr); given = A and AAAA only (Y10, Y11, S6)."""
+    transport: str = field(default="udp", metadata=_choice(*SERVER_TRANSPORTS))
+    """udp | tcp | tls | dns-naptr."""
+    expires: int = field(default=3600, metadata=_range(30, 2147483647, unit="s"))
+    """Registration time asked for at this server (Y18)."""
+    retry_counts: int = field(default=3, metadata=_range(0, 20))
+    """Retransmissions before the next candidate is tried: first send + N (Y19, table a.0)."""
+    register: bool = True
+    """False: never registered at and never the working server, still tried for calls when all above are down (P8)."""
+    register_on_enable: bool = False
+    """Register at this server before it gets other requests (Y30)."""
+    failback_mode: str = field(default="new-requests", metadata=_choice(*FAILBACK_MODES))
+    """What lets new requests return to this server after it failed (Y24 to Y28). See `redundancy.failback`."""
+    failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
+    """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """One `[[group]]`: the list of servers that a phone would hold for one line."""
+
+    name: str
+    servers: tuple[ServerSettings, ...]
+    """In order of rank; at least one."""
+    domains: tuple[str, ...] = ()
+    """Request-URI or To hosts that select this group, in lower case; "*" takes the rest."""
+    profile: str = "recommended"
+    """The file of conf/profiles/ that the values came from."""
+    registration: str = field(default="concurrent", metadata=_choice(*REGISTRATIONS))
+    """concurrent: at all registrar servers at once; successive: at one at a time; single: at one only, and leave it
+    before the next (X1)."""
+    probe_interval: float = field(default=30, metadata=_range(1, 86400, unit="s"))
+    """Between OPTIONS while a server is up."""
+    probe_interval_down: float = field(default=10, metadata=_range(1, 86400, unit="s"))
+    """Between OPTIONS while it is not."""
+    probe_timeout: float = field(default=4, metadata=_range(0.1, 32, unit="s"))
+    """An OPTIONS unanswered so long is a bad result (D15)."""
+    fall: int = field(default=2, metadata=_range(1, 100))
+    """Bad results in a row that make a server down. Each unanswered send is one; transport errors do it at once."""
+    rise: int = field(default=3, metadata=_range(1, 100))
+    """Good results in a row that make a down server up."""
+    failback_hold: float = field(default=60, metadata=_range(0, 86400, unit="s"))
+    """Seconds that a server must have been up before anything moves back to it (D18)."""
+    register_wait: float = field(default=2.0, metadata=_range(0, 30, unit="s"))
+    """How long the answer to a REGISTER waits for the primary once another server has answered (D11)."""
+    srv_weight: str = field(default="rfc2782", metadata=_choice(*SRV_WEIGHTS))
+    """Among equal SRV priorities: rfc2782 = weighted random order; descending = highest weight first (Y42, S9)."""
+    retry_timeout: float = field(default=0.0, metadata=_range(0, 65.535, unit="s"))
+    """Constant interval between retransmissions (Polycom retryTimeOut); 0 = the RFC 3261 schedule."""
+    status_failover: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: DEFAULT_STATUS_FAILOVER)
+    """Method -> status -> action (`STATUS_ACTIONS`), table D6. Rows given in a file replace ours status by status."""
+    status_health: Mapping[str, str] = field(default_factory=lambda: DEFAULT_STATUS_HEALTH)
+    """Status -> meaning for the server's health (`STATUS_HEALTH`)."""
+    bye_failover: bool = True
+    """A BYE whose server is dead goes to the others (Fanvil F8, D22)."""
+    method_servers: Mapping[str, str] = field(default_factory=dict)
+    """Method -> "first": these requests go to the rank 1 server only (P6: SUBSCRIBE and PUBLISH)."""
+    skip_down: bool = True
+    """Known-down servers get no request while another one is left (V22). False: every request tries them in order."""
+    sources: tuple[str, ...] = ()
+    """Further addresses (CIDR) that the group's servers send from."""
+    max_expires: int = field(default=0, metadata=_range(30, 2147483647, also=(0,), unit="s"))
+    """Cap of the registration time granted to phones; 0 = none (PIVOT 300, V15)."""
+    min_expires: int = field(default=60, metadata=_range(0, 86400, unit="s"))
+    """Shortest registration time granted to phones (423 below)."""
+
+
+NOT_KEYS = {ServerSettings: ("rank",), GroupSettings: ("servers",)}
+"""Fields that no file may set directly."""
+
+
+def keys(cls: type) -> tuple[str, ...]:
+    """The keys that a file may set for GroupSettings or ServerSettings."""
+    return tuple(entry.name for entry in fields(cls) if entry.name not in NOT_KEYS.get(cls, ()))
+
+
+def expectation(cls: type, key: str, value: object) -> str | None:
+    """None when `value` is fine for that key as TOML gives it; otherwise what was expected, in words."""
+    entry = {entry.name: entry for entry in fields(cls)}[key]
+    kind = str(entry.type)
+    if "choices" in entry.metadata:
+        choices = entry.metadata["choices"]
+        return None if value in choices else "one of " + ", ".join(choices)
+    if key == "status_failover":
+        return _status_failover_expectation(value)
+    if key == "status_health":
+        return _status_map_expectation(value, STATUS_HEALTH)
+    if key == "method_servers":
+        fine = isinstance(value, Mapping) and all(isinstance(k, str) and v == "first" for k, v in value.items())
+        return None if fine else 'a table of method = "first"'
+    if kind == "bool":
+        return None if isinstance(value, bool) else "true or false"
+    if kind.startswith("tuple"):
+        fine = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        return None if fine else "a list of strings"
+    if kind == "str":
+        return None if isinstance(value, str) and value else "a string that is not empty"
+    return _number_expectation(entry.metadata, kind == "int", value)
+
+
+def _number_expectation(metadata: Mapping[str, Any], whole: bool, value: object) -> str | None:
+    low, high, also = metadata["low"], metadata["high"], metadata["also"]
+    fine = not isinstance(value, bool) and isinstance(value, int if whole else int | float)
+    if fine and (value in also or low <= value <= high):
+        return None
+    unit = f" {metadata['unit']}" if metadata["unit"] else ""
+    extra = "".join(f"{extra:g} or " for extra in also)
+    low_text, high_text = (f"{bound:g}" if bound < 1e6 else str(bound) for bound in (low, high))
+    return f"{extra}{'a whole number' if whole else 'a number'} from {low_text} to {high_text}{unit}"
+
+
+def _status_map_expectation(value: object, allowed: tuple[str, ...]) -> str | None:
+    fine = isinstance(value, Mapping) and all(
+        isinstance(status, str) and status.isdigit() and 300 <= int(status) <= 699 and action in allowed
+        for status, action in value.items()
+    )
+    return None if fine else "a table of status (300 to 699) = " + " | ".join(allowed)
+
+
+def _status_failover_expectation(value: object) -> str | None:
+    if not isinstance(value, Mapping):
+        return "a table of method = {status = action}"
+    for rows in value.values():
+        wrong = _status_map_expectation(rows, STATUS_ACTIONS)
+        if wrong:
+            return wrong
+    return None
+
+
+def merged_status_failover(
+    base: Mapping[str, Mapping[str, str]], override: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """Table D6 with some of its cells replaced: what a profile or a group says about single statuses."""
+    merged = {method: dict(rows) for method, rows in base.items()}
+    for method, rows in override.items():
+        merged.setdefault(method, {}).update(rows)
+    return merged
