@@ -1,0 +1,162 @@
+"""The appliance's web server: /metrics, /healthz, /status.json and the status page for people.
+
+Read-only. The page is one file without external resources; a Content-Security-Policy pins its script and style by hash, so
+even a phone that registers a strange name cannot make the page run or load anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from sbc.observe.recent import RecentEvents
+
+Describe = Callable[[], Mapping[str, Any]]
+"""Gives the content of status.json, as of now."""
+
+
+class StatusSite(Site):
+    """What `[http]` serves. Nothing is logged per request: Prometheus alone asks 5,000 times a day."""
+
+    displayTracebacks = False
+    noisy = False
+
+    def __init__(self, registry: CollectorRegistry, describe: Describe, recent: RecentEvents) -> None:
+        def describe_all() -> dict[str, Any]:
+            return with_events(describe(), recent)
+
+        root = _Page()
+        root.putChild(b"", root)
+        root.putChild(b"metrics", _Metrics(registry))
+        root.putChild(b"healthz", _Health(describe))
+        root.putChild(b"status.json", _Status(describe_all))
+        super().__init__(root)
+
+    def log(self, request: Request) -> None:
+        """Nothing."""
+
+
+def with_events(status: Mapping[str, Any], recent: RecentEvents) -> dict[str, Any]:
+    """The status with the recent events, and with the reason why each group works where it works."""
+    groups = []
+    for group in status.get("groups", ()):
+        switch = recent.switch(group["name"])
+        if switch is not None and switch.to_candidate == group.get("working"):
+            group = {"working_since": switch.at, "working_because": switch.because} | group
+        groups.append(group)
+    return {**status, "groups": groups, "events": recent.describe()}
+
+
+def health_of(status: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether the appliance serves phones, and the reason in words.
+
+    One group that still has a server is enough: a peer that took over because of a dead call server of one customer would
+    find that server dead too. A server not judged yet counts as one that may answer.
+    """
+    if not status.get("appliance", {}).get("ready"):
+        return False, "the appliance is starting or stopping"
+    dead = []
+    for group in status.get("groups", ()):
+        states = [
+            candidate["state"] for server in group.get("servers", ()) for candidate in server.get("candidates", ())
+        ]
+        if not group.get("survival") and all(state == "down" for state in states):
+            dead.append(group["name"])
+    if dead and len(dead) == len(status.get("groups", ())):
+        return False, f"no server of any group answers ({', '.join(dead)})"
+    if dead:
+        return True, f"serving phones, but no server answers for {', '.join(dead)}"
+    return True, "serving phones"
+
+
+class _Leaf(Resource):
+    """A resource that answers GET and HEAD and says nothing of the software that serves it."""
+
+    isLeaf = True
+
+    def render_GET(self, request: Request) -> bytes:  # noqa: N802 (Twisted's name)
+        headers = request.responseHeaders
+        headers.removeHeader(b"server")
+        headers.setRawHeaders(b"cache-control", [b"no-store"])
+        headers.setRawHeaders(b"x-content-type-options", [b"nosniff"])
+        status, content_type, body = self.answer(request)
+        request.setResponseCode(status)
+        headers.setRawHeaders(b"content-type", [content_type.encode()])
+        headers.setRawHeaders(b"content-length", [str(len(body)).encode()])
+        return body
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        """HTTP status, content type, body."""
+        raise NotImplementedError
+
+
+class _Metrics(_Leaf):
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        encode, content_type = choose_encoder(request.getHeader("accept") or "")
+        return 200, content_type, encode(self._registry)
+
+
+class _Health(_Leaf):
+    def __init__(self, describe: Describe) -> None:
+        super().__init__()
+        self._describe = describe
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        healthy, reason = health_of(self._describe())
+        return 200 if healthy else 503, "application/json", _json({"healthy": healthy, "reason": reason})
+
+
+class _Status(_Leaf):
+    def __init__(self, describe: Describe) -> None:
+        super().__init__()
+        self._describe = describe
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        return 200, "application/json", _json(self._describe())
+
+
+class _Page(_Leaf):
+    isLeaf = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._page = resources.files(__package__).joinpath("status_page.html").read_bytes()
+        self._policy = content_security_policy(self._page).encode()
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        request.responseHeaders.setRawHeaders(b"content-security-policy", [self._policy])
+        request.responseHeaders.setRawHeaders(b"referrer-policy", [b"no-referrer"])
+        return 200, "text/html; charset=utf-8", self._page
+
+
+def content_security_policy(page: bytes) -> str:
+    """Exactly the inline script and style of this page, and requests to the appliance itself."""
+
+    def hashes(element: bytes) -> str:
+        inline = re.findall(b"<" + element + b">(.*?)</" + element + b">", page, re.DOTALL)
+        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'" for text in inline)
+
+    return (
+        f"default-src 'none'; script-src {hashes(b'script')}; style-src {hashes(b'style')}; connect-src 'self';"
+        " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _json(content: object) -> bytes:
+    # A header value may hold bytes that are no UTF-8; as surrogates they could not be encoded.
+    text = json.dumps(content, ensure_ascii=True, default=str)
+    return text.encode("ascii") + b"\n"

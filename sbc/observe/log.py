@@ -1,0 +1,30 @@
+"""Facts into the log: one line each, at the level its story names."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames, tell
+
+
+class Logger(Protocol):
+    """What we need of a logger; twisted.logger.Logger fits."""
+
+    def debug(self, format: str, **values: object) -> None: ...
+    def info(self, format: str, **values: object) -> None: ...
+    def warn(self, format: str, **values: object) -> None: ...
+    def error(self, format: str, **values: object) -> None: ...
+
+
+class EventLog:
+    """A `Report` that writes each fact as one line."""
+
+    def __init__(self, logger: Logger, names: ServerNames = NO_NAMES) -> None:
+        self._names = names
+        self._write = {DEBUG: logger.debug, INFO: logger.info, WARNING: logger.warn, ERROR: logger.error}
+
+    def __call__(self, event: object) -> None:
+        story = tell(event, self._names)
+        if story is not None:
+            # The text is a value, never the format: a SIP URI may contain braces.
+            self._write[story.level]("{story}", story=story.text)

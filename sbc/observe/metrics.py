@@ -1,0 +1,407 @@
+"""Numbers for Prometheus: facts are counted as they are reported, states are read when Prometheus asks.
+
+`Metrics` is the sink of `sbc.events` (it is a `Report`) and a collector of prometheus_client at once. Everything it keeps
+is a plain integer in a dictionary; the families are built at scrape time. What has a state of its own (server groups, the
+registrar, the transaction layer) is handed in by `watch` and read live, so a candidate that left the list is gone from the
+next scrape.
+
+No label grows with the number of phones or calls: methods and causes come from fixed vocabularies, and everything else that
+a sender could choose becomes `other`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from sbc import events
+
+METHODS = frozenset(
+    "INVITE ACK CANCEL BYE REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH REFER INFO MESSAGE UPDATE PRACK".split()
+)
+OTHER = "other"
+
+SERVER_STATES = ("unknown", "up", "down", "frozen")
+FAILOVER_METHODS = ("INVITE", "REGISTER", "BYE", "OPTIONS")
+FAILOVER_CAUSES = ("timeout", "icmp", "refused", "reset", "connect_timeout", "tls", "status_5xx")
+FAILBACK_CAUSES = ("new-requests", "probe", "registration", "duration", "dns-ttl")
+LATE_ACTIONS = ("forwarded", "acked_and_byed", "dropped")
+DNS_RESULTS = ("ok", "stale", "negative", "timeout", "servfail")
+
+MOST_SERIES = 2000
+"""Per family. A vocabulary that is not as fixed as we believe must not eat the memory of Prometheus."""
+
+# Seconds. The steps follow what an administrator looks for: the local network (up to 50 ms), a caller's patience (1 to 4 s)
+# and the give-up times of retry_counts 3 (7.5 s) and of 64*T1 (32 s), each a little below a bucket's end.
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0)
+CALL_SETUP_BUCKETS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0)
+PROBE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.5)
+
+Labels = tuple[str, ...]
+
+
+class Group(Protocol):
+    """What we read of a server group."""
+
+    name: str
+
+    def candidates(self) -> Sequence[tuple[Any, Any]]:
+        """Pairs of server settings (`.name`) and candidate (its `str` is the label), in order of preference."""
+
+    def health(self, candidate: Any) -> Any:
+        """An object whose `.state` is unknown, up, down or frozen."""
+
+    def working(self, now: float) -> Any | None:
+        """The candidate that gets new requests now."""
+
+    def redundancy_ready(self) -> bool:
+        """True while at least two candidates are up."""
+
+
+class Registrar(Protocol):
+    """What we read of the registrar."""
+
+    def count(self, group: str) -> int:
+        """Contacts known in this group."""
+
+    def registration_counts(self) -> Mapping[tuple[str, str, str], int]:
+        """How many contacts are in each (group, server, state)."""
+
+
+class Traffic(Protocol):
+    """The plain integers that the message path keeps. Any of the mappings may be empty."""
+
+    requests: Mapping[tuple[str, str], int]
+    """(method, side): requests received."""
+    responses: Mapping[tuple[str, str, str], int]
+    """(method, class, side), class 1xx to 6xx: responses received."""
+    retransmissions: Mapping[tuple[str, str], int]
+    """(side, method): messages that we sent again."""
+
+    def transactions(self) -> Mapping[tuple[str, str], int]:
+        """(side, kind): transactions alive now; kind is invite_client, invite_server, client or server."""
+
+
+class Histogram:
+    """Counts in buckets, one row of plain integers for each set of label values."""
+
+    def __init__(self, buckets: Sequence[float]) -> None:
+        self._buckets = tuple(buckets)
+        self._rows: dict[Labels, list[int]] = {}
+        self._sums: dict[Labels, float] = {}
+
+    def observe(self, labels: Labels, seconds: float) -> None:
+        self.touch(labels)
+        if labels not in self._rows:  # the family is full
+            return
+        self._rows[labels][bisect_left(self._buckets, seconds)] += 1
+        self._sums[labels] += seconds
+
+    def touch(self, labels: Labels) -> None:
+        """Have a row of zeros, so that the first observation shows as an increase."""
+        if labels not in self._rows and len(self._rows) < MOST_SERIES:
+            self._rows[labels] = [0] * (len(self._buckets) + 1)
+            self._sums[labels] = 0.0
+
+    def family(self, name: str, text: str, label_names: Sequence[str]) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(name, text, labels=label_names)
+        for labels, row in self._rows.items():
+            total = 0
+            cumulated = []
+            for bound, count in zip((*map(str, self._buckets), "+Inf"), row, strict=True):
+                total += count
+                cumulated.append((bound, total))
+            family.add_metric(labels, cumulated, self._sums[labels])
+        return family
+
+
+class Metrics:
+    """Counts what is reported to it and describes what it watches: `registry` is ready to be served."""
+
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, appliance: str = "", version: str = ""
+    ) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._appliance = appliance
+        self._version = version
+
+        self._groups: Iterable[Group] = ()
+        self._registrar: Registrar | None = None
+        self._traffic: Traffic | None = None
+        self._survival_active: Callable[[str], bool] = lambda group: False
+        self._seconds: Callable[[], float] = lambda: 0.0
+
+        self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in _COUNTERS}
+        self._attempts = Histogram(DURATION_BUCKETS)
+        self._call_setup = Histogram(CALL_SETUP_BUCKETS)
+        self._probes = Histogram(PROBE_BUCKETS)
+
+        self.registry.register(self)  # type: ignore[arg-type]
+        ProcessCollector(registry=self.registry)  # CPU, memory, open files, start time of the appliance
+
+    def watch(
+        self,
+        *,
+        seconds: Callable[[], float] | None = None,
+        groups: Iterable[Group] | None = None,
+        registrar: Registrar | None = None,
+        traffic: Traffic | None = None,
+        survival_active: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Hand in what has a state of its own; each may come later than the others, or anew after a reload.
+
+        `groups` is walked at each scrape, so a live view of the owner's collection stays true by itself.
+        """
+        if seconds is not None:
+            self._seconds = seconds
+        if groups is not None:
+            self._groups = groups
+        if registrar is not None:
+            self._registrar = registrar
+        if traffic is not None:
+            self._traffic = traffic
+        if survival_active is not None:
+            self._survival_active = survival_active
+
+    # --- facts come in -------------------------------------------------------------------------------------------------
+
+    def __call__(self, event: object) -> None:
+        """Count one fact. Facts that nobody counts are welcome."""
+        count = _COUNT_FACT.get(type(event))
+        if count is not None:
+            count(self, event)
+
+    def _add(self, name: str, *labels: str) -> None:
+        counts = self._counts[name]
+        if labels in counts or len(counts) < MOST_SERIES:
+            counts[labels] += 1
+
+    def _count_attempt(self, event: events.AttemptEnded) -> None:
+        method = bounded_method(event.method)
+        self._add("sbc_attempts", event.group, event.server, method, event.outcome)
+        self._attempts.observe((event.group, event.server, method), event.duration)
+
+    def _count_probe(self, event: events.ProbeEnded) -> None:
+        self._add("sbc_probes", event.group, event.server, event.outcome)
+        self._probes.observe((event.group, event.server), event.duration)
+
+    def _count_state(self, event: events.ServerStateChanged) -> None:
+        self._add("sbc_server_state_changes", event.group, event.server, event.new)
+
+    def _count_failover(self, event: events.FailedOver) -> None:
+        self._add("sbc_failovers", event.group, bounded_method(event.method), event.cause)
+
+    def _count_failback(self, event: events.FailedBack) -> None:
+        self._add("sbc_failbacks", event.group, event.cause)
+
+    def _count_call(self, event: events.CallSetUp) -> None:
+        self._call_setup.observe((event.group,), event.seconds)
+
+    def _count_registration(self, event: events.RegistrationChanged) -> None:
+        self._add("sbc_registration_changes", event.group, event.server, event.new)
+
+    def _count_late(self, event: events.LateResponse) -> None:
+        self._add("sbc_late_responses", bounded_method(event.method), event.action)
+
+    def _count_malformed(self, event: events.MalformedReceived) -> None:
+        self._add("sbc_malformed_messages", event.transport, event.reason)
+
+    def _count_dns(self, event: events.DnsLookup) -> None:
+        self._add("sbc_dns_lookups", event.rrtype, event.result)
+
+    def _count_alarm(self, event: events.Alarm) -> None:
+        self._add("sbc_alarms", event.subject)
+
+    # --- Prometheus asks -----------------------------------------------------------------------------------------------
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, built now from plain integers and from the live objects."""
+        groups = list(self._groups)
+        self._have_zeros(groups)
+        yield from self._describe_appliance()
+        yield from self._describe_groups(groups)
+        yield from self._describe_registrations(groups)
+        yield from self._describe_traffic()
+        for name, (text, label_names) in _COUNTERS.items():
+            yield _counter(name, text, label_names, self._counts[name])
+        yield self._attempts.family(
+            "sbc_attempt_duration_seconds",
+            "How long one candidate was tried for one request, until it answered or was given up.",
+            ("group", "server", "method"),
+        )
+        yield self._call_setup.family(
+            "sbc_call_setup_seconds",
+            "From an INVITE coming in to the first 18x or 2xx going out: what the caller waits in silence.",
+            ("group",),
+        )
+        yield self._probes.family(
+            "sbc_probe_duration_seconds", "How long our OPTIONS waited for an answer.", ("group", "server")
+        )
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: families are known at scrape time only (prometheus_client asks at registration)."""
+        return iter(())
+
+    def _have_zeros(self, groups: Sequence[Group]) -> None:
+        """Start the series that alerts depend on at 0.
+
+        A counter that appears with the value 1 has not increased, says Prometheus; so the first failover of all, the one
+        that matters most, would raise no alert.
+        """
+        failovers, failbacks = self._counts["sbc_failovers"], self._counts["sbc_failbacks"]
+        for group in groups:
+            for method in FAILOVER_METHODS:
+                for cause in FAILOVER_CAUSES:
+                    failovers.setdefault((group.name, method, cause), 0)
+            for cause in FAILBACK_CAUSES:
+                failbacks.setdefault((group.name, cause), 0)
+            self._call_setup.touch((group.name,))
+            for server in {settings.name for settings, _ in group.candidates()}:
+                for state in SERVER_STATES:
+                    self._counts["sbc_server_state_changes"].setdefault((group.name, server, state), 0)
+                self._probes.touch((group.name, server))
+        for action in LATE_ACTIONS:
+            self._counts["sbc_late_responses"].setdefault(("INVITE", action), 0)
+        self._counts["sbc_malformed_messages"].setdefault(("udp", "start_line"), 0)
+        for result in DNS_RESULTS:
+            self._counts["sbc_dns_lookups"].setdefault(("A", result), 0)
+
+    def _describe_appliance(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("sbc_build_info", "Which program runs here.", labels=("version", "appliance"))
+        family.add_metric((self._version, self._appliance), 1)
+        yield family
+
+    def _describe_groups(self, groups: Sequence[Group]) -> Iterator[Metric]:
+        of_candidate = ("group", "server", "candidate")
+        up = GaugeMetricFamily("sbc_server_up", "1 while this candidate answers.", labels=of_candidate)
+        state = GaugeMetricFamily(
+            "sbc_server_state", "1 for the state that the candidate is in.", labels=(*of_candidate, "state")
+        )
+        working = GaugeMetricFamily(
+            "sbc_working_server", "1 for the candidate that gets new requests now.", labels=of_candidate
+        )
+        ready = GaugeMetricFamily(
+            "sbc_redundancy_ready", "1 while at least two candidates are up.", labels=("group",)
+        )
+        survival = GaugeMetricFamily(
+            "sbc_survival_active", "1 while the site telephones on its own.", labels=("group",)
+        )
+        now = self._seconds()
+        for group in groups:
+            in_use = group.working(now)
+            for settings, candidate in group.candidates():
+                labels = (group.name, settings.name, str(candidate))
+                current = _word(group.health(candidate).state)
+                up.add_metric(labels, float(current == "up"))
+                working.add_metric(labels, float(candidate == in_use))
+                for each in SERVER_STATES:
+                    state.add_metric((*labels, each), float(current == each))
+            ready.add_metric((group.name,), float(group.redundancy_ready()))
+            survival.add_metric((group.name,), float(self._survival_active(group.name)))
+        yield from (up, state, working, ready, survival)
+
+    def _describe_registrations(self, groups: Sequence[Group]) -> Iterator[Metric]:
+        bindings = GaugeMetricFamily("sbc_bindings", "Contacts of phones that we know.", labels=("group",))
+        registrations = GaugeMetricFamily(
+            "sbc_registrations",
+            "Contacts in each state of registration at each server.",
+            labels=("group", "server", "state"),
+        )
+        if self._registrar is not None:
+            for group in groups:
+                bindings.add_metric((group.name,), self._registrar.count(group.name))
+            for labels, number in self._registrar.registration_counts().items():
+                registrations.add_metric(labels, number)
+        yield from (bindings, registrations)
+
+    def _describe_traffic(self) -> Iterator[Metric]:
+        traffic = self._traffic
+        if traffic is None:
+            return
+        yield _counter(
+            "sbc_requests",
+            "Requests received, without retransmissions.",
+            ("method", "side"),
+            _merged((bounded_method(method), side, count) for (method, side), count in traffic.requests.items()),
+        )
+        yield _counter(
+            "sbc_responses",
+            "Responses received.",
+            ("method", "class", "side"),
+            _merged((bounded_method(m), cls, side, count) for (m, cls, side), count in traffic.responses.items()),
+        )
+        yield _counter(
+            "sbc_retransmissions",
+            "Messages sent again because no answer came in time.",
+            ("side", "method"),
+            _merged((side, bounded_method(m), count) for (side, m), count in traffic.retransmissions.items()),
+        )
+        alive = GaugeMetricFamily("sbc_transactions", "Transactions alive now.", labels=("side", "kind"))
+        for labels, number in traffic.transactions().items():
+            alive.add_metric(labels, number)
+        yield alive
+
+
+def bounded_method(method: str) -> str:
+    """The method as a label: a sender may invent methods, our labels may not."""
+    return method if method in METHODS else OTHER
+
+
+def _word(state: Any) -> str:
+    """The state as the word of the glossary, whether it is kept as a string or as an enum."""
+    return str(getattr(state, "value", state))
+
+
+def _merged(rows: Iterable[tuple[Any, ...]]) -> Counter[Labels]:
+    """Add up rows (label, ..., count) whose labels became the same."""
+    sums: Counter[Labels] = Counter()
+    for *labels, count in rows:
+        sums[tuple(labels)] += count
+    return sums
+
+
+def _counter(name: str, text: str, label_names: Sequence[str], counts: Mapping[Labels, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=label_names)
+    for labels, number in counts.items():
+        family.add_metric(labels, number)
+    return family
+
+
+# Counters fed by facts: name without its `_total`, what it says, its labels.
+_COUNTERS: dict[str, tuple[str, Labels]] = {
+    "sbc_failovers": (
+        "Times that a lower candidate was used because a higher one failed.",
+        ("group", "method", "cause"),
+    ),
+    "sbc_failbacks": ("Times that new requests returned to a better candidate.", ("group", "cause")),
+    "sbc_attempts": ("Candidates tried for requests.", ("group", "server", "method", "outcome")),
+    "sbc_probes": ("OPTIONS of ours that ended.", ("group", "server", "outcome")),
+    "sbc_server_state_changes": ("Times that a server entered this state.", ("group", "server", "state")),
+    "sbc_registration_changes": (
+        "Times that a contact's registration at a server entered this state.",
+        ("group", "server", "state"),
+    ),
+    "sbc_late_responses": ("Answers from branches that had been given up.", ("method", "action")),
+    "sbc_malformed_messages": ("Messages refused because they are not acceptable SIP.", ("transport", "reason")),
+    "sbc_dns_lookups": ("DNS questions answered, from the network or from the cache.", ("rrtype", "result")),
+    "sbc_alarms": ("Things reported that an administrator must mend.", ("subject",)),
+}
+
+_COUNT_FACT: dict[type, Callable[[Metrics, Any], None]] = {
+    events.AttemptEnded: Metrics._count_attempt,
+    events.ProbeEnded: Metrics._count_probe,
+    events.ServerStateChanged: Metrics._count_state,
+    events.FailedOver: Metrics._count_failover,
+    events.FailedBack: Metrics._count_failback,
+    events.CallSetUp: Metrics._count_call,
+    events.RegistrationChanged: Metrics._count_registration,
+    events.LateResponse: Metrics._count_late,
+    events.MalformedReceived: Metrics._count_malformed,
+    events.DnsLookup: Metrics._count_dns,
+    events.Alarm: Metrics._count_alarm,
+}

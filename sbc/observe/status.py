@@ -1,0 +1,153 @@
+"""What the running appliance sees, on a terminal: servers as the PIVOT phone shows them, phones, recent events.
+
+`P1:1 172.29.102.138 up*` is rank, priority, address and state; the asterisk marks the candidate that gets new requests now
+(bulletin PIVOT, "The list of candidate call servers").
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol, TextIO
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from sbc.observe.story import printable
+
+DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
+EVENTS_SHOWN = 8
+PATIENCE = 5.0  # seconds for the answer of our own appliance
+
+
+class HttpAddress(Protocol):
+    """Where the appliance serves its status."""
+
+    address: str
+    port: int
+
+
+class Configuration(Protocol):
+    """What we need of the configuration."""
+
+    http: HttpAddress | None
+
+
+def print_status(
+    config: Configuration, *, as_json: bool = False, out: TextIO | None = None, errors: TextIO | None = None
+) -> int:
+    """Print what the appliance with this configuration sees. Exit status: 0, or 1 when it does not run."""
+    out = out or sys.stdout
+    errors = errors or sys.stderr
+    if config.http is None:
+        print("sbc: the configuration has no [http] table, so the appliance cannot be asked", file=errors)
+        return 1
+    url = f"http://{_reachable(config.http.address)}:{config.http.port}/status.json"
+    try:
+        # No proxy, whatever the environment says: the appliance is ours.
+        with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
+            status = json.load(answer)
+    except (URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        print(f"sbc: not running: no status from {url}: {reason}", file=errors)
+        return 1
+    if as_json:
+        json.dump(status, out, indent=2)
+        out.write("\n")
+    else:
+        out.write(render(status, time.time()))
+    return 0
+
+
+def render(status: Mapping[str, Any], wall_now: float) -> str:
+    """The whole status as text for a terminal, ending in a newline."""
+    lines = [_appliance_line(status.get("appliance", {}))]
+    for group in status.get("groups", ()):
+        lines += ["", *_group_lines(group, wall_now)]
+    lines += ["", *_phone_lines(status.get("registrations", {}))]
+    recent = status.get("events", ())[:EVENTS_SHOWN]
+    if recent:
+        lines += ["", "Last events, newest first:"]
+        lines += [f"  {_clock_time(event['at'], wall_now)}  {event['text']}" for event in recent]
+    return "\n".join(map(printable, lines)) + "\n"
+
+
+def candidate_row(candidate: Mapping[str, Any]) -> str:
+    """`P1:1 172.29.102.138 up*`. The port and the transport are shown where they are not the usual ones."""
+    star = "*" if candidate.get("working") else ""
+    return f"P{candidate['rank']}:{candidate['priority']} {shown_address(candidate)} {candidate['state']}{star}"
+
+
+def shown_address(candidate: Mapping[str, Any]) -> str:
+    """The address as the PIVOT display has it, and no more than is needed to tell two candidates apart."""
+    address, port, transport = candidate["address"], candidate["port"], candidate["transport"]
+    usual_port = port == DEFAULT_PORTS.get(transport)
+    if not usual_port:
+        address = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return address if transport == "udp" else f"{address};{transport}"
+
+
+def in_words(seconds: float) -> str:
+    """A length of time as people say it, with the two units that matter."""
+    whole = max(0, int(seconds))
+    for size, unit, lesser_size, lesser in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // lesser_size
+            return f"{whole // size} {unit} {rest} {lesser}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def _appliance_line(appliance: Mapping[str, Any]) -> str:
+    readiness = "serving phones" if appliance.get("ready") else "not serving phones"
+    return (
+        f"{appliance.get('name', '?')}: sbc {appliance.get('version', '?')}, {readiness},"
+        f" running for {in_words(appliance.get('uptime_seconds', 0))}"
+    )
+
+
+def _group_lines(group: Mapping[str, Any], wall_now: float) -> list[str]:
+    ready = "redundancy is ready" if group.get("redundancy_ready") else "NO REDUNDANCY: fewer than two candidates are up"
+    survival = ", SURVIVAL: the site telephones on its own" if group.get("survival") else ""
+    domains = ", ".join(group.get("domains", ()))
+    lines = [f"Group {group['name']} ({domains}; profile {group.get('profile', '?')}): {ready}{survival}"]
+    rows = [
+        (candidate_row(candidate), server, candidate)
+        for server in group.get("servers", ())
+        for candidate in server.get("candidates", ())
+    ]
+    width = max((len(row) for row, _, _ in rows), default=0)
+    for row, server, candidate in rows:
+        name = server["name"] + ("" if server.get("register", True) else " (no registration)")
+        since = candidate.get("since")
+        when = f" since {_clock_time(since, wall_now)}" if since else ""
+        why = f": {candidate['reason']}" if candidate.get("reason") else ""
+        lines.append(f"  {row:<{width}}  {name}{when}{why}")
+    for server in group.get("servers", ()):
+        if not server.get("candidates"):
+            lines.append(f"  P{server['rank']}  {server['name']}: no address known yet (DNS)")
+    if group.get("working_because"):
+        since = f" since {_clock_time(group['working_since'], wall_now)}" if group.get("working_since") else ""
+        lines.append(f"  New requests go to {group.get('working') or 'no server'}{since}: {group['working_because']}")
+    return lines
+
+
+def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
+    lines = [f"Phones: {registrations.get('bindings', 0)} contacts known"]
+    for phone in registrations.get("phones", ()):
+        at = ", ".join(f"{entry['server']} {entry['state']}" for entry in phone.get("servers", ()))
+        lines.append(f"  {phone['aor']}  {at}")
+    return lines
+
+
+def _clock_time(at: float, wall_now: float) -> str:
+    """The time of day; with the date when it is not today's."""
+    moment = time.localtime(at)
+    today = time.localtime(wall_now)[:3] == moment[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", moment)
+
+
+def _reachable(address: str) -> str:
+    """The address to ask: an appliance that listens everywhere listens on loopback too."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 (compared, not bound)
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,236 @@
+"""Facts as sentences for people: who, what, why. The log and the list of recent events speak with the same words.
+
+Reasons may quote a server's own words (a reason phrase), so control characters are taken out here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sbc import events
+
+DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
+
+_CAUSES = {
+    "timeout": "no answer came in time",
+    "icmp": "its host or port is unreachable (ICMP)",
+    "refused": "it refused the connection",
+    "reset": "it broke the connection",
+    "connect_timeout": "it did not accept the connection in time",
+    "tls": "its TLS handshake failed",
+    "status_5xx": "it answered with a server error (5xx)",
+    "found_down": "another request found it dead",
+    "probe": "probes find it well again",
+    "new-requests": "new requests go to the best server first",
+    "dns-ttl": "the DNS records ran out and were asked anew",
+    "registration": "a registration there succeeded again",
+    "duration": "the failback time is over",
+    "manual": "an administrator asked for it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One fact, told."""
+
+    level: str
+    """debug | info | warning | error"""
+    text: str
+    key: tuple[str, ...]
+    """Facts with the same key tell the same thing of different phones or calls."""
+    group: str = ""
+    several: str = ""
+    """How to say it of many: `{count}` stands for their number. Empty: each is told on its own."""
+    notable: bool = True
+    """Whether it belongs into the list of recent events, beside failovers."""
+
+
+class Group(Protocol):
+    """What we read of a server group."""
+
+    name: str
+
+    def candidates(self) -> Sequence[tuple[Any, Any]]:
+        """Pairs of server settings (`.name`) and candidate."""
+
+
+class ServerNames:
+    """The configured name of a server beside the address that a fact speaks of.
+
+    `groups` is walked when asked, so a live view stays true. Addresses of no known server are left as they are.
+    """
+
+    def __init__(self, groups: Iterable[Group] = ()) -> None:
+        self._groups = groups
+
+    def named(self, group: str, candidate: str) -> str:
+        """`primary (192.0.2.1:5060;udp)`."""
+        for each in self._groups:
+            if each.name == group:
+                for settings, address in each.candidates():
+                    if str(address) == candidate:
+                        return f"{settings.name} ({candidate})"
+        return candidate
+
+
+NO_NAMES = ServerNames()
+
+
+def tell(event: object, names: ServerNames = NO_NAMES) -> Story | None:
+    """The story of a fact; None for facts that are numbers only."""
+    narrator = _NARRATORS.get(type(event))
+    return narrator(event, names) if narrator is not None else None
+
+
+def in_words(cause: str) -> str:
+    """A cause label as an administrator would say it."""
+    return _CAUSES.get(cause, cause)
+
+
+def _server_state(event: events.ServerStateChanged, names: ServerNames) -> Story:
+    return Story(
+        level=WARNING if event.new == "down" else INFO,
+        text=printable(
+            f"{event.group}: server {event.server} ({event.candidate}) is {event.new}, was {event.old}: {event.reason}"
+        ),
+        key=("state", event.group, event.candidate, event.new),
+        group=event.group,
+    )
+
+
+def _failed_over(event: events.FailedOver, names: ServerNames) -> Story:
+    way = (
+        f"from {names.named(event.group, event.from_candidate)} to {names.named(event.group, event.to_candidate)},"
+        f" noticed by {event.method}: {in_words(event.cause)}"
+    )
+    return Story(
+        level=WARNING,
+        text=printable(f"{event.group}: failover {way}"),
+        key=("failover", event.group, event.method, event.from_candidate, event.to_candidate, event.cause),
+        group=event.group,
+        several=printable(f"{event.group}: {{count}} failovers {way}"),
+    )
+
+
+def _failed_back(event: events.FailedBack, names: ServerNames) -> Story:
+    return Story(
+        level=INFO,
+        text=printable(
+            f"{event.group}: new requests return from {names.named(event.group, event.from_candidate)}"
+            f" to {names.named(event.group, event.to_candidate)}: {in_words(event.cause)}"
+        ),
+        key=("failback", event.group, event.from_candidate, event.to_candidate),
+        group=event.group,
+    )
+
+
+def _registration(event: events.RegistrationChanged, names: ServerNames) -> Story:
+    said = {
+        "registered": "is registered at",
+        "registering": "is registering at",
+        "unregistered": "is no longer registered at",
+        "failed": "could not register at",
+    }.get(event.new, f"is {event.new} at")
+    said_of_many = {
+        "registered": "were registered at",
+        "registering": "began to register at",
+        "unregistered": "are no longer registered at",
+        "failed": "could not register at",
+    }.get(event.new, f"became {event.new} at")
+    why = f": {event.reason}" if event.reason else ""
+    return Story(
+        level=DEBUG if event.new == "registering" else WARNING if event.new == "failed" else INFO,
+        text=printable(f"{event.group}: phone {event.aor} {said} server {event.server}{why}"),
+        key=("registration", event.group, event.server, event.new),
+        group=event.group,
+        several=printable(
+            f"{event.group}: {{count}} phones {said_of_many} server {event.server}, the last was {event.aor}{why}"
+        ),
+        notable=event.new != "registering",
+    )
+
+
+def _attempt(event: events.AttemptEnded, names: ServerNames) -> Story:
+    failed = not event.outcome.startswith("status_") and event.outcome != "cancelled"
+    return Story(
+        level=INFO if failed or event.outcome == "status_5xx" else DEBUG,
+        text=printable(
+            f"{event.group}: {event.method} at server {event.server} ({event.candidate}) ended after"
+            f" {event.duration:.3f} s: {in_words(event.outcome)}"
+        ),
+        key=("attempt", event.group, event.candidate, event.method, event.outcome),
+        group=event.group,
+        notable=False,
+    )
+
+
+def _probe(event: events.ProbeEnded, names: ServerNames) -> Story:
+    return Story(
+        level=DEBUG,
+        text=printable(
+            f"{event.group}: OPTIONS at server {event.server} ({event.candidate}) ended after"
+            f" {event.duration:.3f} s: {in_words(event.outcome)}"
+        ),
+        key=("probe", event.group, event.candidate, event.outcome),
+        group=event.group,
+        notable=False,
+    )
+
+
+def _late(event: events.LateResponse, names: ServerNames) -> Story:
+    done = {
+        "forwarded": "it was passed to the phone, because no other answer had been",
+        "acked_and_byed": "it was acknowledged and hung up again, because the call had been connected elsewhere",
+        "dropped": "it was dropped",
+    }.get(event.action, event.action)
+    return Story(
+        level=INFO,
+        text=printable(f"a late answer to {event.method} came from a server already given up: {done}"),
+        key=("late", event.method, event.action),
+        several=printable(f"{{count}} late answers to {event.method} came from servers already given up: {done}"),
+    )
+
+
+def _malformed(event: events.MalformedReceived, names: ServerNames) -> Story:
+    # Debug: anyone can send such datagrams, and must not be able to fill the log. The metric counts them.
+    return Story(
+        level=DEBUG,
+        text=printable(f"a message over {event.transport} is not acceptable SIP: {event.reason}"),
+        key=("malformed", event.transport, event.reason),
+        notable=False,
+    )
+
+
+def _dns(event: events.DnsLookup, names: ServerNames) -> Story:
+    fine = event.result == "ok"
+    return Story(
+        level=DEBUG if fine else INFO,
+        text=printable(f"DNS lookup of type {event.rrtype}: {event.result}"),
+        key=("dns", event.rrtype, event.result),
+        notable=False,
+    )
+
+
+def _alarm(event: events.Alarm, names: ServerNames) -> Story:
+    return Story(level=ERROR, text=printable(f"{event.subject}: {event.text}"), key=("alarm", event.subject, event.text))
+
+
+def printable(text: str) -> str:
+    """One line that shows as it is: no control characters, no halves of surrogate pairs."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+_NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
+    events.ServerStateChanged: _server_state,
+    events.FailedOver: _failed_over,
+    events.FailedBack: _failed_back,
+    events.RegistrationChanged: _registration,
+    events.AttemptEnded: _attempt,
+    events.ProbeEnded: _probe,
+    events.LateResponse: _late,
+    events.MalformedReceived: _malformed,
+    events.DnsLookup: _dns,
+    events.Alarm: _alarm,
+}
