@@ -1,0 +1,62 @@
+"""What the transaction layer asks of its neighbours: flows below, transaction users above."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from sbc.sip.message import Request, Response
+
+if TYPE_CHECKING:
+    from sbc.transaction.client import ClientTransaction
+    from sbc.transaction.server import InviteServerTransaction, ServerTransaction
+
+
+class Flow(Protocol):
+    """A way to one peer: a UDP socket and an address, or a connection."""
+
+    transport: str
+    """udp | tcp | tls"""
+    reliable: bool
+    side: str
+    """phones | servers | both"""
+    via: str
+    """Protocol and sent-by for our Via: `SIP/2.0/UDP 192.0.2.1:5060`."""
+    contact: str
+    """Where we are reached over it, for Record-Route and Contact: host:port, `;transport=tcp` appended for tcp and tls."""
+    local: tuple[str, int]
+    remote: tuple[str, int]
+
+    def send(self, data: bytes) -> None:
+        """Send one message. Never raises and never calls back from inside: failures are reported to the layer later."""
+
+
+class TransactionUser(Protocol):
+    """Who gets the requests, and the responses that nobody waits for."""
+
+    def request_received(self, transaction: ServerTransaction, request: Request) -> None:
+        """A new request, neither ACK nor CANCEL. Sooner or later `transaction.respond()` must give it a final response."""
+
+    def ack_received(self, request: Request, flow: Flow) -> None:
+        """An ACK for a 2xx: of its own branch, or to be taken from a transaction that is Accepted (RFC 6026 s.7.1)."""
+
+    def cancel_received(self, invite: InviteServerTransaction, request: Request) -> None:
+        """A CANCEL for an INVITE without a final response so far. The CANCEL itself has been answered already."""
+
+    def stray_response_received(self, response: Response, flow: Flow) -> None:
+        """A response to no transaction that still waits for one: late, or a 2xx repeated after the Accepted state."""
+
+    def server_transaction_ended(self, transaction: ServerTransaction) -> None:
+        """Nothing more will be sent or absorbed for this request."""
+
+
+class ClientTransactionUser(Protocol):
+    """Who sent a request."""
+
+    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
+        """Each provisional, then the final response; for INVITE each 2xx that comes, repeated ones too (RFC 6026)."""
+
+    def timed_out(self, transaction: ClientTransaction) -> None:
+        """No (final) response in time. What comes later is stray."""
+
+    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
+        """The request could not be delivered: icmp, refused, reset, tls, ..."""
