@@ -1,0 +1,131 @@
+"""The commands: `sbc run`, `check`, `status` and `demo`. Each brings in what it needs when it is asked for.
+
+Exit status: 0 as wished; 1 could not run, or does not run, or the demo's story did not come true; 2 bad configuration or
+bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sbc import __version__
+
+if TYPE_CHECKING:
+    from sbc.config import Config
+
+BAD_CONFIGURATION = 2
+INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    if os.environ.get("SBC_TRACEBACK") == "1":
+        return options.command(options)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `sbc check | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 (the last line of defence; below it everything is specific)
+        text = str(error) or "no further explanation"
+        print(f"sbc: {type(error).__name__}: {text} (SBC_TRACEBACK=1 shows where)", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sbc", description="Keeps telephones in service when their call server dies."
+    )
+    parser.add_argument("--version", action="version", version=f"sbc {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="the appliance, in the foreground")
+    _add_file_option(run)
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="validate the configuration and show all that is in force")
+    _add_file_option(check)
+    check.add_argument("--live", action="store_true", help="also resolve every server and send it an OPTIONS")
+    check.set_defaults(command=_check)
+
+    status = commands.add_parser("status", help="what the running appliance sees")
+    _add_file_option(status)
+    status.add_argument("--json", action="store_true", help="everything, for programs")
+    status.set_defaults(command=_status)
+
+    demo = commands.add_parser("demo", help="the whole story on this machine, with simulated servers and phones")
+    demo.add_argument("--keep", action="store_true", help="leave it running, with its status page, until Ctrl-C")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_file_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="the configuration; default: /etc/sbc/sbc.toml, else conf/sbc.toml in the current folder",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = _load(options.config)
+    if config is None:
+        return BAD_CONFIGURATION
+    from sbc import app
+
+    return app.run(config)
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = _load(options.config)
+    if config is None:
+        return BAD_CONFIGURATION
+    from sbc.config import expanded
+
+    sys.stdout.write(expanded(config))
+    if options.live:
+        from sbc import preflight
+
+        sys.stdout.write("\n")
+        preflight.ping_servers(config, sys.stdout)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    config = _load(options.config, show_warnings=False)
+    if config is None:
+        return BAD_CONFIGURATION
+    from sbc.observe.status import print_status
+
+    return print_status(config, as_json=options.json)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from sbc.lab import demo
+
+    return demo.main(options.keep)
+
+
+def _load(path: Path | None, *, show_warnings: bool = True) -> Config | None:
+    """The configuration; None when it is bad, after having said why on standard error."""
+    from sbc.config import ConfigErrors, default_path, load
+
+    try:
+        config = load(path or default_path())
+    except ConfigErrors as errors:
+        print(errors, file=sys.stderr)
+        return None
+    if show_warnings:
+        for warning in config.warnings:
+            print(warning, file=sys.stderr)
+    return config

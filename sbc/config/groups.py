@@ -1,0 +1,141 @@
+"""The tables about the servers: `[[group]]` and `[[group.server]]`, on top of the group's profile.
+
+A value is taken from the server's own table, else from the group's (a server key written there holds for all its servers),
+else from the profile, else from `sbc.redundancy.settings`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sbc.config.errors import Unexpected
+from sbc.config.kinds import Kind, domain, host, list_of, network, text
+from sbc.config.reader import DEFAULT, REQUIRED, Document, Table, suggestion
+from sbc.redundancy.profile import Profile, ProfileError, load_profile, profile_names
+from sbc.redundancy.settings import GroupSettings, ServerSettings, expectation, keys, merged_status_failover
+
+DEFAULT_PROFILE = "recommended"
+
+_KINDS: dict[tuple[type, str], Kind] = {
+    (GroupSettings, "name"): text,
+    (GroupSettings, "domains"): list_of(domain, '["example.com"]'),
+    (GroupSettings, "profile"): text,
+    (GroupSettings, "sources"): list_of(network, '["192.0.2.0/24"]', or_empty=True),
+    (ServerSettings, "name"): text,
+    (ServerSettings, "address"): host,
+}
+"""Keys with a shape of their own; the rest is described by `expectation`."""
+
+_ONE_SERVER_ONLY = ("name", "address")
+"""Server keys that make no sense for a whole group."""
+
+
+def read_groups(tables: list[Table]) -> tuple[GroupSettings, ...]:
+    return tuple(_read_group(table) for table in tables)
+
+
+def _read_group(table: Table) -> GroupSettings:
+    name = table.get("name", text)
+    domains = table.get("domains", _KINDS[GroupSettings, "domains"])
+    profile_name = table.get("profile", text, DEFAULT_PROFILE)
+    profile = _load_profile(table, profile_name)
+    inherited = _Inherited.from_profile(profile, GroupSettings)
+    values = {
+        key: _read_value(table, GroupSettings, key, inherited)
+        for key in keys(GroupSettings)
+        if key not in ("name", "domains", "profile")
+    }
+    for_servers = _Inherited.from_profile(profile, ServerSettings)
+    for key in keys(ServerSettings):
+        if key in table and key not in _ONE_SERVER_ONLY and key not in keys(GroupSettings):
+            value = table.get(key, _kind(ServerSettings, key), None)
+            for_servers.values[key] = value if value is not None else for_servers.values.get(key)
+            for_servers.origins[key] = table.document.origin((*table.path, key))
+    servers = tuple(
+        _read_server(server, rank, for_servers) for rank, server in enumerate(table.tables("server"), start=1)
+    )
+    table.finish()
+    return GroupSettings(name=name or "", servers=servers, domains=domains or (), profile=profile_name, **values)
+
+
+def _read_server(table: Table, rank: int, inherited: _Inherited) -> ServerSettings:
+    values = {key: _read_value(table, ServerSettings, key, inherited) for key in keys(ServerSettings)}
+    table.finish()
+    values["name"] = values["name"] or ""
+    values["address"] = values["address"] or ""
+    return ServerSettings(rank=rank, **values)
+
+
+@dataclasses.dataclass
+class _Inherited:
+    """What holds for a key that a table does not set, and where that was written."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+    @staticmethod
+    def from_profile(profile: Profile | None, cls: type) -> _Inherited:
+        if profile is None:
+            return _Inherited({}, {})
+        values, prefix = (profile.group, "") if cls is GroupSettings else (profile.server, "server.")
+        origins = {}
+        for key in values:
+            citation = profile.provenance.get(prefix + key, "")
+            origins[key] = f"profile {profile.name}" + (f": {citation}" if citation else "")
+        return _Inherited(dict(values), origins)
+
+
+def _read_value(table: Table, cls: type, key: str, inherited: _Inherited) -> Any:
+    if key in inherited.values:
+        default, origin = inherited.values[key], inherited.origins[key]
+    else:
+        default, origin = _own_default(cls, key), DEFAULT
+    value = table.get(key, _kind(cls, key), default, origin=origin)
+    if key in table and value is not default:
+        path = (*table.path, key)
+        if key in ("status_failover", "status_health"):
+            table.document.provenance[path] += f", over {origin}"
+        if key == "status_failover":
+            return merged_status_failover(default, value)
+        if key == "status_health":
+            return {**default, **value}
+    return value
+
+
+def _kind(cls: type, key: str) -> Kind:
+    special = _KINDS.get((cls, key))
+    if special is not None:
+        return special
+
+    def check(value: Any) -> Any:
+        expected = expectation(cls, key, value)
+        if expected is not None:
+            raise Unexpected(expected)
+        return value
+
+    return check
+
+
+def _own_default(cls: type, key: str) -> Any:
+    for field in dataclasses.fields(cls):
+        if field.name == key:
+            if field.default is not dataclasses.MISSING:
+                return field.default
+            if field.default_factory is not dataclasses.MISSING:
+                return field.default_factory()
+    return REQUIRED
+
+
+def _load_profile(table: Table, name: str) -> Profile | None:
+    document: Document = table.document
+    path = (*table.path, "profile")
+    known = profile_names()
+    if name not in known:
+        document.error(path, f'"{name}"', suggestion(name, known))
+        return None
+    try:
+        return load_profile(name)
+    except ProfileError as error:
+        document.error(path, f'a profile that cannot be used ("{error}")', "a valid profile")
+        return None

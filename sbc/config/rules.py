@@ -1,0 +1,230 @@
+"""What only shows when tables are compared: names used twice, sockets that collide, servers out of reach; and the warnings
+about settings that work otherwise than they look.
+
+A rule looks only at tables without errors of their own: a value that stands in for a wrong one proves nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+from sbc.config.kinds import is_ip_address, split_port
+from sbc.config.model import Config, Endpoint, Listen
+from sbc.config.reader import Document
+from sbc.config.toml_lines import Path as TomlPath
+from sbc.redundancy.schedule import Timing, give_up
+from sbc.redundancy.settings import GroupSettings, ServerSettings
+
+DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "dns-naptr": 5060}  # S7
+
+PHONE_PATIENCE = 31
+"""Seconds in which a request other than INVITE must be answered: 64*T1 of the phone, less one (pitfall D1)."""
+
+_ANY = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
+
+
+def check(document: Document, config: Config) -> None:
+    """Apply every rule; errors and warnings go to the document."""
+    _check_listens(document, config)
+    _check_group_names(document, config)
+    for position, group in enumerate(config.groups):
+        path: TomlPath = ("group", position)
+        _check_group(document, path, group)
+        for place, server in enumerate(group.servers):
+            server_path = (*path, "server", place)
+            if document.sound(server_path):
+                _check_reach(document, config, server_path, server)
+                _warn_server(document, server_path, server)
+        if document.sound(path):
+            _warn_never_tried(document, config, path, group)
+    if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
+        document.warn(
+            ("http", "address"),
+            f"everyone who reaches {config.http.address} can read names and addresses of phones; there is no password",
+        )
+
+
+def _check_listens(document: Document, config: Config) -> None:
+    sound = [
+        (("listen", position), listen)
+        for position, listen in enumerate(config.listens)
+        if document.sound(("listen", position))
+    ]
+    for position, (path, listen) in enumerate(sound):
+        for earlier_path, earlier in sound[:position]:
+            if _collide(listen, earlier):
+                expected = f"an address and port not taken by {earlier} in line {document.line(earlier_path)}"
+                document.error((*path, "port"), f"{listen}", expected)
+        if listen.port == 0:
+            document.warn((*path, "port"), "the system chooses a free port at every start; phones cannot know it")
+        http = config.http
+        if http and listen.transport != "udp" and http.port == listen.port != 0 and _overlap(http.address, listen.address):
+            expected = f"an address and port not taken by {listen} in line {document.line(path)}"
+            document.error(("http", "port"), f"{http.port}", expected)
+    if len(sound) < len(config.listens):
+        return
+    for side in ("phones", "servers"):
+        if sound and all(listen.side not in (side, "both") for _, listen in sound):
+            document.error(("listen",), f"no socket for {side}", f'one [[listen]] with side = "{side}" or "both"')
+
+
+def _check_group_names(document: Document, config: Config) -> None:
+    names: dict[str, TomlPath] = {}
+    domains: dict[str, TomlPath] = {}
+    for position, group in enumerate(config.groups):
+        path: TomlPath = ("group", position)
+        _once(document, names, group.name, (*path, "name"), "a name of its own for each group")
+        for domain_path, domain in document.elements((*path, "domains")):
+            if isinstance(domain, str) and document.sound(domain_path):
+                _once(document, domains, domain.lower(), domain_path, "each domain once, in one group")
+
+
+def _check_group(document: Document, path: TomlPath, group: GroupSettings) -> None:
+    names: dict[str, TomlPath] = {}
+    places: dict[tuple[str, int, str], ServerSettings] = {}
+    for position, server in enumerate(group.servers):
+        server_path = (*path, "server", position)
+        _once(document, names, server.name, (*server_path, "name"), "a name of its own for each server of the group")
+        twin = places.setdefault((server.address, server.port, server.transport), server)
+        if twin is not server and document.sound(server_path):
+            text = f'the same address, port and transport as server "{twin.name}": when one is dead, so is the other'
+            document.warn((*server_path, "address"), text)
+    if group.servers and document.sound((*path, "server")) and not any(server.register for server in group.servers):
+        expected = "at least one server where phones can register (register = true)"
+        document.error((*path, "server"), "register = false at all of them", expected)
+    if 0 < group.max_expires < group.min_expires and document.sound((*path, "max_expires")):
+        document.error((*path, "min_expires"), f"{group.min_expires}", f"at most max_expires, which is {group.max_expires}")
+    if len(group.servers) == 1 and is_ip_address(group.servers[0].address):
+        document.warn((*path, "server"), "one server with one address: there is nothing to fail over to")
+    if len(group.servers) > 2 and group.registration == "concurrent":  # P10
+        text = f"{len(group.servers)} servers, and each phone registers at all of them: {len(group.servers)} times the load"
+        document.warn((*path, "server"), text)
+    if group.probe_timeout > group.probe_interval_down:
+        text = f"an OPTIONS waits {group.probe_timeout:g} s, longer than the {group.probe_interval_down:g} s to the next one"
+        document.warn((*path, "probe_timeout"), text)
+
+
+def _warn_never_tried(document: Document, config: Config, path: TomlPath, group: GroupSettings) -> None:
+    """Servers so far down the list that a request other than INVITE is over before their turn comes (pitfall D1)."""
+    timing = Timing(config.timers.t1, config.timers.t2)
+    spent = 0.0
+    for position, server in enumerate(group.servers):
+        if spent >= PHONE_PATIENCE:
+            text = (
+                f"when the servers above are silent they use up {spent:g} s, and phones wait 32 s for the answer"
+                f' to anything but an INVITE: server "{server.name}" is then not tried'
+            )
+            document.warn((*path, "server", position), text)
+            return
+        spent += give_up(server.retry_counts, "BYE", timing, group.retry_timeout)
+
+
+def _check_reach(document: Document, config: Config, path: TomlPath, server: ServerSettings) -> None:
+    """A socket towards the servers must speak the server's transport and its kind of IP address.
+
+    RFC 3261 s.18.1.1: also over TCP and TLS a server may open a connection back to the address in our Via.
+    """
+    if server.transport == "dns-naptr" or not document.sound(("listen",)):
+        return
+    if _names_us(config.listens, server):
+        expected = "a call server; this is our own socket, and requests would run in a circle"
+        document.error((*path, "address"), f"{Endpoint(server.address, _port(server))}", expected)
+        return
+    usable = [listen for listen in config.listens if listen.transport == server.transport and listen.side != "phones"]
+    if not usable:
+        found = f'"{server.transport}"'
+        expected = f'a transport with a [[listen]] whose side is "both" or "servers"; none is {server.transport}'
+        document.error((*path, "transport"), found, expected)
+    elif is_ip_address(server.address) and all(
+        _family(listen.address) != _family(server.address) for listen in usable
+    ):
+        version = ipaddress.ip_address(server.address).version
+        expected = f"an address of the kind of the sockets: no {server.transport} [[listen]] towards servers is IPv{version}"
+        document.error((*path, "address"), f'"{server.address}"', expected)
+
+
+def _warn_group(document: Document, path: TomlPath, group: GroupSettings) -> None:
+    if len(group.servers) == 1 and is_ip_address(group.servers[0].address):
+        document.warn((*path, "server"), "one server with one address: there is nothing to fail over to")
+    if len(group.servers) > 2:
+        text = (
+            f"{len(group.servers)} servers: each phone registers at all of them with concurrent registration,"
+            " which multiplies the load"
+        )
+        if group.registration == "concurrent":
+            document.warn((*path, "server"), text)  # P10
+    if group.probe_timeout > group.probe_interval_down:
+        text = f"an OPTIONS waits {group.probe_timeout:g} s, longer than the {group.probe_interval_down:g} s to the next one"
+        document.warn((*path, "probe_timeout"), text)
+
+
+def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> None:
+    literal = is_ip_address(server.address)
+    if server.transport == "dns-naptr" and server.port and not literal:
+        document.warn(  # Y10, Y11, Y32, S6
+            (*path, "port"),
+            f"with a port given only A and AAAA are asked for {server.address}: no NAPTR, no SRV, transport udp;"
+            " port = 0 finds them",
+        )
+    if server.transport != "dns-naptr" and document.value((*path, "port")) == 0 and not literal:
+        document.warn(  # S5, S8
+            (*path, "port"),
+            f"with port 0 and transport {server.transport} the {_srv_name(server)} records are asked for, then A and AAAA"
+            f" with port {_port(server)}; no NAPTR",
+        )
+    if document.written((*path, "failback_timeout")) and server.failback_mode != "duration" and server.failback_timeout:
+        text = f'only failback_mode = "duration" uses it; the mode here is "{server.failback_mode}"'
+        document.warn((*path, "failback_timeout"), text)
+    if server.failback_mode == "duration" and not server.failback_timeout:
+        text = "0: new requests return to this server only when the one in use fails"
+        document.warn((*path, "failback_mode"), f"with failback_timeout {text}")
+
+
+def _once(document: Document, seen: dict[str, TomlPath], name: str, path: TomlPath, expected: str) -> None:
+    if not name:  # an error of its own already
+        return
+    if name in seen:
+        document.error(path, f'"{name}", as in line {document.line(seen[name])}', expected)
+    else:
+        seen[name] = path
+
+
+def _collide(one: Listen, other: Listen) -> bool:
+    """Two sockets that the system would not open together. TCP and TLS are one kind to it."""
+    same_kind = (one.transport == "udp") == (other.transport == "udp")
+    return same_kind and one.port == other.port != 0 and _overlap(one.address, other.address)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return _family(one) == _family(other) and (one == other or one in _ANY or other in _ANY)
+
+
+def _names_us(listens: Iterable[Listen], server: ServerSettings) -> bool:
+    for listen in listens:
+        if server.transport != listen.transport:
+            continue
+        ours = {(listen.address, listen.port), split_port(listen.advertise)}
+        if listen.address in _ANY and is_ip_address(server.address) and _is_loopback(server.address):
+            ours.add((server.address, listen.port))
+        if (server.address, _port(server)) in ours:
+            return True
+    return False
+
+
+def _port(server: ServerSettings) -> int:
+    return server.port or DEFAULT_PORTS[server.transport]
+
+
+def _srv_name(server: ServerSettings) -> str:
+    service = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}[server.transport]
+    return f"{service}.{server.address}"
+
+
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
