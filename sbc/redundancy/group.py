@@ -1,60 +1,421 @@
 """The servers of one group, seen as one thing: `ServerGroup`.
 
-Signatures first; the decisions follow. Reported here and nowhere else: ServerStateChanged, FailedOver, FailedBack,
-AttemptEnded.
+It puts together what the other modules decide: the candidates that location found, their health, the working server, and a
+plan for each request. Everything is told `now`; someone with a clock calls `advance` at `next_wakeup`, and sends the
+OPTIONS of `probe_due`.
+
+What becomes of every request comes in by `observe`. Reported to operators from here and from nowhere else:
+
+- ServerStateChanged, once per change of a candidate's state.
+- AttemptEnded, once per attempt of a plan.
+- FailedOver with the request's method, once each time a request had to go on to another candidate.
+- FailedOver with method `*` (ALL_METHODS), once each time the working server fails and new requests go elsewhere. It is a
+  move of its own: with the request that noticed it, two things moved, and each is counted once under its own method.
+- FailedBack, once each time the working server changes to a better one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any
 
-from sbc.events import Report
+from sbc.events import AttemptEnded, FailedBack, FailedOver, Report, ServerStateChanged
 from sbc.location.candidate import Candidate
+from sbc.redundancy.health import CandidateHealth, State, StateChange
 from sbc.redundancy.outcome import Outcome
-from sbc.redundancy.plan import AttemptPlan
+from sbc.redundancy.plan import PHONE_PATIENCE, Attempt, AttemptPlan, Option, Tried
+from sbc.redundancy.probing import ProbeCalendar
+from sbc.redundancy.schedule import Timing
 from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.redundancy.working import Moved, WorkingServer
+
+ALL_METHODS = "*"
+"""Method of a FailedOver that moves a group's new requests rather than one request."""
+
+WakeUp = Callable[[str], None]
+"""Called with the cause when the candidate that a request waits for is found dead by another request."""
 
 
 class ServerGroup:
-    name: str
-    settings: GroupSettings
+    """One `[[group]]` at work."""
 
-    def __init__(self, settings: GroupSettings, timers_t1_t2: tuple[float, float], report: Report, now: float) -> None: ...
+    def __init__(
+        self,
+        settings: GroupSettings,
+        timers_t1_t2: tuple[float, float],
+        report: Report,
+        now: float,
+        rng: random.Random | None = None,
+    ) -> None:
+        """`rng` jitters the probes; tests pass their own."""
+        self.settings = settings
+        self.name = settings.name
+        self._timing = Timing(*timers_t1_t2)
+        self._report = report
+        self._options: list[Option] = []
+        self._health: dict[Candidate, CandidateHealth] = {}
+        self._ttl: dict[str, float | None] = {}
+        self._waiting: dict[Candidate, list[WakeUp]] = {}
+        self._link_up = True
+        self._working = WorkingServer(self.health, settings.failback_hold, self._ttl.get)
+        self._probes = ProbeCalendar(
+            settings.probe_interval, settings.probe_interval_down, settings.probe_timeout, rng or random.Random()
+        )
+        self._witness = _Witness(self.name, report)
 
-    def update_candidates(self, server_name: str, candidates: list[Candidate], now: float, *, ttl: float | None = None) -> None: ...
+    # Candidates
 
-    def candidates(self) -> list[tuple[ServerSettings, Candidate]]: ...
+    def update_candidates(
+        self, server_name: str, candidates: Sequence[Candidate], now: float, *, ttl: float | None = None
+    ) -> None:
+        """Location found these for that server, best first. Health stays with candidates that were known before.
 
-    def owner(self, candidate: Candidate) -> ServerSettings | None: ...
+        Equals (same priority) that were known keep their order: a DNS server that rotates its answers must not make
+        requests wander. `ttl`: seconds that the answer is good for.
+        """
+        server = next(server for server in self.settings.servers if server.name == server_name)
+        places = {option.candidate: place for place, option in enumerate(self._options)}
+        found = [Option(server, candidate, self._preference(server, candidate)) for candidate in dict.fromkeys(candidates)]
+        ordered: list[Option] = []
+        for _, equals in groupby(found, key=lambda option: option.preference):
+            ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
+        others = [option for option in self._options if option.server is not server]
+        self._options = self._without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
+        self._ttl[server_name] = ttl
+        self._keep_health(now)
+        self._choose(now, "dns")
+
+    def candidates(self) -> list[tuple[ServerSettings, Candidate]]:
+        """All candidates in order of preference, with the configured server of each."""
+        return [(option.server, option.candidate) for option in self._options]
+
+    def owner(self, candidate: Candidate) -> ServerSettings | None:
+        """The configured server that this candidate belongs to; None when it is not in the list."""
+        return next((option.server for option in self._options if option.candidate == candidate), None)
+
+    # Plans
 
     def plan(
-        self, method: str, now: float, *, deadline: float | None = None, first: Candidate | None = None,
+        self,
+        method: str,
+        now: float,
+        *,
+        deadline: float | None = None,
+        first: Candidate | None = None,
         in_dialog: bool = False,
-    ) -> AttemptPlan: ...
+    ) -> AttemptPlan:
+        """The attempts for a new request. `first` is tried before the working server: the dialog's or the nonce's server.
 
-    def register_plans(self, now: float, deadline: float | None = None) -> list[tuple[ServerSettings, AttemptPlan]]: ...
+        `deadline`: no attempt lasts longer; by default 31 s from now, and none for INVITE.
+        """
+        pinned_only = method == "BYE" and first is not None and not self.settings.bye_failover
 
-    def observe(self, candidate: Candidate, outcome: Outcome, now: float, method: str) -> None: ...
+        def options(at: float) -> list[Option]:
+            return [self._pinned(first)] if pinned_only and first else self._order(at, method, first)
 
-    def waiting(self, candidate: Candidate, callback: Callable[[str], None]) -> None:
-        """callback(cause) once, when the candidate goes down. Record FoundDown(cause) and move on."""
+        return self._new_plan(method, options, now, deadline, in_dialog)
 
-    def done(self, candidate: Candidate, callback: Callable[[str], None]) -> None: ...
+    def register_plans(self, now: float, deadline: float | None = None) -> list[tuple[ServerSettings, AttemptPlan]]:
+        """The plans of one REGISTER: at every registrar server at once, or one after the other (X1).
 
-    def health(self, candidate: Candidate): ...
+        Concurrent: one plan per registrar server, limited to its candidates; a server that is down is tried all the
+        same, which is how its recovery is noticed (Y36). Otherwise one plan over all of them, with the first server.
+        """
+        registrars = [server for server in self.settings.servers if server.register]
+        if self.settings.registration == "concurrent":
+            return [(server, self._server_plan(server, now, deadline)) for server in registrars]
+        return [(registrars[0], self._new_plan("REGISTER", self._registration_order, now, deadline, False))] if registrars else []
 
-    def working(self, now: float) -> Candidate | None: ...
+    # What happened
 
-    def probe_due(self, now: float) -> list[Candidate]: ...
+    def observe(self, candidate: Candidate, outcome: Outcome, now: float, method: str) -> None:
+        """Learn from what became of a request or a probe at that candidate. Provisional answers count as well."""
+        if method == "OPTIONS":
+            self._probes.ended(candidate)
+        health = self._health.get(candidate)
+        if health is None:
+            return  # an answer from a server that has left the list
+        cause = outcome.cause
+        change = health.observe(outcome, now, method)
+        self._changed(candidate, change)
+        self._choose(now, cause)
+        if change is not None and change.new is State.DOWN and change.silent:
+            self._wake(candidate, cause)
 
-    def next_wakeup(self, now: float) -> float | None: ...
+    def waiting(self, candidate: Candidate, callback: WakeUp) -> None:
+        """A request waits for that candidate without any answer. `callback(cause)` is called, once, when the candidate
+        is found dead: record FoundDown(cause) and move on. Call `done` as soon as anything was received, and before
+        `observe` with one's own bad news."""
+        self._waiting.setdefault(candidate, []).append(callback)
 
-    def advance(self, now: float) -> None: ...
+    def done(self, candidate: Candidate, callback: WakeUp) -> None:
+        """It waits no longer. Harmless when it never did or was called already."""
+        callbacks = self._waiting.get(candidate, [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+        if not callbacks:
+            self._waiting.pop(candidate, None)
 
-    def set_link(self, up: bool, now: float) -> None: ...
+    def set_link(self, up: bool, now: float) -> None:
+        """Our own link went down or came back. While it is down nothing is judged and nothing moves (V20)."""
+        self._link_up = up
+        for candidate, health in self._health.items():
+            self._changed(candidate, health.set_link(up, now))
+        self._choose(now, "link")
 
-    def redundancy_ready(self) -> bool: ...
+    # Time
 
-    def any_up(self) -> bool: ...
+    def advance(self, now: float) -> None:
+        """Let the passing of time take effect: Retry-After over, failback due."""
+        for candidate, health in self._health.items():
+            self._changed(candidate, health.advance(now))
+        self._choose(now, "retry-after")
 
-    def describe(self, now: float, wall_clock_now: float | None = None) -> dict: ...
+    def next_wakeup(self, now: float) -> float | None:
+        """When `advance` or `probe_due` has something to do; None without candidates."""
+        times = [self._probes.due_at(candidate, health) for candidate, health in self._health.items()]
+        times += [health.held_until for health in self._health.values() if health.held_until is not None]
+        failback = self._working.next_change(self._options)
+        if failback is not None:
+            times.append(failback)
+        return max(now, min(times)) if times and self._link_up else None
+
+    def probe_due(self, now: float) -> list[Candidate]:
+        """The candidates to send an OPTIONS now. Each is taken as sent; its outcome comes back by `observe`."""
+        if not self._link_up:
+            return []
+        due = [candidate for candidate, health in self._health.items() if self._probes.due_at(candidate, health) <= now]
+        for candidate in due:
+            self._probes.sent(candidate, now)
+        return due
+
+    # What is known
+
+    def health(self, candidate: Candidate) -> CandidateHealth:
+        """Its health; that of an unknown one when it is not in the list."""
+        known = self._health.get(candidate)
+        return known if known is not None else self._unknown(0.0)
+
+    def working(self, now: float) -> Candidate | None:
+        """Where new requests go now. None only without candidates."""
+        self.advance(now)
+        return self._working.current
+
+    def redundancy_ready(self) -> bool:
+        """True when at least two candidates are up: one may fail."""
+        return sum(health.believed is State.UP for health in self._health.values()) >= 2
+
+    def any_up(self) -> bool:
+        """True when at least one candidate is not known to be down."""
+        return any(health.usable for health in self._health.values())
+
+    def describe(self, now: float, wall_clock_now: float | None = None) -> dict[str, Any]:
+        """Plain data for the status page. `since` is wall clock seconds when the wall clock is given, else None."""
+        return {
+            "name": self.name,
+            "profile": self.settings.profile,
+            "domains": list(self.settings.domains),
+            "working": str(self._working.current) if self._working.current else None,
+            "redundancy_ready": self.redundancy_ready(),
+            "survival": False,
+            "servers": [
+                {
+                    "name": server.name,
+                    "rank": server.rank,
+                    "register": server.register,
+                    "candidates": [
+                        self._describe_candidate(option, now, wall_clock_now)
+                        for option in self._options
+                        if option.server is server
+                    ],
+                }
+                for server in self.settings.servers
+            ],
+        }
+
+    def _describe_candidate(self, option: Option, now: float, wall_clock_now: float | None) -> dict[str, Any]:
+        candidate, health = option.candidate, self.health(option.candidate)
+        for_seconds = now - health.since
+        return {
+            "candidate": str(candidate),
+            "address": candidate.address,
+            "port": candidate.port,
+            "transport": candidate.transport,
+            "rank": option.server.rank,
+            "priority": candidate.priority,
+            "state": health.state.value,
+            "since": None if wall_clock_now is None else wall_clock_now - for_seconds,
+            "for_seconds": for_seconds,
+            "reason": health.reason,
+            "working": candidate == self._working.current,
+        }
+
+    # The order of the candidates
+
+    def _preference(self, server: ServerSettings, candidate: Candidate) -> tuple[int, ...]:
+        weight = -candidate.weight if self.settings.srv_weight == "descending" else 0
+        return (server.rank, candidate.priority, weight)
+
+    @staticmethod
+    def _without_repetition(options: Iterable[Option]) -> list[Option]:
+        """Two servers may resolve to one candidate; it belongs to the higher rank."""
+        first: dict[Candidate, Option] = {}
+        for option in options:
+            first.setdefault(option.candidate, option)
+        return list(first.values())
+
+    def _order(self, now: float, method: str, first: Candidate | None) -> list[Option]:
+        """What a request may try, in this order: its own server and that server's siblings, the working server, the rest
+        by preference. Known-down ones come after all others: when nothing else is left, they are tried in order anyway."""
+        allowed = self._options
+        if self.settings.method_servers.get(method) == "first":
+            allowed = [option for option in allowed if option.server.rank == 1]
+        if first is None and not self.settings.skip_down:
+            return allowed
+        working = self.working(now)
+        if first is None:
+            front = [option for option in allowed if option.candidate == working]
+        else:
+            pinned = self._pinned(first)
+            siblings = [option for option in allowed if option.server is pinned.server]
+            front = [pinned, *siblings, *(option for option in allowed if option.candidate == working)]
+        return self._usable_first(self._without_repetition([*front, *allowed]))
+
+    def _usable_first(self, options: list[Option]) -> list[Option]:
+        if not self.settings.skip_down:
+            return options
+        return sorted(options, key=lambda option: not self.health(option.candidate).usable)
+
+    def _pinned(self, candidate: Candidate) -> Option:
+        """The option for a candidate that a dialog or a nonce names, even when DNS has dropped it from the list."""
+        for option in self._options:
+            if option.candidate == candidate:
+                return option
+        return Option(self.settings.servers[0], candidate)
+
+    def _registration_order(self, now: float) -> list[Option]:
+        """Successive and single registration: the working server, then the other registrars by preference.
+
+        With failback mode `registration` a renewal is what finds out whether the better server is back (Y27), so there the
+        list is tried from its top, known-down ones too.
+        """
+        registrars = [option for option in self._order(now, "REGISTER", None) if option.server.register]
+        if not registrars or registrars[0].server.rank == 1:
+            return registrars
+        seeking = [
+            option
+            for option in self._options
+            if option.server.register
+            and option.server.failback_mode == "registration"
+            and option.preference < registrars[0].preference
+        ]
+        return self._without_repetition([*self._usable_first(seeking), *registrars])
+
+    def _server_plan(self, server: ServerSettings, now: float, deadline: float | None) -> AttemptPlan:
+        def options(at: float) -> list[Option]:
+            return [option for option in self._order(at, "REGISTER", None) if option.server is server]
+
+        return self._new_plan("REGISTER", options, now, deadline, False)
+
+    def _new_plan(
+        self,
+        method: str,
+        options: Callable[[float], list[Option]],
+        now: float,
+        deadline: float | None,
+        in_dialog: bool,
+    ) -> AttemptPlan:
+        if deadline is None and method != "INVITE":
+            deadline = now + PHONE_PATIENCE
+        return AttemptPlan(
+            method,
+            options,
+            status_failover=self.settings.status_failover,
+            timing=self._timing,
+            deadline=deadline,
+            interval=self.settings.retry_timeout,
+            in_dialog=in_dialog,
+            witness=self._witness,
+        )
+
+    # Changes and their reports
+
+    def _unknown(self, now: float) -> CandidateHealth:
+        return CandidateHealth(self.settings.fall, self.settings.rise, self.settings.status_health, now)
+
+    def _keep_health(self, now: float) -> None:
+        """One health per listed candidate; the health of those that left goes with them."""
+        listed = [option.candidate for option in self._options]
+        for candidate in [known for known in self._health if known not in listed]:
+            del self._health[candidate]
+        for candidate in listed:
+            if candidate not in self._health:
+                self._health[candidate] = self._unknown(now)
+                if not self._link_up:
+                    self._health[candidate].set_link(False, now)
+        self._probes.keep(listed, now)
+
+    def _changed(self, candidate: Candidate, change: StateChange | None) -> None:
+        if change is None:
+            return
+        server = self.owner(candidate)
+        self._report(
+            ServerStateChanged(
+                self.name,
+                server.name if server else "",
+                str(candidate),
+                change.old.value,
+                change.new.value,
+                change.reason,
+            )
+        )
+
+    def _choose(self, now: float, cause: str) -> None:
+        if not self._link_up and self._working.current is not None:
+            return
+        moved = self._working.choose(self._options, now, cause)
+        if moved is not None:
+            self._report(self._move_event(moved))
+
+    def _move_event(self, moved: Moved) -> FailedOver | FailedBack:
+        from_candidate, to_candidate = str(moved.from_candidate), str(moved.to_candidate)
+        if moved.better:
+            return FailedBack(self.name, from_candidate, to_candidate, moved.cause)
+        return FailedOver(self.name, ALL_METHODS, from_candidate, to_candidate, moved.cause)
+
+    def _wake(self, candidate: Candidate, cause: str) -> None:
+        for callback in self._waiting.pop(candidate, []):
+            callback(cause)
+
+
+class _Witness:
+    """Turns what a plan tells into facts for operators."""
+
+    def __init__(self, group: str, report: Report) -> None:
+        self._group = group
+        self._report = report
+
+    def attempt_ended(self, method: str, tried: Tried) -> None:
+        self._report(
+            AttemptEnded(
+                self._group,
+                tried.attempt.server,
+                str(tried.attempt.candidate),
+                method,
+                tried.outcome.label,
+                tried.ended - tried.started,
+            )
+        )
+
+    def request_moved(self, method: str, failed: Tried, following: Attempt) -> None:
+        self._report(
+            FailedOver(
+                self._group,
+                method,
+                str(failed.attempt.candidate),
+                str(following.candidate),
+                failed.outcome.cause,
+            )
+        )

@@ -9,6 +9,7 @@ Each outcome has a `label` (the `outcome` of `sbc_attempts_total`) and a `cause`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class Answered:
     def label(self) -> str:
         return f"status_{self.status // 100}xx"
 
-    cause = label
+    @property
+    def cause(self) -> str:
+        return self.label
 
     def __str__(self) -> str:
         return f"answered {self.status}"
@@ -37,9 +40,11 @@ class TimedOut:
 
     sends: int = 1
     """How often the request went out. Over TCP and TLS, where nothing is retransmitted, `Attempt.sends`: the same silence."""
+    highest_provisional: int = 0
+    """As for `Answered`."""
 
-    label = "timeout"
-    cause = "timeout"
+    label: ClassVar[str] = "timeout"
+    cause: ClassVar[str] = "timeout"
 
     def __str__(self) -> str:
         return f"no answer to {self.sends} send{'s' if self.sends != 1 else ''}"
@@ -53,6 +58,8 @@ class TransportFailed:
     """icmp | refused | reset | tls | connect_timeout | ..."""
     soft: bool = False
     """Host or net unreachable: a router's opinion, worth one bad result and no more (D16)."""
+    highest_provisional: int = 0
+    """As for `Answered`."""
 
     @property
     def label(self) -> str:
@@ -69,7 +76,7 @@ class FoundDown:
     cause: str = "timeout"
     """What the other request saw."""
 
-    label = "found_down"
+    label: ClassVar[str] = "found_down"
 
     def __str__(self) -> str:
         return f"found down by another request ({self.cause})"
@@ -79,8 +86,8 @@ class FoundDown:
 class Cancelled:
     """The caller gave up, or another branch won."""
 
-    label = "cancelled"
-    cause = "cancelled"
+    label: ClassVar[str] = "cancelled"
+    cause: ClassVar[str] = "cancelled"
 
     def __str__(self) -> str:
         return "cancelled"

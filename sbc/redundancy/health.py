@@ -1,0 +1,237 @@
+"""Is one candidate alive? `CandidateHealth`, learning from probes and from live traffic alike.
+
+States (glossary, section Health). *unknown*: nobody has tried it, so it may be tried. *up*: it answers. *down*: it does not,
+or it said 503; requests pass it by. *frozen*: our own link is down, so nothing that happens says anything about the
+server (PIVOT: "do not update states"); what was known before comes back with the link.
+
+Counting. `fall` bad results in a row make a candidate down and `rise` good ones make a down candidate up again; one good
+result is enough for an unknown one. Every unanswered send is a bad result of its own: a request given up after four sends
+has asked four times, and with `fall` up to 4 the next request does not wait. Errors of the transport make it down at once;
+the opinion of a router (host or net unreachable) is one bad result.
+
+A 503 holds a candidate down for its Retry-After, whatever else it answers meanwhile; when the time is over, the results
+counted during the hold decide, or it is unknown again.
+
+All state lives here; nothing here knows the time except by being told.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
+
+RETRY_AFTER_DEFAULT = 60
+RETRY_AFTER_LIMITS = (1, 600)
+"""Seconds (table D6): a 503 without Retry-After, and the range in which we believe it."""
+
+
+class State(enum.Enum):
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+    FROZEN = "frozen"
+
+
+class Input(enum.Enum):
+    GOOD = "good"
+    """A good result, not yet `rise` of them."""
+    RISEN = "risen"
+    """A good result that completes `rise` in a row."""
+    BAD = "bad"
+    """A bad result, not yet `fall` of them."""
+    FALLEN = "fallen"
+    """A bad result that completes `fall` in a row."""
+    FAILED = "failed"
+    """The transport says that nobody is there."""
+    REFUSED = "refused"
+    """A 503: down until Retry-After."""
+    RELEASED = "released"
+    """Retry-After is over and nothing else is known."""
+    LINK_LOST = "link_lost"
+    LINK_BACK = "link_back"
+
+
+STAY, ENTER, FREEZE, THAW = "_stay", "_enter", "_freeze", "_thaw"
+
+TRANSITIONS: Mapping[tuple[State, Input], tuple[State, str]] = {
+    (State.UNKNOWN, Input.GOOD): (State.UP, ENTER),
+    (State.UNKNOWN, Input.RISEN): (State.UP, ENTER),
+    (State.UNKNOWN, Input.BAD): (State.UNKNOWN, STAY),
+    (State.UNKNOWN, Input.FALLEN): (State.DOWN, ENTER),
+    (State.UNKNOWN, Input.FAILED): (State.DOWN, ENTER),
+    (State.UNKNOWN, Input.REFUSED): (State.DOWN, ENTER),
+    (State.UNKNOWN, Input.RELEASED): (State.UNKNOWN, STAY),
+    (State.UNKNOWN, Input.LINK_LOST): (State.FROZEN, FREEZE),
+    (State.UNKNOWN, Input.LINK_BACK): (State.UNKNOWN, STAY),
+    (State.UP, Input.GOOD): (State.UP, STAY),
+    (State.UP, Input.RISEN): (State.UP, STAY),
+    (State.UP, Input.BAD): (State.UP, STAY),
+    (State.UP, Input.FALLEN): (State.DOWN, ENTER),
+    (State.UP, Input.FAILED): (State.DOWN, ENTER),
+    (State.UP, Input.REFUSED): (State.DOWN, ENTER),
+    (State.UP, Input.RELEASED): (State.UP, STAY),
+    (State.UP, Input.LINK_LOST): (State.FROZEN, FREEZE),
+    (State.UP, Input.LINK_BACK): (State.UP, STAY),
+    (State.DOWN, Input.GOOD): (State.DOWN, STAY),
+    (State.DOWN, Input.RISEN): (State.UP, ENTER),
+    (State.DOWN, Input.BAD): (State.DOWN, STAY),
+    (State.DOWN, Input.FALLEN): (State.DOWN, STAY),
+    (State.DOWN, Input.FAILED): (State.DOWN, STAY),
+    (State.DOWN, Input.REFUSED): (State.DOWN, STAY),
+    (State.DOWN, Input.RELEASED): (State.UNKNOWN, ENTER),
+    (State.DOWN, Input.LINK_LOST): (State.FROZEN, FREEZE),
+    (State.DOWN, Input.LINK_BACK): (State.DOWN, STAY),
+    # While frozen nothing is judged (V20); only the link ends it.
+    (State.FROZEN, Input.GOOD): (State.FROZEN, STAY),
+    (State.FROZEN, Input.RISEN): (State.FROZEN, STAY),
+    (State.FROZEN, Input.BAD): (State.FROZEN, STAY),
+    (State.FROZEN, Input.FALLEN): (State.FROZEN, STAY),
+    (State.FROZEN, Input.FAILED): (State.FROZEN, STAY),
+    (State.FROZEN, Input.REFUSED): (State.FROZEN, STAY),
+    (State.FROZEN, Input.RELEASED): (State.FROZEN, STAY),
+    (State.FROZEN, Input.LINK_LOST): (State.FROZEN, STAY),
+    (State.FROZEN, Input.LINK_BACK): (State.FROZEN, THAW),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A candidate went from one state to another."""
+
+    old: State
+    new: State
+    reason: str
+    silent: bool
+    """True when the server is dead to everybody who waits for it, not merely unwilling."""
+
+
+class CandidateHealth:
+    """What is known about one candidate, since when and why."""
+
+    def __init__(self, fall: int, rise: int, status_health: Mapping[str, str], now: float) -> None:
+        self.state = State.UNKNOWN
+        self.since = now
+        self.reason = "not tried yet"
+        self.registered_at: float | None = None
+        """When it last accepted a REGISTER."""
+        self.last_answer: float | None = None
+        """When it last answered anything; a probe is not needed soon after."""
+        self.held_until: float | None = None
+        """End of a Retry-After."""
+        self.down_cause = ""
+        """The cause of the last bad result, as metrics name it."""
+        self._fall = fall
+        self._rise = rise
+        self._status_health = status_health
+        self._good = 0
+        self._bad = 0
+        self._before_freeze = State.UNKNOWN
+        self._since_before_freeze = now
+        self._reason_before_freeze = self.reason
+
+    @property
+    def usable(self) -> bool:
+        """True when requests should go there: not known to be down."""
+        return self.believed is not State.DOWN
+
+    @property
+    def believed(self) -> State:
+        """The state; for a frozen candidate the one from before."""
+        return self._before_freeze if self.state is State.FROZEN else self.state
+
+    @property
+    def up_since(self) -> float | None:
+        """Since when it has been up; None when it is not."""
+        return self.since if self.state is State.UP else None
+
+    def observe(self, outcome: Outcome, now: float, method: str) -> StateChange | None:
+        """Learn from what became of a request of that method. Returns the change of state, if it made one."""
+        if self.state is State.FROZEN or isinstance(outcome, Cancelled | FoundDown):
+            return None
+        reason = f"{method}: {outcome}"
+        if not isinstance(outcome, Answered) or self._meaning(outcome, method) in ("suspect", "held"):
+            self.down_cause = outcome.cause
+        if isinstance(outcome, TransportFailed) and not outcome.soft:
+            self._count_bad(self._fall)
+            return self._step(Input.FAILED, reason, now, silent=True)
+        if isinstance(outcome, Answered):
+            return self._observe_answer(outcome, reason, now, method)
+        if outcome.highest_provisional > 100:
+            return None  # it rang and then nobody answered: the callee's silence, not the server's
+        sends = 1 if isinstance(outcome, TransportFailed) or outcome.highest_provisional else outcome.sends
+        return self._step(self._count_bad(sends), reason, now, silent=True)
+
+    def advance(self, now: float) -> StateChange | None:
+        """End a Retry-After whose time is over."""
+        if self.held_until is None or now < self.held_until or self.state is State.FROZEN:
+            return None
+        self.held_until = None
+        if self._good >= self._rise:
+            return self._step(Input.RISEN, "answered during Retry-After, which is over", now)
+        if self._bad >= self._fall:
+            return self._step(Input.FALLEN, "did not answer during Retry-After", now)
+        return self._step(Input.RELEASED, "Retry-After is over", now)
+
+    def set_link(self, up: bool, now: float) -> StateChange | None:
+        """Our own link went down or came back."""
+        return self._step(Input.LINK_BACK if up else Input.LINK_LOST, "our link is down", now)
+
+    def _observe_answer(self, answer: Answered, reason: str, now: float, method: str) -> StateChange | None:
+        self.last_answer = now
+        if method == "REGISTER" and 200 <= answer.status < 300:
+            self.registered_at = now
+        meaning = self._meaning(answer, method)
+        if meaning == "none":
+            return None
+        if meaning == "suspect":
+            return self._step(self._count_bad(1), reason, now)
+        if meaning == "held":
+            return self._hold(answer, reason, now)
+        self._bad = 0
+        self._good += 1
+        if self.held_until is not None:
+            return None
+        return self._step(Input.RISEN if self._good >= self._rise else Input.GOOD, reason, now)
+
+    def _meaning(self, answer: Answered, method: str) -> str:
+        """What the status says about the server: one of `settings.STATUS_HEALTH`."""
+        meaning = self._status_health.get(str(answer.status), "up")
+        if meaning == "held" and method == "OPTIONS" and answer.retry_after is None:
+            return "suspect"  # the next probe will tell, sooner than a minute that nobody asked for
+        return meaning
+
+    def _hold(self, answer: Answered, reason: str, now: float) -> StateChange | None:
+        shortest, longest = RETRY_AFTER_LIMITS
+        seconds = RETRY_AFTER_DEFAULT if answer.retry_after is None else answer.retry_after
+        self.held_until = now + min(max(seconds, shortest), longest)
+        self._good = self._bad = 0
+        return self._step(Input.REFUSED, f"{reason}, held for {self.held_until - now:g} s", now)
+
+    def _count_bad(self, results: int) -> Input:
+        self._good = 0
+        self._bad += results
+        return Input.FALLEN if self._bad >= self._fall else Input.BAD
+
+    def _step(self, event: Input, reason: str, now: float, *, silent: bool = False) -> StateChange | None:
+        old = self.state
+        self.state, action = TRANSITIONS[old, event]
+        getattr(self, action)(old, reason, now)
+        return None if self.state is old else StateChange(old, self.state, self.reason, silent)
+
+    def _stay(self, old: State, reason: str, now: float) -> None:
+        pass
+
+    def _enter(self, old: State, reason: str, now: float) -> None:
+        self.since = now
+        self.reason = reason
+
+    def _freeze(self, old: State, reason: str, now: float) -> None:
+        self._before_freeze, self._since_before_freeze, self._reason_before_freeze = old, self.since, self.reason
+        self._enter(old, reason, now)
+
+    def _thaw(self, old: State, reason: str, now: float) -> None:
+        self.state = self._before_freeze
+        self.since, self.reason = self._since_before_freeze, self._reason_before_freeze

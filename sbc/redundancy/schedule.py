@@ -1,0 +1,55 @@
+"""How long an attempt waits: "retry N times" turned into seconds (table a.0 of the bulletins' rules; RFC 3261 s.17.1).
+
+N retransmissions follow the first send, and the server is given up at the instant when retransmission N+1 would have
+been due. INVITE doubles its gaps without a cap (Timer A), other methods cap them at T2 (Timer E); nothing waits longer
+than 64*T1 (Timers B and F).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Timing(NamedTuple):
+    """T1 and T2 of RFC 3261; a plain `(t1, t2)` fits where it is asked for."""
+
+    t1: float = 0.5
+    t2: float = 4.0
+
+    @property
+    def full(self) -> float:
+        """64*T1, what the last server of a list is given."""
+        return 64 * self.t1
+
+
+def gaps(method: str, timing: Timing, interval: float = 0.0) -> Iterator[float]:
+    """The seconds between one send and the next, for ever. `interval` > 0 makes them constant (Polycom retryTimeOut)."""
+    if interval > 0:
+        while True:
+            yield interval
+    gap = timing.t1
+    while True:
+        yield gap
+        gap = 2 * gap if method == "INVITE" else min(2 * gap, timing.t2)
+
+
+def give_up(retry_counts: int, method: str, timing: Timing, interval: float = 0.0) -> float:
+    """Seconds after the first send at which a server that never answers is left, when others are still to be tried."""
+    total = 0.0
+    for _, gap in zip(range(retry_counts + 1), gaps(method, timing, interval), strict=False):
+        total += gap
+        if total >= timing.full:
+            return timing.full
+    return total
+
+
+def sends_within(timeout: float, method: str, timing: Timing, interval: float = 0.0) -> int:
+    """How often a request goes out over UDP in `timeout` seconds; what falls due at the last instant is not sent."""
+    sends, at = 0, 0.0
+    for gap in gaps(method, timing, interval):
+        if sends and at >= timeout - 1e-9:
+            return sends
+        sends += 1
+        at += gap
+    raise AssertionError("gaps never end")
