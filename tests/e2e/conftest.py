@@ -13,6 +13,7 @@ TAIL = 4000
 """Characters of each log shown when a test fails; the whole logs stay in the test's folder."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     missing = missing_programs()

@@ -136,6 +136,10 @@ class Program:
         assert self._process is not None
         self._process.wait(5)
 
+    def freeze(self) -> None:
+        """SIGSTOP: its sockets stay open and nobody answers, as when a machine hangs."""
+        self._signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         """Ask it to end, then make it."""
         if self._process is None:
@@ -264,8 +268,8 @@ def answers_options(address: str, port: int, timeout: float = 0.5) -> bool:
 class SilentServer:
     """A bound socket that never answers: a server whose machine hangs, or whose packets a firewall drops."""
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
-        self.name = "silent"
+    def __init__(self, name: str = "silent", address: str = "127.0.0.1") -> None:
+        self.name = name
         self.address = address
         self.port = free_port(address)
         self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
@@ -290,8 +294,8 @@ class SilentServer:
 class AbsentServer:
     """A port that nobody listens on: the machine is up, the server is not, and the system says so by ICMP."""
 
-    address: str = "127.0.0.1"
     name: str = "absent"
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         self.port = free_port(self.address)
@@ -427,10 +431,10 @@ class Sipp(Program):
 class SippPhone:
     """The scenarios of one SIPp phone: always the same account, address and port."""
 
-    def __init__(self, peers: Peers, name: str, proxy: str, address: str) -> None:
+    def __init__(self, peers: Peers, name: str, proxy: str, address: str, password: str) -> None:
         self._peers = peers
         self._proxy = proxy
-        self._account = ("-key", "domain", DOMAIN, "-au", name, "-ap", password_of(name), "-auth_uri", DOMAIN)
+        self._account = ("-key", "domain", DOMAIN, "-au", name, "-ap", password, "-auth_uri", DOMAIN)
         self.name = name
         self.address = address
         self.port = free_port(address)
@@ -506,18 +510,17 @@ class SilentPhone:
 class Sbc(Program):
     """`sbc run` with a configuration of its own in the test's folder."""
 
-    def __init__(self, folder: Path, configuration: str, address: str, port: int, http_port: int) -> None:
-        self.address = address
-        self.port = port
-        self.configuration = folder / "sbc.toml"
-        self.configuration.write_text(configuration)
+    def __init__(self, folder: Path, configuration: str, listens: dict[str, int], http_port: int) -> None:
+        self._listens = listens
+        self.address, self.port = next(iter(listens.items()))
+        file = folder / "sbc.toml"
+        file.write_text(configuration)
         self._http = f"http://127.0.0.1:{http_port}"
-        super().__init__("sbc", [sys.executable, "-m", "sbc", "run", "-c", str(self.configuration)], folder)
+        super().__init__("sbc", [sys.executable, "-m", "sbc", "run", "-c", str(file)], folder)
 
-    @property
-    def proxy(self) -> str:
-        """What the phones get as their outbound proxy."""
-        return at(self.address, self.port)
+    def proxy(self, address: str = "127.0.0.1") -> str:
+        """What a phone at this address gets as its outbound proxy."""
+        return at(address, self._listens[address])
 
     def start(self) -> None:
         already = self.text().count("sbc ready:")
@@ -552,27 +555,42 @@ class Sbc(Program):
         return None
 
 
+QUICK_PROBES = """\
+probe_interval = 1
+probe_interval_down = 1
+probe_timeout = 1
+fall = 2
+rise = 2
+failback_hold = 1"""
+"""So that no test waits long for a server to be believed in."""
+
+RARE_PROBES = """\
+probe_interval = 3600
+probe_interval_down = 3600"""
+"""So that calls find out for themselves."""
+
+
 def configuration(
     *,
     folder: Path,
-    listens: list[tuple[str, int]],
+    listens: dict[str, int],
     http_port: int,
     servers: list[CallServer],
     accounts: tuple[str, ...] = (),
     algorithm: str = "MD5",
-    group: str = "",
-    register: bool = True,
+    group: str = QUICK_PROBES,
+    server: str = "",
 ) -> str:
-    """A configuration for one group. Probes are quick, so that no test waits long for a server to be believed in."""
+    """A configuration with one group; `group` and `server` are further lines of the group and of each server."""
     lines = ["[appliance]", 'name = "end-to-end"', f'state_dir = "{folder}/state"']
-    for address, port in listens:
+    for address, port in listens.items():
         lines += ["[[listen]]", 'transport = "udp"', f'address = "{address}"', f"port = {port}"]
     lines += ["[http]", 'address = "127.0.0.1"', f"port = {http_port}"]
     lines += ["[[group]]", 'name = "office"', f'domains = ["{DOMAIN}"]', 'registration = "concurrent"']
-    lines += [group or "probe_interval = 1\nprobe_interval_down = 1\nprobe_timeout = 1\nfall = 2\nrise = 2\nfailback_hold = 1"]
-    for server in servers:
-        lines += ["[[group.server]]", f'name = "{server.name}"', f'address = "{server.address}"', f"port = {server.port}",
-                  'transport = "udp"', f"register = {str(register).lower()}"]
+    lines += [group]
+    for entry in servers:
+        lines += ["[[group.server]]", f'name = "{entry.name}"', f'address = "{entry.address}"', f"port = {entry.port}",
+                  'transport = "udp"', server]
     if accounts:
         digest = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}[algorithm]
         passwords = folder / "phones.htdigest"
@@ -608,8 +626,8 @@ class Peers:
     def baresip(self, name: str, proxy: str, **options: Any) -> Baresip:
         return self._started(Baresip(name, self.folder, proxy, **options))
 
-    def sipp_phone(self, name: str, proxy: str, address: str = "127.0.0.1") -> SippPhone:
-        return SippPhone(self, name, proxy, address)
+    def sipp_phone(self, name: str, proxy: str, address: str = "127.0.0.1", password: str = "") -> SippPhone:
+        return SippPhone(self, name, proxy, address, password or password_of(name))
 
     def sipp(self, name: str, scenario: str, **options: Any) -> Sipp:
         """A run of a scenario. One that takes calls is there when this returns."""
@@ -625,18 +643,18 @@ class Peers:
         server.name = name
         return server
 
-    def silent_server(self, address: str = "127.0.0.1") -> SilentServer:
-        return self._kept(SilentServer(address))
+    def silent_server(self, name: str = "silent", address: str = "127.0.0.1") -> SilentServer:
+        return self._kept(SilentServer(name, address))
 
     def silent_phone(self, proxy: CallServer, address: str = "127.0.0.1") -> SilentPhone:
         return self._kept(SilentPhone(proxy.address, proxy.port, address))
 
     def sbc(self, servers: list[CallServer], *, addresses: tuple[str, ...] = ("127.0.0.1",), **options: Any) -> Sbc:
-        """The appliance in front of these servers; its `address` is the first one, which the phones use."""
-        listens = [(address, free_port(address)) for address in addresses]
+        """The appliance in front of these servers, listening on these addresses for phones and servers alike."""
+        listens = {address: free_port(address) for address in addresses}
         http_port = free_port()
         text = configuration(folder=self.folder, listens=listens, http_port=http_port, servers=servers, **options)
-        return self._started(Sbc(self.folder, text, *listens[0], http_port))
+        return self._started(Sbc(self.folder, text, listens, http_port))
 
     def close(self) -> None:
         self._stack.close()

@@ -1,0 +1,39 @@
+"""A REGISTER that no server answers is answered by us, before the phone gives up at 64*T1 (RFC 4320; D1, D2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.peers import DOMAIN, RARE_PROBES, AbsentServer, CallServer, Peers, SilentPhone
+
+
+def register(phone: SilentPhone, name: str = "alice") -> bytes:
+    return (
+        f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {phone.here};branch=z9hG4bKall-dead;rport\r\n"
+        f"From: <sip:{name}@{DOMAIN}>;tag=1\r\nTo: <sip:{name}@{DOMAIN}>\r\nCall-ID: all-dead\r\nCSeq: 1 REGISTER\r\n"
+        f"Contact: <sip:{name}@{phone.here}>\r\nExpires: 3600\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def ask(peers: Peers, servers: list[CallServer]) -> tuple[int, float]:
+    sbc = peers.sbc(servers, group=RARE_PROBES)
+    phone = peers.silent_phone(sbc)
+    answer = phone.request(register(phone))
+    assert "Traceback" not in sbc.text()
+    return answer
+
+
+def test_two_silent_servers(peers: Peers) -> None:
+    """In time, and neither 408 (forbidden) nor 503 (the phone would give us up)."""
+    status, seconds = ask(peers, [peers.silent_server("primary"), peers.silent_server("fallback")])
+    assert status in (480, 500)
+    assert seconds < 32
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["both refuse", "one refuses, one is silent"])
+def test_refusing_servers(peers: Peers, silent: bool) -> None:
+    """Where nobody is left to wait for, there is no wait."""
+    fallback = peers.silent_server("fallback") if silent else AbsentServer("fallback")
+    status, seconds = ask(peers, [AbsentServer("primary"), fallback])
+    assert status in (480, 500)
+    assert seconds < (32 if silent else 1)
