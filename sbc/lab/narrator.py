@@ -1,0 +1,100 @@
+"""Tells a story on a terminal while it happens, and remembers what was promised and what was measured."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from typing import TextIO
+
+_BOLD, _DIM, _GREEN, _RED, _CYAN = "1", "2", "32", "31", "36"
+_WIDTH = 100
+_MARGIN = 9  # of the time stamp
+
+
+class Narrator:
+    """Writes lines with the seconds since the start; colours only on a terminal, and not when NO_COLOR is set."""
+
+    def __init__(self, output: TextIO, seconds: Callable[[], float]) -> None:
+        self._output = output
+        self._seconds = seconds
+        self._started = seconds()
+        self._colours = output.isatty() and "NO_COLOR" not in os.environ
+        self.checks = 0
+        self.broken: list[str] = []
+        """What did not come true."""
+
+    @property
+    def elapsed(self) -> float:
+        return self._seconds() - self._started
+
+    def title(self, text: str) -> None:
+        self._write(self._paint(text, _BOLD))
+
+    def plain(self, text: str = "") -> None:
+        self._write(text)
+
+    def chapter(self, text: str) -> None:
+        self._write("")
+        self._write(self._paint(text, _BOLD, _CYAN))
+
+    def say(self, text: str) -> None:
+        """What is going on."""
+        self._timed("", text)
+
+    def check(self, text: str, came_true: bool) -> bool:
+        """A statement that must hold, with its figures in it."""
+        self.checks += 1
+        if came_true:
+            self._timed(self._paint("ok ", _GREEN), text)
+        else:
+            self.broken.append(text)
+            self._timed(self._paint("NOT SO: ", _RED, _BOLD), text)
+        return came_true
+
+    def trouble(self, text: str) -> None:
+        """The story cannot go on."""
+        self.broken.append(text.splitlines()[0])
+        self._timed(self._paint("FAILED: ", _RED, _BOLD), text)
+
+    def table(self, heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
+
+        def line(row: tuple[str, ...]) -> str:
+            first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            return "  ".join((first, *others)).rstrip()
+
+        self._write(self._paint(line(heading), _BOLD))
+        self._write(self._paint("-" * (sum(widths) + 2 * (len(widths) - 1)), _DIM))
+        for row in rows:
+            self._write(line(row))
+
+    def verdict(self) -> bool:
+        """The last line: did the story come true?"""
+        self._write("")
+        if self.broken:
+            self._write(self._paint("The story did not come true:", _RED, _BOLD))
+            for text in self.broken:
+                self._write(f"  - {text}")
+        else:
+            told = f"The story came true: all {self.checks} checks held, in {self.elapsed:.0f} seconds."
+            self._write(self._paint(told, _GREEN, _BOLD))
+        return not self.broken
+
+    def _timed(self, mark: str, text: str) -> None:
+        stamp = f"{self.elapsed:6.1f} s "
+        indent = " " * _MARGIN
+        first, *others = [
+            wrapped
+            for paragraph in text.splitlines()
+            for wrapped in textwrap.wrap(paragraph, _WIDTH - _MARGIN) or [""]
+        ]
+        self._write(self._paint(stamp, _DIM) + mark + first)
+        for line in others:
+            self._write(indent + line)
+
+    def _paint(self, text: str, *codes: str) -> str:
+        return f"\033[{';'.join(codes)}m{text}\033[0m" if self._colours else text
+
+    def _write(self, line: str) -> None:
+        print(line, file=self._output, flush=True)
