@@ -1,0 +1,319 @@
+"""The composition root: builds every object of a running appliance, connects them, starts and stops them.
+
+No decisions are made here. This is the only file that knows everything, and only `sbc.cli` imports it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from secrets import token_hex
+
+from twisted.internet.error import CannotListenError
+from twisted.logger import (
+    FilteringLogObserver,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+
+from sbc import __version__
+from sbc.clock import TimerQueue
+from sbc.config import Config, ConfigErrors, load
+from sbc.events import Alarm
+from sbc.location.resolver import Locator
+from sbc.observe.http import StatusSite
+from sbc.observe.log import EventLog
+from sbc.observe.metrics import Metrics
+from sbc.observe.notify import Systemd
+from sbc.observe.recent import RecentEvents
+from sbc.proxy.core import Proxy
+from sbc.proxy.edge import Edge
+from sbc.proxy.overload import INTERVAL as OVERLOAD_INTERVAL
+from sbc.proxy.overload import Overload
+from sbc.proxy.prober import Prober
+from sbc.redundancy.group import ServerGroup
+from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.registration.registrar import Registrar
+from sbc.sip.digest import HtdigestFile
+from sbc.store.sqlite import SqliteStore, StateUnreadable
+from sbc.transaction.layer import TransactionLayer
+from sbc.transaction.timers import Timers
+from sbc.transport.addresses import written
+from sbc.transport.listeners import Listeners
+from sbc.transport.udp import UdpTransport
+
+log = Logger(namespace="sbc")
+
+_DRAIN_LOOKS = 0.1  # seconds between two looks at what is still under way while stopping
+
+
+class CannotStart(Exception):  # noqa: N818 (shown to an operator)
+    """The appliance cannot start: a port is taken, the state cannot be read."""
+
+
+class App:
+    """One running appliance. `start` raises CannotStart; `stop(done)` calls `done` when nothing is left to do."""
+
+    def __init__(self, config: Config, reactor) -> None:
+        self.config = config
+        self._reactor = reactor
+        self.clock = TimerQueue(reactor)
+        self._wall_clock = time.time
+        self._started_at = self._wall_clock()
+        self._started = self.clock.seconds()
+        self.ready = False
+        self._http = None
+        self._probers: dict[str, Prober] = {}
+        self.groups: dict[str, ServerGroup] = {}
+        self._groups_view = _Values(self.groups)
+
+        self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
+        self.recent = RecentEvents(self._wall_clock)
+        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(log)]
+        self.systemd = Systemd()
+
+    def report(self, event: object) -> None:
+        """Where every part of the appliance reports its facts."""
+        for sink in self._sinks:
+            sink(event)
+
+    # -- build -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open everything. Raises CannotStart; what was opened before is closed again by the end of the process."""
+        config = self.config
+        try:
+            self.store = SqliteStore(config.appliance.state_dir, self.report)
+        except StateUnreadable as error:
+            raise CannotStart(str(error)) from error
+        key = self.store.secret()
+        timers = Timers(config.timers.t1, config.timers.t2, config.timers.t4)
+        self.layer = TransactionLayer(self.clock, timers)
+        self.listeners = Listeners()
+        self.locator = self._new_locator(config)
+        self._add_groups(config.groups)
+
+        credentials = HtdigestFile.load(config.credentials.file) if config.credentials.file else None
+        self.registrar = Registrar(
+            self.layer, self.clock, self._wall_clock, self.store, credentials, self.listeners.flow_to_server, self.report
+        )
+        self.registrar.restore()
+        self.overload = Overload()
+        self.proxy = Proxy(
+            clock=self.clock,
+            layer=self.layer,
+            flows=self.listeners,
+            groups=self.groups.values(),
+            registrar=self.registrar,
+            is_ours=self.listeners.is_ours,
+            key=key,
+            boot=token_hex(3),
+            name=config.appliance.name,
+            report=self.report,
+            overload=self.overload,
+        )
+        self.layer.user = self.proxy
+        self.edge = Edge(self.layer, self.proxy.is_server, self.report)
+        self.metrics.watch(
+            seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge
+        )
+        self._open_sockets(config)
+        for transport in self.listeners:
+            transport.start()
+        for name in self.groups:
+            self._start_prober(name)
+        self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
+        self.ready = True
+
+    def _new_locator(self, config: Config) -> Locator:
+        servers = [(server.address, server.port) for server in config.dns.servers]
+        return Locator(
+            self.clock, self._reactor, servers, config.dns.requery, self.store.dns_memory, self.report, self._relocated
+        )
+
+    def _open_sockets(self, config: Config) -> None:
+        for listen in config.listens:
+            if listen.transport != "udp":
+                raise CannotStart(f"{listen}: this version listens on udp only")
+            try:
+                self.listeners.add(
+                    UdpTransport(
+                        self._reactor, self.edge, listen.address, listen.port, side=listen.side, advertise=listen.advertise
+                    )
+                )
+            except OSError as error:
+                raise CannotStart(f"cannot listen on {listen}: {error.strerror}") from error
+        if config.http is not None:
+            site = StatusSite(self.metrics.registry, self.describe, self.recent)
+            try:
+                self._http = self._reactor.listenTCP(config.http.port, site, interface=config.http.address)
+            except CannotListenError as error:
+                where = written(config.http.address, config.http.port)
+                raise CannotStart(f"cannot listen on http {where}: {error.socketError}") from error
+
+    def _add_groups(self, settings: tuple[GroupSettings, ...]) -> None:
+        """Make these the groups. One whose settings did not change goes on as it is."""
+        old = dict(self.groups)
+        self.groups.clear()
+        t1_t2 = (self.config.timers.t1, self.config.timers.t2)
+        for group_settings in settings:
+            known = old.get(group_settings.name)
+            if known is not None and known.settings == group_settings:
+                self.groups[known.name] = known
+                continue
+            group = ServerGroup(group_settings, t1_t2, self.report, self.clock.seconds())
+            self.groups[group.name] = group
+            for server in group_settings.servers:
+                self._locate(group, server)
+
+    def _locate(self, group: ServerGroup, server: ServerSettings) -> None:
+        candidates = self.locator.candidates(server)
+        group.update_candidates(server.name, candidates, self.clock.seconds(), ttl=self.locator.ttl(server))
+
+    def _relocated(self, server: ServerSettings) -> None:
+        """DNS has news about a server."""
+        for group in self.groups.values():
+            if server in group.settings.servers:
+                self._locate(group, server)
+        self.proxy.candidates_changed()
+
+    def _start_prober(self, name: str) -> None:
+        prober = self._probers[name] = Prober(self.clock, self.layer, self.listeners, self.groups[name], self.report)
+        prober.start()
+
+    def _watch_lateness(self, due: float) -> None:
+        now = self._reactor.seconds()
+        self.overload.note(now - due)
+        self._reactor.callLater(OVERLOAD_INTERVAL, self._watch_lateness, now + OVERLOAD_INTERVAL)
+
+    # -- what people see -------------------------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> list[str]:
+        """`udp 127.0.0.1:5060` for each socket, and `http ...`, as really bound."""
+        bound = [f"{transport.name} {written(*transport.local)}" for transport in self.listeners]
+        if self._http is not None:
+            host = self._http.getHost()
+            bound.append(f"http {written(host.host, host.port)}")
+        return bound
+
+    def describe(self) -> dict:
+        """status.json (interface: stable keys)."""
+        now, wall = self.clock.seconds(), self._wall_clock()
+        return {
+            "appliance": {
+                "name": self.config.appliance.name,
+                "version": __version__,
+                "started": self._started_at,
+                "uptime_seconds": now - self._started,
+                "ready": self.ready,
+                "listening": self.addresses,
+            },
+            "groups": [group.describe(now, wall) for group in self.groups.values()],
+            "registrations": self.registrar.describe(now),
+            "survival": {"active": False},
+            "transactions": {" ".join(kind): number for kind, number in self.layer.transactions.items()},
+        }
+
+    # -- change and stop -------------------------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration again (SIGHUP). A bad one is refused and the old one stays."""
+        self.systemd.reloading()
+        try:
+            new = load(self.config.path)
+        except ConfigErrors as errors:
+            for error in errors.errors:
+                log.error("{error}", error=str(error))
+            self.report(Alarm("configuration", f"reload refused: {len(errors.errors)} errors; the old configuration stays"))
+            self.systemd.ready("reload refused, the old configuration stays")
+            return
+        kept = replace(new, listens=self.config.listens, http=self.config.http, timers=self.config.timers)
+        if (new.listens, new.http, new.timers) != (self.config.listens, self.config.http, self.config.timers):
+            self.report(Alarm("configuration", "listen, http and timers change only with a restart; the rest is in force"))
+        self.config = kept
+        self._add_groups(kept.groups)
+        self.proxy.set_groups(self.groups.values())
+        for name in list(self._probers):
+            self._probers.pop(name).stop()
+        for name in self.groups:
+            self._start_prober(name)
+        log.info("configuration reloaded from {path}", path=str(kept.path))
+        self.systemd.ready("configuration reloaded")
+
+    def stop(self, done: Callable[[], None]) -> None:
+        """Take no new calls, let what is under way end, at most `drain` seconds."""
+        self.ready = False
+        self.proxy.draining = True
+        self.systemd.stopping("finishing what is under way")
+        self._drain(self.clock.seconds() + self.config.appliance.drain, done)
+
+    def _drain(self, deadline: float, done: Callable[[], None]) -> None:
+        if self.proxy.under_way and self.clock.seconds() < deadline:
+            self.clock.callLater(_DRAIN_LOOKS, self._drain, deadline, done)
+            return
+        for prober in self._probers.values():
+            prober.stop()
+        self.listeners.stop()
+        self.store.close()
+        self.systemd.stop_signs()
+        done()
+
+
+class _Values:
+    """The values of a dictionary as it is now, each time it is walked."""
+
+    def __init__(self, mapping: dict) -> None:
+        self._mapping = mapping
+
+    def __iter__(self):
+        return iter(list(self._mapping.values()))
+
+
+def run(config: Config) -> int:
+    """`sbc run`: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
+    from twisted.internet import reactor  # here and nowhere else: everything below is handed its clock and its reactor
+
+    # Wall clock steps must not move a timer, and Twisted's reactors live by time.time (pitfall D32).
+    reactor.seconds = time.monotonic
+    _log_to_standard_error()
+    app = App(config, reactor)
+    try:
+        app.start()
+    except CannotStart as error:
+        print(f"sbc: {error}", file=sys.stderr)
+        return 1
+    reactor.callWhenRunning(_running, app, reactor)
+    reactor.run()
+    return 0
+
+
+def _running(app: App, reactor) -> None:
+    """The reactor runs and has installed its own signal handlers; ours replace them."""
+
+    def terminate(*_: object) -> None:
+        reactor.callFromThread(app.stop, reactor.stop)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, terminate)
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload))
+    line = "sbc ready: " + " ".join(app.addresses)
+    print(line, flush=True)
+    log.info("{line}", line=line)
+    app.systemd.ready(line)
+    app.systemd.keep_alive(app.clock)
+
+
+def _log_to_standard_error() -> None:
+    observer = FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)]
+    )
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)

@@ -1,0 +1,234 @@
+"""Where a request goes (RFC 3261 16.4 and 16.5): to a server of a group, to a phone, or no further.
+
+The order of the questions: does our own Record-Route say it (a request inside a dialog)? does the token in the
+Request-URI say it (a server calls a phone)? is it for us? which group serves the domain?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from sbc.location.candidate import Candidate
+from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
+from sbc.proxy.sides import Sides
+from sbc.proxy.validation import Refused
+from sbc.redundancy.group import ServerGroup
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.headers import NameAddr
+from sbc.sip.message import Request
+from sbc.sip.uri import SipUri
+from sbc.transaction.layer import Flow
+
+CONTACT_TOKEN = "gw-tok"
+"""The URI parameter of the Contact that we give to servers for a phone (pitfall D25)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToServers:
+    """To the servers of a group, as its plan says."""
+
+    group: ServerGroup
+    phone: PhoneAddress
+    """Who sent it: what the servers' requests in this dialog come back to."""
+    first: Candidate | None = None
+    """The dialog's own server, asked before all others."""
+    in_dialog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToPhone:
+    """To one phone."""
+
+    phone: PhoneAddress
+    candidate: Candidate
+    """The server that sent it."""
+    group: ServerGroup | None
+    request_uri: str | None = None
+    """The phone's own Contact, where the server knows only the one we gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToUs:
+    """For the appliance itself: OPTIONS, or a REGISTER for `group`."""
+
+    group: ServerGroup | None = None
+
+
+Destination = ToServers | ToPhone | ToUs
+
+
+class Destinations:
+    """Finds the destination of a request. Holds no state of its own.
+
+    `is_ours(host, port)` tells our own addresses; `registrar` knows the phones' bindings (`binding_for_token`,
+    `bindings_for_aor`); `key` signs the route cookies.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[ServerGroup],
+        sides: Sides,
+        registrar,
+        is_ours: Callable[[str, int | None], bool],
+        key: bytes,
+    ) -> None:
+        self._sides = sides
+        self._registrar = registrar
+        self._is_ours = is_ours
+        self._key = key
+        self._by_domain: dict[str, ServerGroup] = {}
+        for group in groups:
+            for domain in group.settings.domains:
+                self._by_domain.setdefault(domain.lower(), group)
+        for group in groups:
+            # A phone that was given the server's address instead of a domain is served as well.
+            for server in group.settings.servers:
+                self._by_domain.setdefault(server.address.lower(), group)
+
+    def find(self, request: Request, flow: Flow) -> Destination:
+        """Where it goes. Takes our own Route values off the request. Raises Refused (403, 404, 481) and MalformedMessage."""
+        cookies = self._take_our_routes(request)
+        origin = self._sides.server_of(flow)
+        if cookies:
+            return self._by_cookie(cookies, flow, origin)
+        if not _is_tel(request) and self._names_us(request.uri):
+            return self._for_us(request, origin)
+        if origin is not None:
+            raise Refused(404, "No Such Phone Here")
+        group = self.group_for(request)
+        if group is None:
+            if flow.side != "phones" and self._sides.is_server_host(flow.remote[0]):
+                raise Refused(403, "Source Address Is Not A Configured Server")
+            raise Refused(403, "Domain Not Served Here")
+        if request.method == "REGISTER":
+            return ToUs(group)
+        if request.method == "OPTIONS" and not request.to_tag and not _has_user(request):
+            return ToUs(group)  # the phone asks whether its server is there: for the phone, that is us
+        return ToServers(group, phone_address(flow), in_dialog=bool(request.to_tag))
+
+    def group_for(self, request: Request) -> ServerGroup | None:
+        """The group that serves the Request-URI's host, or else the To host; None when nobody does."""
+        for host in _named_hosts(request):
+            if host.lower() in self._by_domain:
+                return self._by_domain[host.lower()]
+        return self._by_domain.get("*")
+
+    # -- inside dialogs --------------------------------------------------------------------------------------------------
+
+    def _take_our_routes(self, request: Request) -> list[RouteCookie]:
+        """16.4: take the Route values that name us off the top. Returns their cookies, one for each pass through here.
+
+        A strict router before us has put our Record-Route into the Request-URI and the target into the last Route.
+        """
+        cookies: list[RouteCookie] = []
+        if self._strict_router_was_here(request):
+            cookie = self._cookie_in(request.uri)
+            if cookie is not None:
+                cookies.append(cookie)
+            routes = request.get_all("Route")
+            request.request_uri = NameAddr.parse(routes[-1], "Route").uri_text
+            request.remove("Route")
+            for route in routes[:-1]:
+                request.append("Route", route)
+        while (top := request.get("Route")) is not None:
+            uri = NameAddr.parse(top, "Route").uri
+            if not self._is_ours(uri.host, uri.port):
+                break
+            request.pop_first("Route")
+            if PARAMETER in uri.parameters:
+                cookie = self._cookie_in(uri)
+                if cookie is None:
+                    raise Refused(403, "Route Not Signed By This Appliance")
+                # Two lines with one cookie are one pass: we record-route on both sides when these differ.
+                if cookie not in cookies:
+                    cookies.append(cookie)
+        return cookies
+
+    def _strict_router_was_here(self, request: Request) -> bool:
+        if not request.has("Route") or _is_tel(request):
+            return False
+        uri = request.uri
+        return PARAMETER in uri.parameters and "lr" in uri.parameters and self._names_us(uri)
+
+    def _cookie_in(self, uri: SipUri) -> RouteCookie | None:
+        text = uri.parameters.get(PARAMETER)
+        return RouteCookie.verify(text, self._key) if text else None
+
+    def _by_cookie(self, cookies: list[RouteCookie], flow: Flow, origin) -> Destination:
+        cookie = cookies[0]
+        from_server = origin is not None or not self._looks_like_phone(cookie, flow)
+        if len(cookies) > 1 and not from_server:
+            # The servers between two passes did not record-route: the second pass leads straight to the other phone.
+            cookie, from_server = cookies[-1], True
+        group = self._sides.group_of(cookie.candidate)
+        if from_server:
+            return ToPhone(cookie.phone, cookie.candidate, group)
+        if group is None:
+            raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
+        return ToServers(group, phone_address(flow), first=cookie.candidate, in_dialog=True)
+
+    @staticmethod
+    def _looks_like_phone(cookie: RouteCookie, flow: Flow) -> bool:
+        """Not from a known server's port. The phone's own address decides; after that, its host (it may have a new port)."""
+        if flow.remote == (cookie.phone.host, cookie.phone.port):
+            return True
+        return flow.side == "phones" or flow.remote[0] != cookie.candidate.address
+
+    # -- to one of our own addresses -------------------------------------------------------------------------------------
+
+    def _names_us(self, uri: SipUri) -> bool:
+        return self._is_ours(uri.host, uri.port)
+
+    def _for_us(self, request: Request, origin) -> Destination:
+        token = request.uri.parameters.get(CONTACT_TOKEN)
+        if origin is None:
+            if token is not None:
+                raise Refused(403, "Only Servers May Use This Contact")
+            if request.method == "OPTIONS":
+                return ToUs()
+            if request.method == "REGISTER" and (group := self.group_for(request)) is not None:
+                return ToUs(group)
+            raise Refused(481 if request.to_tag else 404)
+        binding = self._registrar.binding_for_token(token) if token else self._newest_binding(request, origin.group)
+        if binding is None:
+            if request.method == "OPTIONS" and not token:
+                return ToUs()
+            raise Refused(404, "No Such Phone Here")
+        phone = PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)
+        return ToPhone(phone, origin.candidate, origin.group, binding.contact_uri)
+
+    def _newest_binding(self, request: Request, group: ServerGroup):
+        """A server that was configured to send calls to `number@appliance` instead of a registered Contact."""
+        user = request.uri.user
+        if not user:
+            return None
+        for domain in group.settings.domains:
+            bindings = self._registrar.bindings_for_aor(f"sip:{user}@{domain}")
+            if bindings:
+                return max(bindings, key=lambda binding: binding.expires_at)
+        return None
+
+
+def phone_address(flow: Flow) -> PhoneAddress:
+    """The address behind a flow, as the cookie keeps it."""
+    return PhoneAddress(flow.transport, flow.remote[0], flow.remote[1], flow.local[1])
+
+
+def _is_tel(request: Request) -> bool:
+    return request.request_uri.lower().startswith("tel:")
+
+
+def _named_hosts(request: Request) -> Iterator[str]:
+    """Hosts that may select the group. A telephone number has none, so there the caller's own domain decides."""
+    if not _is_tel(request):
+        yield request.uri.host
+    for address in (request.to, request.from_) if _is_tel(request) else (request.to,):
+        try:
+            yield address.uri.host
+        except MalformedMessage:
+            continue
+
+
+def _has_user(request: Request) -> bool:
+    return _is_tel(request) or bool(request.uri.user)

@@ -1,0 +1,71 @@
+"""Between the sockets and the transactions: counts what comes in, answers what cannot be parsed, passes on the rest.
+
+Implements the transport's `Receiver` and, for the metrics, `Traffic`. Numbers are plain integers, because this is on the way
+of every message.
+"""
+
+from __future__ import annotations
+
+from sbc.events import MalformedReceived, Report
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.message import Request, Response
+from sbc.transaction.layer import Flow, TransactionLayer
+
+METHODS = frozenset(
+    "INVITE ACK CANCEL BYE REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH REFER INFO MESSAGE UPDATE PRACK".split()
+)
+"""Those that are counted under their own name; all others are `other`, so that no sender can make a label."""
+
+
+class Edge:
+    """The only receiver of all transports. `is_server(flow)` tells the sides apart."""
+
+    def __init__(self, layer: TransactionLayer, is_server, report: Report) -> None:
+        self._layer = layer
+        self._is_server = is_server
+        self._report = report
+        self.requests: dict[tuple[str, str], int] = {}
+        """Received: {(method, side): number}, side phones | servers."""
+        self.responses: dict[tuple[str, str, str], int] = {}
+        """Received: {(method, class, side): number}, class 1xx to 6xx."""
+
+    @property
+    def retransmissions(self) -> dict[tuple[str, str], int]:
+        """{(side, method): messages sent once more}."""
+        return self._layer.retransmissions
+
+    def transactions(self) -> dict[tuple[str, str], int]:
+        """{(side, kind): transactions alive}."""
+        return self._layer.transactions
+
+    def message_received(self, message: Request | Response, flow: Flow) -> None:
+        """A well-formed message. MalformedMessage of what shows only later has been answered by the layer."""
+        side = "servers" if self._is_server(flow) else "phones"
+        try:
+            if isinstance(message, Request):
+                method = message.method if message.method in METHODS else "other"
+                self.requests[method, side] = self.requests.get((method, side), 0) + 1
+                self._layer.request_received(message, flow)
+            else:
+                method = message.cseq_method if message.cseq_method in METHODS else "other"
+                key = (method, f"{message.status // 100}xx", side)
+                self.responses[key] = self.responses.get(key, 0) + 1
+                self._layer.response_received(message, flow)
+        except MalformedMessage as error:
+            self._report(MalformedReceived(flow.transport, error.header or "message"))
+
+    def malformed_received(self, error: MalformedMessage, flow: Flow) -> None:
+        """Not acceptable. A request that shows whom to answer gets its answer, without a transaction; an ACK never does."""
+        self._report(MalformedReceived(flow.transport, error.header or "message"))
+        request = error.request
+        if request is None or request.method == "ACK":
+            return
+        try:
+            response = Response.for_request(request, error.status_hint, error.reason, to_tag="malformed")
+        except MalformedMessage:
+            return
+        flow.send(response.to_bytes())
+
+    def datagram_failed(self, quoted: bytes, cause: str) -> None:
+        """An ICMP error for something we sent."""
+        self._layer.quoted_datagram_failed(quoted, cause)

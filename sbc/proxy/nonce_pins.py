@@ -1,0 +1,69 @@
+"""Which server issued a nonce: an answer to a challenge must go to the one who asked (pitfall D9)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from sbc.location.candidate import Candidate
+from sbc.sip.digest import Challenge, Credentials
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.message import Request, Response
+
+LIFETIME = 3600.0
+"""Seconds; servers accept a nonce for minutes at most, phones reuse one as long as it is accepted."""
+
+_MOST = 100_000  # a site's phones times a day's challenges; the oldest goes first
+
+CHALLENGE_HEADERS = ("WWW-Authenticate", "Proxy-Authenticate")
+CREDENTIAL_HEADERS = ("Authorization", "Proxy-Authorization")
+
+
+class NoncePins:
+    """nonce -> candidate, bounded in number and time. Told `now` in seconds."""
+
+    def __init__(self) -> None:
+        self._pins: OrderedDict[str, tuple[Candidate, float]] = OrderedDict()
+
+    def learn(self, response: Response, candidate: Candidate, now: float) -> None:
+        """Remember the nonces of a 401 or 407."""
+        for name in CHALLENGE_HEADERS:
+            for value in response.get_all(name):
+                try:
+                    nonce = Challenge.parse(value).nonce
+                except MalformedMessage:
+                    continue  # not a Digest challenge: nothing to remember
+                self._pins[nonce] = (candidate, now)
+                self._pins.move_to_end(nonce)
+        while len(self._pins) > _MOST:
+            self._pins.popitem(last=False)
+
+    def issuer(self, request: Request, now: float) -> Candidate | None:
+        """The server whose challenge this request answers; None when it answers none that we know."""
+        for name in CREDENTIAL_HEADERS:
+            for value in request.get_all(name):
+                try:
+                    pin = self._pins.get(Credentials.parse(value).nonce)
+                except MalformedMessage:
+                    continue
+                if pin is not None and now - pin[1] < LIFETIME:
+                    return pin[0]
+        return None
+
+
+def mark_stale(response: Response) -> None:
+    """Add stale=true to the challenges: the phone's password was not wrong, only its nonce was another server's.
+
+    Without it some phones give up at the second challenge (baresip and twinkle for INVITE, twinkle and sofia for REGISTER).
+    """
+    for name in CHALLENGE_HEADERS:
+        values = response.get_all(name)
+        if values:
+            response.set_all(name, [_stale(value) for value in values])
+
+
+def _stale(value: str) -> str:
+    try:
+        challenge = Challenge.parse(value)
+    except MalformedMessage:
+        return value
+    return value if challenge.stale else f"{value}, stale=true"

@@ -1,0 +1,142 @@
+"""The two ways out of the box: to the servers of a group, attempt by attempt, and to one phone.
+
+Both are a `Route` of `sbc.proxy.response_context`; both write our Record-Route, one line for each side of the box where the
+two sides are different sockets (RFC 5658).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from sbc.clock import Clock
+from sbc.location.candidate import Candidate
+from sbc.proxy.destination import ToPhone, ToServers
+from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
+from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
+from sbc.redundancy.plan import Attempt, AttemptPlan, Verdict
+from sbc.sip.message import Request, Response
+from sbc.transaction.layer import Flow
+
+DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
+"""Requests that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515)."""
+
+
+class FlowFinder(Protocol):
+    """What the routes need of the listeners."""
+
+    def flow_to_server(self, candidate: Candidate) -> Flow | None: ...
+
+    def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> Flow | None: ...
+
+
+def record_route(request: Request, cookie: RouteCookie, key: bytes, inner: Flow, outer: Flow) -> None:
+    """Put our Record-Route on a request that may open a dialog; `outer` is where it leaves, `inner` where it came in."""
+    if request.method not in DIALOG_METHODS or request.to_tag:
+        return
+    signed = cookie.sign(key)
+    request.prepend("Record-Route", f"<sip:{inner.contact};lr;{PARAMETER}={signed}>")
+    if outer.contact != inner.contact:
+        request.prepend("Record-Route", f"<sip:{outer.contact};lr;{PARAMETER}={signed}>")
+
+
+class ServersRoute:
+    """The candidates of a group in the order of its plan."""
+
+    def __init__(
+        self, clock: Clock, flows: FlowFinder, key: bytes, destination: ToServers, plan: AttemptPlan, method: str, came_in: Flow
+    ) -> None:
+        self._clock = clock
+        self._flows = flows
+        self._key = key
+        self._group = destination.group
+        self.group_name: str | None = destination.group.name
+        self._phone = destination.phone
+        self._plan = plan
+        self._method = method
+        self._came_in = came_in
+        self._ended: list[Attempt] = []
+        """Attempts whose outcome is known; what answers after that is late, and only the health of its server."""
+
+    def next(self, now: float) -> Attempt | None:
+        return self._plan.next(now)
+
+    def flow(self, attempt: Attempt) -> Flow | None:
+        return self._flows.flow_to_server(attempt.candidate)
+
+    def prepare(self, request: Request, attempt: Attempt, flow: Flow) -> None:
+        record_route(request, RouteCookie(attempt.candidate, self._phone), self._key, self._came_in, flow)
+
+    def wait(self, attempt: Attempt, found_down: Callable[[str], None]) -> None:
+        self._group.waiting(attempt.candidate, found_down)
+
+    def answered(self, attempt: Attempt, response: Response, found_down: Callable[[str], None]) -> None:
+        self._group.done(attempt.candidate, found_down)
+        if response.status < 200 or attempt in self._ended:
+            self._group.observe(attempt.candidate, Answered(response.status), self._clock.seconds(), self._method)
+
+    def record(self, attempt: Attempt, outcome: Outcome, found_down: Callable[[str], None]) -> Verdict:
+        now = self._clock.seconds()
+        self._ended.append(attempt)
+        self._group.done(attempt.candidate, found_down)
+        if not isinstance(outcome, FoundDown | Cancelled):
+            # First the group, then the plan: what the group learns decides where the plan goes next.
+            self._group.observe(attempt.candidate, outcome, now, self._method)
+        return self._plan.record(attempt, outcome, now)
+
+    def last_words(self, request: Request) -> tuple[int, str]:
+        # BYE: the call is over for the phone, whoever else knows it (D22). 408 is forbidden for it (RFC 4320 4.1),
+        # and for all of them 503 (D7).
+        return (481 if request.method == "BYE" else 480), f"no call server answers: {self._plan.explain()}"
+
+
+class PhoneRoute:
+    """One phone, tried once, for as long as RFC 3261 says."""
+
+    def __init__(self, flows: FlowFinder, key: bytes, destination: ToPhone, came_in: Flow, t1: float) -> None:
+        self._flows = flows
+        self._key = key
+        self._destination = destination
+        self._came_in = came_in
+        self._timeout = 64 * t1
+        self.group_name = destination.group.name if destination.group is not None else None
+        self._asked = False
+        self._failure = "no socket leads to its address"
+
+    def next(self, now: float) -> Attempt | None:
+        if self._asked:
+            return None
+        self._asked = True
+        phone = self._destination.phone
+        candidate = Candidate(phone.host, phone.port, phone.transport)
+        return Attempt("phone", candidate, timeout=self._timeout, interval=0.0, last=True, number=1, sends=7)
+
+    def flow(self, attempt: Attempt) -> Flow | None:
+        phone = self._destination.phone
+        return self._flows.flow_to_phone(phone.transport, phone.host, phone.port, phone.local_port)
+
+    def prepare(self, request: Request, attempt: Attempt, flow: Flow) -> None:
+        if self._destination.request_uri is not None:
+            request.request_uri = self._destination.request_uri
+        cookie = RouteCookie(self._destination.candidate, self._destination.phone)
+        record_route(request, cookie, self._key, self._came_in, flow)
+
+    def wait(self, attempt: Attempt, found_down: Callable[[str], None]) -> None:
+        """Nobody else asks this phone on our behalf."""
+
+    def answered(self, attempt: Attempt, response: Response, found_down: Callable[[str], None]) -> None:
+        """A phone has no health."""
+
+    def record(self, attempt: Attempt, outcome: Outcome, found_down: Callable[[str], None]) -> Verdict:
+        if isinstance(outcome, Answered):
+            return Verdict.SUCCESS if outcome.status < 300 else Verdict.RETURN
+        self._failure = outcome.cause if isinstance(outcome, TransportFailed) else "it does not answer"
+        return Verdict.NEXT
+
+    def last_words(self, request: Request) -> tuple[int, str]:
+        return (481 if request.method == "BYE" else 480), f"the phone cannot be reached: {self._failure}"
+
+
+def towards_phone(flows: FlowFinder, phone: PhoneAddress) -> Flow | None:
+    """The flow to a phone's address, for what is forwarded without a transaction."""
+    return flows.flow_to_phone(phone.transport, phone.host, phone.port, phone.local_port)

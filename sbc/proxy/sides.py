@@ -1,0 +1,77 @@
+"""Who sent it: a call server of one of the groups, or anybody else, who is treated as a phone.
+
+A server is known by the address that requests to it go to. UDP has no other sign, so there the port must fit too: phones
+and servers may share a host. Over TCP and TLS the source port says nothing and the host decides. Servers that send from
+further addresses are listed in the group's `sources`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
+
+from sbc.location.candidate import Candidate
+from sbc.redundancy.group import ServerGroup
+from sbc.transaction.layer import Flow
+
+
+class Origin(NamedTuple):
+    """A server that sent something."""
+
+    group: ServerGroup
+    candidate: Candidate
+
+
+class Sides:
+    """Reads the groups' candidates; `refresh` after they changed."""
+
+    def __init__(self, groups: Iterable[ServerGroup] = ()) -> None:
+        self._groups = tuple(groups)
+        self._by_address: dict[tuple[str, int], Origin] = {}
+        self._by_host: dict[str, Origin] = {}
+        self._networks: list[tuple[IPv4Network | IPv6Network, ServerGroup]] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Learn the groups' candidates anew."""
+        self._by_address.clear()
+        self._by_host.clear()
+        self._networks.clear()
+        for group in self._groups:
+            for _server, candidate in group.candidates():
+                origin = Origin(group, candidate)
+                self._by_address.setdefault((candidate.address, candidate.port), origin)
+                self._by_host.setdefault(candidate.address, origin)
+            self._networks += [(ip_network(network, strict=False), group) for network in group.settings.sources]
+
+    def server_of(self, flow: Flow) -> Origin | None:
+        """The server behind a flow; None for a phone."""
+        if flow.side == "phones":
+            return None
+        host, port = flow.remote
+        origin = self._by_address.get((host, port))
+        if origin is not None:
+            return origin
+        if flow.transport != "udp" and host in self._by_host:
+            return self._by_host[host]
+        return self._from_sources(host, port, flow.transport) if self._networks else None
+
+    def is_server_host(self, host: str) -> bool:
+        """True when some server has this IP address."""
+        return host in self._by_host
+
+    def group_of(self, candidate: Candidate) -> ServerGroup | None:
+        """The first group that holds this candidate now."""
+        for group in self._groups:
+            if group.owner(candidate) is not None:
+                return group
+        return None
+
+    def _from_sources(self, host: str, port: int, transport: str) -> Origin | None:
+        address = ip_address(host.partition("%")[0])
+        for network, group in self._networks:
+            if address in network:
+                # Answers and in-dialog requests go back to where this came from.
+                return Origin(group, Candidate(host, port, transport))
+        return None

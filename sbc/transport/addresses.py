@@ -1,0 +1,62 @@
+"""Socket addresses: raw (as the kernel writes them), as host and port, and as written in SIP."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from functools import lru_cache
+from ipaddress import ip_address
+
+_PORT = struct.Struct("!H")
+
+
+def raw_address(host: str, port: int) -> bytes:
+    """`struct sockaddr_in` or `sockaddr_in6` for an IP literal. Raises ValueError when `host` is not one."""
+    address = ip_address(host)
+    if address.version == 4:
+        return struct.pack("=H", socket.AF_INET) + _PORT.pack(port) + address.packed + bytes(8)
+    scope = int(address.scope_id or 0) if (address.scope_id or "0").isdigit() else socket.if_nametoindex(address.scope_id)
+    return struct.pack("=H", socket.AF_INET6) + _PORT.pack(port) + bytes(4) + address.packed + struct.pack("=I", scope)
+
+
+def host_and_port(raw: bytes) -> tuple[str, int]:
+    """The other way round; IPv6 without brackets, a link-local one with its scope."""
+    (family,) = struct.unpack_from("=H", raw)
+    (port,) = _PORT.unpack_from(raw, 2)
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
+    host = socket.inet_ntop(socket.AF_INET6, raw[8:24])
+    (scope,) = struct.unpack_from("=I", raw, 24)
+    return (f"{host}%{scope}" if scope else host), port
+
+
+def written(host: str, port: int) -> str:
+    """`host:port` with brackets around IPv6 (RFC 3261 25.1, RFC 5118)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@lru_cache(maxsize=65536)
+def local_address_towards(host: str) -> str:
+    """The address of ours that the kernel would use to reach `host`: what a socket bound to the wildcard must write.
+
+    No packet is sent: connecting a datagram socket only looks up the route. Without a route, the loopback address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))
+        except OSError:
+            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        return probe.getsockname()[0]
+
+
+@lru_cache(maxsize=4096)
+def is_local_address(host: str) -> bool:
+    """True when `host` is an IP literal of this machine: only such an address can be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,274 @@
+"""UDP (RFC 3261 18, RFC 3581): one socket per `[[listen]]`, batched, with its ICMP errors.
+
+A Twisted reader over `Datagrams` (recvmmsg, sendmmsg): what arrives together is handled together, and what that produced is
+sent together. ICMP errors do not reach an unconnected UDP socket by themselves; IP_RECVERR queues them beside the
+data, with the start of the datagram that caused them, so that the transaction layer can find whose it was (pitfall D16).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Protocol
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.message import Request, parse
+from sbc.transport._datagrams import Datagrams
+from sbc.transport.addresses import host_and_port, is_local_address, local_address_towards, raw_address, written
+
+log = Logger()
+
+# <linux/in.h>, <linux/in6.h>, <linux/errqueue.h>; the socket module lacks them in Python 3.11
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_PMTUDISC_DONT = 0
+_MSG_ERRQUEUE = 0x2000
+_EXTENDED_ERROR = struct.Struct("=IBBBBII")
+_ORIGIN_ICMP = 2
+_ORIGIN_ICMP6 = 3
+
+_BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel for each direction: half a second of 10,000 messages/s
+_MOST_FLOWS = 65536  # addresses remembered; a flow has no state of its own, so forgetting one costs nothing
+
+
+class Receiver(Protocol):
+    """What a transport calls when something arrives; the transaction layer and the proxy's edge stand behind it."""
+
+    def message_received(self, message, flow: UdpFlow) -> None:
+        """A well-formed request or response."""
+
+    def malformed_received(self, error: MalformedMessage, flow: UdpFlow) -> None:
+        """Not acceptable; `error.request` is set when it can be answered."""
+
+    def datagram_failed(self, quoted: bytes, cause: str) -> None:
+        """The start of a datagram of ours that could not be delivered."""
+
+
+class UdpFlow:
+    """One remote address seen through one of our sockets; the transaction layer's `Flow`."""
+
+    __slots__ = ("_transport", "raw", "remote", "via", "contact", "local")
+
+    transport = "udp"
+    reliable = False
+
+    def __init__(self, transport: UdpTransport, raw: bytes) -> None:
+        self._transport = transport
+        self.raw = raw
+        self.remote = host_and_port(raw)
+        sent_by = transport.sent_by(self.remote[0])
+        self.via = f"SIP/2.0/UDP {sent_by}"
+        self.contact = sent_by
+        self.local = transport.local
+
+    @property
+    def side(self) -> str:
+        """phones | servers | both: who is on that side of the box."""
+        return self._transport.side
+
+    def send(self, data: bytes) -> None:
+        """Send or queue one datagram; never raises."""
+        self._transport.send(self.raw, data)
+
+    def __repr__(self) -> str:
+        return f"<udp {written(*self.local)} to {written(*self.remote)}>"
+
+
+@implementer(IReadDescriptor)
+class UdpTransport:
+    """The socket. `address` is an IP literal (wildcards allowed), `advertise` what we write instead of it, `host:port`.
+
+    Raises OSError when the address cannot be bound. `start` begins reading, `stop` closes.
+    """
+
+    name = "udp"
+
+    def __init__(
+        self, reactor, receiver: Receiver, address: str, port: int, *, side: str = "both", advertise: str | None = None,
+        share: bool = False,
+    ) -> None:  # fmt: skip
+        self._reactor = reactor
+        self._receiver = receiver
+        self.side = side
+        self._advertise = advertise
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = _bound_socket(self.family, address, port, share)
+        bound = self._socket.getsockname()
+        self.local: tuple[str, int] = (bound[0], bound[1])
+        self._wildcard = bound[0] in ("0.0.0.0", "::")
+        self._flows: dict[bytes, UdpFlow] = {}
+        self._datagrams = Datagrams(self._socket.fileno(), self._flows, self._new_flow)
+        self._in_batch = False
+        self.internal_errors = 0
+
+    # -- what we write ---------------------------------------------------------------------------------------------------
+
+    def sent_by(self, remote_host: str) -> str:
+        """`host:port` of ours as the given remote host should see it."""
+        if self._advertise:
+            return self._advertise
+        host = local_address_towards(remote_host) if self._wildcard else self.local[0]
+        return written(host.partition("%")[0], self.local[1])
+
+    def answers_to(self, host: str, port: int) -> bool:
+        """True when `host:port` in a URI means this socket: its address, what it advertises, any local one for a wildcard."""
+        if self._advertise and written(host, port) == self._advertise.lower():
+            return True
+        if port != self.local[1]:
+            return False
+        return host == self.local[0] or (self._wildcard and is_local_address(host))
+
+    def flow_to(self, host: str, port: int) -> UdpFlow:
+        """The flow to an IP literal of this socket's family."""
+        raw = raw_address(host, port)
+        return self._flows.get(raw) or self._new_flow(raw)
+
+    def _new_flow(self, raw: bytes) -> UdpFlow:
+        if len(self._flows) >= _MOST_FLOWS:
+            self._flows.clear()
+        flow = self._flows[raw] = UdpFlow(self, raw)
+        return flow
+
+    # -- out -------------------------------------------------------------------------------------------------------------
+
+    def send(self, raw: bytes, data: bytes) -> None:
+        """Queue while a batch of received datagrams is being worked on, else send at once."""
+        self._failed(self._datagrams.queue(raw, data))
+        if not self._in_batch:
+            self._failed(self._datagrams.flush())
+
+    def _failed(self, refused: list[tuple[bytes, int]] | None) -> None:
+        if refused:
+            # Not from inside send(): the caller is in the middle of its own transition.
+            for data, code in refused:
+                self._reactor.callLater(0, self._receiver.datagram_failed, data, _cause_of_errno(code))
+
+    # -- in --------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        self._reactor.removeReader(self)
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802 (Twisted's name)
+        return "udp"
+
+    def doRead(self) -> None:  # noqa: N802 (Twisted's name)
+        """Readable: data, or an error in the queue."""
+        self._in_batch = True
+        try:
+            datagrams = self._datagrams.receive()
+            if not datagrams:
+                self._read_errors()
+            for data, flow in datagrams:
+                self._datagram_received(data, flow)
+        finally:
+            self._in_batch = False
+            self._failed(self._datagrams.flush())
+
+    def connectionLost(self, reason) -> None:  # noqa: N802 (Twisted's name)
+        """The reactor saw the error flag without data: not a loss, but ICMP errors that wait to be read.
+
+        Twisted takes EPOLLERR without EPOLLIN for the end of a connection and forgets the descriptor; a UDP socket
+        has no end, so we read the queue and come back.
+        """
+        if self._socket.fileno() >= 0:
+            self._read_errors()
+            self._reactor.addReader(self)
+
+    def _datagram_received(self, data: bytes, flow: UdpFlow) -> None:
+        # Keep-alives of phones: CRLFs (RFC 5626 4.4.1 over streams, widely sent over UDP too), or a zero byte.
+        if len(data) <= 4 and not data.strip(b"\r\n\0"):
+            return
+        try:
+            try:
+                message = parse(data)
+            except MalformedMessage as error:
+                if error.request is not None:
+                    note_source(error.request, flow)
+                self._receiver.malformed_received(error, flow)
+                return
+            if isinstance(message, Request):
+                note_source(message, flow)
+            self._receiver.message_received(message, flow)
+        except Exception:
+            # A bug of ours. One message is lost and the log has the trace; the other calls go on.
+            self.internal_errors += 1
+            log.failure("internal error while handling a datagram from {remote}", remote=written(*flow.remote))
+
+    def _read_errors(self) -> None:
+        """Empty the error queue (ip(7), IP_RECVERR)."""
+        while True:
+            try:
+                quoted, ancillary, _flags, _address = self._socket.recvmsg(2048, 512, _MSG_ERRQUEUE)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+                    return
+                continue  # the pending error itself, reported once more and cleared by this
+            for level, kind, value in ancillary:
+                if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
+                    cause = _cause_of_extended_error(value)
+                    if cause:
+                        self._receiver.datagram_failed(quoted, cause)
+
+
+def note_source(request: Request, flow: UdpFlow) -> None:
+    """Write where a request really came from into its top Via: `received` (RFC 3261 18.2.1) and `rport` (RFC 3581 4)."""
+    via = request.top_via
+    host, port = flow.remote
+    wants_port = "rport" in via.parameters
+    if wants_port or via.host != host:
+        via.parameters["received"] = host
+        if wants_port:
+            via.parameters["rport"] = str(port)
+        request.replace_first("Via", str(via))
+
+
+def _bound_socket(family: int, address: str, port: int, share: bool) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            bound.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        if share:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            bound.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+        else:
+            bound.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            # Large requests are fragmented rather than refused: legacy phones have no TCP to change to (D27).
+            bound.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _cause_of_errno(code: int) -> str:
+    return "icmp" if code == errno.ECONNREFUSED else "unreachable"
+
+
+def _cause_of_extended_error(value: bytes) -> str | None:
+    """`icmp` for a refused port, `unreachable` for a host or network that cannot be reached, None for the rest."""
+    if len(value) < _EXTENDED_ERROR.size:
+        return None
+    code, origin, kind, subcode = _EXTENDED_ERROR.unpack_from(value)[:4]
+    if (origin, kind, subcode) in ((_ORIGIN_ICMP, 3, 3), (_ORIGIN_ICMP6, 1, 4)):
+        return "icmp"
+    if code in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EACCES, errno.ECONNREFUSED):
+        return "unreachable"
+    return None
