@@ -27,6 +27,7 @@ METHODS = frozenset(
 OTHER = "other"
 
 SERVER_STATES = ("unknown", "up", "down", "frozen")
+REGISTRATION_STATES = ("unregistered", "registering", "registered", "failed")
 FAILOVER_METHODS = ("INVITE", "REGISTER", "BYE", "OPTIONS")
 FAILOVER_CAUSES = ("timeout", "icmp", "refused", "reset", "connect_timeout", "tls", "status_5xx")
 FAILBACK_CAUSES = ("new-requests", "probe", "registration", "duration", "dns-ttl")
@@ -51,7 +52,7 @@ class Group(Protocol):
     name: str
 
     def candidates(self) -> Sequence[tuple[Any, Any]]:
-        """Pairs of server settings (`.name`) and candidate (its `str` is the label), in order of preference."""
+        """Pairs of server settings (`.name`, `.register`) and candidate (its `str` is the label), in order."""
 
     def health(self, candidate: Any) -> Any:
         """An object whose `.state` is unknown, up, down or frozen."""
@@ -73,18 +74,22 @@ class Registrar(Protocol):
         """How many contacts are in each (group, server, state)."""
 
 
+class Layer(Protocol):
+    """What we read of the transaction layer: plain integers."""
+
+    retransmissions: Mapping[tuple[str, str], int]
+    """(side, method): messages that we sent again."""
+    transactions: Mapping[tuple[str, str], int]
+    """(side, kind): transactions alive now."""
+
+
 class Traffic(Protocol):
-    """The plain integers that the message path keeps. Any of the mappings may be empty."""
+    """What we read of the message path: plain integers."""
 
     requests: Mapping[tuple[str, str], int]
     """(method, side): requests received."""
     responses: Mapping[tuple[str, str, str], int]
     """(method, class, side), class 1xx to 6xx: responses received."""
-    retransmissions: Mapping[tuple[str, str], int]
-    """(side, method): messages that we sent again."""
-
-    def transactions(self) -> Mapping[tuple[str, str], int]:
-        """(side, kind): transactions alive now; kind is invite_client, invite_server, client or server."""
 
 
 class Histogram:
@@ -132,6 +137,7 @@ class Metrics:
 
         self._groups: Iterable[Group] = ()
         self._registrar: Registrar | None = None
+        self._layer: Layer | None = None
         self._traffic: Traffic | None = None
         self._survival_active: Callable[[str], bool] = lambda group: False
         self._seconds: Callable[[], float] = lambda: 0.0
@@ -150,6 +156,7 @@ class Metrics:
         seconds: Callable[[], float] | None = None,
         groups: Iterable[Group] | None = None,
         registrar: Registrar | None = None,
+        layer: Layer | None = None,
         traffic: Traffic | None = None,
         survival_active: Callable[[str], bool] | None = None,
     ) -> None:
@@ -163,6 +170,8 @@ class Metrics:
             self._groups = groups
         if registrar is not None:
             self._registrar = registrar
+        if layer is not None:
+            self._layer = layer
         if traffic is not None:
             self._traffic = traffic
         if survival_active is not None:
@@ -315,36 +324,47 @@ class Metrics:
         if self._registrar is not None:
             for group in groups:
                 bindings.add_metric((group.name,), self._registrar.count(group.name))
-            for labels, number in self._registrar.registration_counts().items():
+            counts = self._registrar.registration_counts()
+            # Zeros too: the last phone that leaves must show as 0, and not as a series that ended.
+            zeros = {
+                (group.name, settings.name, state): 0
+                for group in groups
+                for settings, _ in group.candidates()
+                if settings.register
+                for state in REGISTRATION_STATES
+            }
+            for labels, number in {**zeros, **counts}.items():
                 registrations.add_metric(labels, number)
         yield from (bindings, registrations)
 
     def _describe_traffic(self) -> Iterator[Metric]:
-        traffic = self._traffic
-        if traffic is None:
-            return
-        yield _counter(
-            "sbc_requests",
-            "Requests received, without retransmissions.",
-            ("method", "side"),
-            _merged((bounded_method(method), side, count) for (method, side), count in traffic.requests.items()),
-        )
-        yield _counter(
-            "sbc_responses",
-            "Responses received.",
-            ("method", "class", "side"),
-            _merged((bounded_method(m), cls, side, count) for (m, cls, side), count in traffic.responses.items()),
-        )
-        yield _counter(
-            "sbc_retransmissions",
-            "Messages sent again because no answer came in time.",
-            ("side", "method"),
-            _merged((side, bounded_method(m), count) for (side, m), count in traffic.retransmissions.items()),
-        )
-        alive = GaugeMetricFamily("sbc_transactions", "Transactions alive now.", labels=("side", "kind"))
-        for labels, number in traffic.transactions().items():
-            alive.add_metric(labels, number)
-        yield alive
+        if self._traffic is not None:
+            yield _counter(
+                "sbc_requests",
+                "Requests received.",
+                ("method", "side"),
+                _merged((bounded_method(m), side, count) for (m, side), count in self._traffic.requests.items()),
+            )
+            yield _counter(
+                "sbc_responses",
+                "Responses received.",
+                ("method", "class", "side"),
+                _merged(
+                    (bounded_method(m), status_class, side, count)
+                    for (m, status_class, side), count in self._traffic.responses.items()
+                ),
+            )
+        if self._layer is not None:
+            yield _counter(
+                "sbc_retransmissions",
+                "Messages sent again because no answer came in time.",
+                ("side", "method"),
+                _merged((side, bounded_method(m), count) for (side, m), count in self._layer.retransmissions.items()),
+            )
+            alive = GaugeMetricFamily("sbc_transactions", "Transactions alive now.", labels=("side", "kind"))
+            for labels, number in self._layer.transactions.items():
+                alive.add_metric(labels, number)
+            yield alive
 
 
 def bounded_method(method: str) -> str:

@@ -81,7 +81,7 @@ class RecentEvents:
 
     def describe(self) -> list[dict[str, Any]]:
         """The newest first; `at` in seconds since 1970."""
-        newest_first = sorted(self._entries, key=lambda entry: entry.last_at, reverse=True)
+        newest_first = sorted(reversed(self._entries), key=lambda entry: -entry.last_at)
         return [
             {
                 "at": entry.last_at,
