@@ -1,8 +1,9 @@
 """When may new requests return to a better candidate that had failed? The failback modes of the bulletins.
 
 The bulletins' phones find out by sending a request and waiting; we know from health, and so every mode has the same
-first condition: the better candidate is up, and has been for `failback_hold` seconds (D18; 0 in the vendor profiles). With
-no hold, *new-requests*, *duration* and *dns-ttl* also trust a candidate of which nothing bad is known (unknown). Then:
+first condition: the better candidate is up, and has been for `failback_hold` seconds (D18; 0 in the vendor profiles).
+With no hold, *new-requests*, *duration* and *dns-ttl* also trust a candidate of which nothing bad is known (unknown).
+Then:
 
 new-requests   at once: "all requests are sent to the primary server first" (Y25)
 probe          at once, but only after it answered; the name says that OPTIONS is what found out (V22, V26)

@@ -1,15 +1,16 @@
 """The servers of one group, seen as one thing: `ServerGroup`.
 
-It puts together what the other modules decide: the candidates that location found, their health, the working server, and a
-plan for each request. Everything is told `now`; someone with a clock calls `advance` at `next_wakeup`, and sends the
-OPTIONS of `probe_due`.
+It puts together what the other modules decide: the candidates that location found, their health, the working server,
+and a plan for each request. Everything is told `now`; someone with a clock calls `advance` at `next_wakeup`, and
+sends the OPTIONS of `probe_due`.
 
 What becomes of every request comes in by `observe`. Reported to operators from here and from nowhere else:
 
 - ServerStateChanged, once per change of a candidate's state.
 - AttemptEnded, once per attempt of a plan.
 - FailedOver with the request's method, once each time a request had to go on to another candidate.
-- FailedOver with method `*` (ALL_METHODS), once each time the working server fails and new requests go elsewhere. It is a
+- FailedOver with method `*` (ALL_METHODS), once each time the working server fails and new requests go elsewhere. It
+  is a
   move of its own: with the request that noticed it, two things moved, and each is counted once under its own method.
 - FailedBack, once each time the working server changes to a better one.
 """
@@ -77,7 +78,9 @@ class ServerGroup:
         """
         server = next(server for server in self.settings.servers if server.name == server_name)
         places = {option.candidate: place for place, option in enumerate(self._options)}
-        found = [Option(server, candidate, self._preference(server, candidate)) for candidate in dict.fromkeys(candidates)]
+        found = [
+            Option(server, candidate, self._preference(server, candidate)) for candidate in dict.fromkeys(candidates)
+        ]
         ordered: list[Option] = []
         for _, equals in groupby(found, key=lambda option: option.preference):
             ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
@@ -106,7 +109,8 @@ class ServerGroup:
         first: Candidate | None = None,
         in_dialog: bool = False,
     ) -> AttemptPlan:
-        """The attempts for a new request. `first` is tried before the working server: the dialog's or the nonce's server.
+        """The attempts for a new request. `first`, the server of its dialog or nonce, is tried before the working
+        server.
 
         `deadline`: no attempt lasts longer; by default 31 s from now, and none for INVITE.
         """
@@ -126,7 +130,8 @@ class ServerGroup:
         registrars = [server for server in self.settings.servers if server.register]
         if self.settings.registration == "concurrent":
             return [(server, self._server_plan(server, now, deadline)) for server in registrars]
-        return [(registrars[0], self._new_plan("REGISTER", self._registration_order, now, deadline, False))] if registrars else []
+        one_by_one = self._new_plan("REGISTER", self._registration_order, now, deadline, False)
+        return [(registrars[0], one_by_one)] if registrars else []
 
     # What happened
 
@@ -267,8 +272,9 @@ class ServerGroup:
         return list(first.values())
 
     def _order(self, now: float, method: str, first: Candidate | None) -> list[Option]:
-        """What a request may try, in this order: its own server and that server's siblings, the working server, the rest
-        by preference. Known-down ones come after all others: when nothing else is left, they are tried in order anyway."""
+        """What a request may try, in this order: its own server and that server's siblings, the working server, the
+        rest by preference. Known-down ones come after all others, and are tried in order when nothing else is left.
+        """
         allowed = self._options
         if self.settings.method_servers.get(method) == "first":
             allowed = [option for option in allowed if option.server.rank == 1]
@@ -298,8 +304,8 @@ class ServerGroup:
     def _registration_order(self, now: float) -> list[Option]:
         """Successive and single registration: the working server, then the other registrars by preference.
 
-        With failback mode `registration` a renewal is what finds out whether the better server is back (Y27), so there the
-        list is tried from its top, known-down ones too.
+        With failback mode `registration` a renewal is what finds out whether the better server is back (Y27), so
+        there the list is tried from its top, known-down ones too.
         """
         registrars = [option for option in self._order(now, "REGISTER", None) if option.server.register]
         if not registrars or registrars[0].server.rank == 1:

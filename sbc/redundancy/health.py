@@ -1,13 +1,13 @@
 """Is one candidate alive? `CandidateHealth`, learning from probes and from live traffic alike.
 
-States (glossary, section Health). *unknown*: nobody has tried it, so it may be tried. *up*: it answers. *down*: it does not,
-or it said 503; requests pass it by. *frozen*: our own link is down, so nothing that happens says anything about the
-server (PIVOT: "do not update states"); what was known before comes back with the link.
+States (glossary, section Health). *unknown*: nobody has tried it, so it may be tried. *up*: it answers. *down*: it
+does not, or it said 503; requests pass it by. *frozen*: our own link is down, so nothing that happens says anything
+about the server (PIVOT: "do not update states"); what was known before comes back with the link.
 
-Counting. `fall` bad results in a row make a candidate down and `rise` good ones make a down candidate up again; one good
-result is enough for an unknown one. Every unanswered send is a bad result of its own: a request given up after four sends
-has asked four times, and with `fall` up to 4 the next request does not wait. Errors of the transport make it down at once;
-the opinion of a router (host or net unreachable) is one bad result.
+Counting. `fall` bad results in a row make a candidate down and `rise` good ones make a down candidate up again; one
+good result is enough for an unknown one. Every unanswered send is a bad result of its own: a request given up after
+four sends has asked four times, and with `fall` up to 4 the next request does not wait. Errors of the transport make
+it down at once; the opinion of a router (host or net unreachable) is one bad result.
 
 A 503 holds a candidate down for its Retry-After, whatever else it answers meanwhile; when the time is over, the results
 counted during the hold decide, or it is unknown again.

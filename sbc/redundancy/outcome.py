@@ -1,7 +1,7 @@
 """What became of one attempt: a value, never an invented response.
 
-A 408 that a server sent is `Answered(408)`, a server that stayed silent is `TimedOut`; no code below decides on a response
-that we made up ourselves.
+A 408 that a server sent is `Answered(408)`, a server that stayed silent is `TimedOut`; no code below decides on a
+response that we made up ourselves.
 
 Each outcome has a `label` (the `outcome` of `sbc_attempts_total`) and a `cause` (that of `sbc_failovers_total`).
 """
@@ -20,7 +20,7 @@ class Answered:
     retry_after: int | None = None
     """Seconds of the Retry-After header, when there was one."""
     highest_provisional: int = 0
-    """The highest 1xx seen before on this branch, 0 for none: a server that rang is alive, and no ringing call moves."""
+    """The highest 1xx seen before on this branch, 0 for none. A server that rang is alive: no ringing call moves."""
 
     @property
     def label(self) -> str:
@@ -39,7 +39,8 @@ class TimedOut:
     """No answer until the attempt's time was over."""
 
     sends: int = 1
-    """How often the request went out. Over TCP and TLS, where nothing is retransmitted, `Attempt.sends`: the same silence."""
+    """How often the request went out. Over TCP and TLS, which retransmit nothing, say `Attempt.sends`: it is the same
+    silence."""
     highest_provisional: int = 0
     """As for `Answered`."""
 

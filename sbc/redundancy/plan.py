@@ -1,8 +1,8 @@
 """Which candidate next, for how long, for one request: `AttemptPlan`, the heart of the redundancy.
 
-A caller asks `next(now)`, sends the request there, tells what became of it with `record(attempt, outcome, now)`, and asks
-again while the verdict is NEXT. The plan ends in success, in an answer for the phone, or exhausted; then `tried` and
-`explain()` say what was tried and why each candidate failed. It sends nothing, logs nothing and counts nothing.
+A caller asks `next(now)`, sends the request there, tells what became of it with `record(attempt, outcome, now)`, and
+asks again while the verdict is NEXT. The plan ends in success, in an answer for the phone, or exhausted; then `tried`
+and `explain()` say what was tried and why each candidate failed. It sends nothing, logs nothing and counts nothing.
 
 Three rules make the times (all from the bulletins and RFC 4320):
 
@@ -27,7 +27,7 @@ from sbc.redundancy.schedule import Timing, give_up, sends_within
 from sbc.redundancy.settings import ServerSettings
 
 PHONE_PATIENCE = 31.0
-"""Seconds from arrival to the latest useful answer of a non-INVITE: the phone's Timer F (32 s) less a second on the way."""
+"""Seconds from arrival to the latest useful answer of a non-INVITE: the phone's Timer F, 32 s, less one on the way."""
 
 EARLY = 5.0
 """Seconds: a 408 that comes sooner, with no 1xx before it, is the server's own and not a callee who does not answer."""

@@ -1,8 +1,8 @@
 """Vendor profiles: files of conf/profiles/ that say how a group behaves, as data.
 
-A file sets `[[group]]` keys at its top level and `[[group.server]]` keys, for every server alike, in its table `[server]`.
-The comment behind a value names the bulletin's section and rule that it comes from, or says `ours` and why; it is kept as
-the value's provenance, so that an administrator can see it.
+A file sets `[[group]]` keys at its top level and `[[group.server]]` keys, for every server alike, in its table
+`[server]`. The comment behind a value names the bulletin's section and rule that it comes from, or says `ours` and
+why; it is kept as the value's provenance, so that an administrator can see it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Profile:
     server: dict[str, object]
     """ServerSettings fields that it sets for every server of the group."""
     provenance: dict[str, str]
-    """Key (`rise`, `server.retry_counts`) -> the comment behind the value: bulletin section and rule, or `ours: ...`."""
+    """Key (`rise`, `server.retry_counts`) -> the comment behind its value: bulletin, section and rule, or `ours`."""
 
 
 class ProfileError(Exception):

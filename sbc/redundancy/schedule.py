@@ -24,7 +24,7 @@ class Timing(NamedTuple):
 
 
 def gaps(method: str, timing: Timing, interval: float = 0.0) -> Iterator[float]:
-    """The seconds between one send and the next, for ever. `interval` > 0 makes them constant (Polycom retryTimeOut)."""
+    """The seconds between one send and the next, for ever. `interval` > 0: constant (Polycom retryTimeOut)."""
     if interval > 0:
         while True:
             yield interval
@@ -46,10 +46,14 @@ def give_up(retry_counts: int, method: str, timing: Timing, interval: float = 0.
 
 def sends_within(timeout: float, method: str, timing: Timing, interval: float = 0.0) -> int:
     """How often a request goes out over UDP in `timeout` seconds; what falls due at the last instant is not sent."""
-    sends, at = 0, 0.0
+    sends, at = 1, 0.0
     for gap in gaps(method, timing, interval):
-        if sends and at >= timeout - 1e-9:
-            return sends
-        sends += 1
         at += gap
-    raise AssertionError("gaps never end")
+        if at >= timeout - _AN_INSTANT:
+            break
+        sends += 1
+    return sends
+
+
+_AN_INSTANT = 1e-9
+"""Sums of floats that should be equal may differ by less than this."""

@@ -1,4 +1,4 @@
-"""The working server: the one candidate that new requests of a group go to now (P7: "there is only one working server").
+"""The working server: where new requests of a group go now (P7: "there is only one working server").
 
 It is the best candidate until that fails; then the best one that is left; and it returns as `failback` allows. Only a
 candidate of a registrar server can be it (P8), unless there is none. When all are down it stays where it was, so that
@@ -14,7 +14,6 @@ from sbc.location.candidate import Candidate
 from sbc.redundancy.failback import returns_at
 from sbc.redundancy.health import CandidateHealth
 from sbc.redundancy.plan import Option
-
 
 WORKING_FAILED = "working-failed"
 """Cause of a failback that did not wait for its time because the server in use failed."""

@@ -1,0 +1,98 @@
+"""DNS questions and what their answers say, in our own words: nothing here knows a DNS library."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask a DNS server."""
+
+    name: str
+    """Lower case, without the dot at the end."""
+    rrtype: str
+    """NAPTR | SRV | A | AAAA"""
+
+    def __str__(self) -> str:
+        return f"{self.rrtype} {self.name}"
+
+    @staticmethod
+    def of(name: str, rrtype: str) -> Question:
+        """A question in canonical spelling: names are equal whatever their case (RFC 4343), and S20: a dot at the end
+        of a target is legal."""
+        return Question(name.lower().rstrip("."), rrtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Naptr:
+    """RFC 3403, as far as RFC 3263 uses it: the regexp is always empty."""
+
+    order: int
+    preference: int
+    flags: str
+    service: str
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Srv:
+    """RFC 2782."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The one field of A and AAAA."""
+
+    address: str
+
+
+Record = Naptr | Srv | Address
+_KINDS: dict[str, type] = {"NAPTR": Naptr, "SRV": Srv, "A": Address, "AAAA": Address}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A DNS server answered: these records, or none of that type (name unknown, or no data)."""
+
+    records: tuple[Record, ...]
+    ttl: float
+    """Seconds it is good for; of a negative answer the one that its SOA gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nobody answered, or said SERVFAIL: nothing was learnt."""
+
+    result: str
+    """timeout | servfail"""
+
+
+Result = Found | Failed
+
+
+def to_text(found: Found) -> str:
+    """For the store."""
+    return json.dumps({"ttl": found.ttl, "records": [asdict(record) for record in found.records]})
+
+
+def from_text(question: Question, text: str) -> Found | None:
+    """The inverse of `to_text`; None for what cannot be read, which is then simply asked for again."""
+    try:
+        table = json.loads(text)
+        kind = _KINDS[question.rrtype]
+        return Found(tuple(kind(**fields) for fields in table["records"]), float(table["ttl"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def question_from_text(text: str) -> Question | None:
+    """The inverse of `str(question)`."""
+    rrtype, _, name = text.partition(" ")
+    return Question(name, rrtype) if rrtype in _KINDS and name else None
