@@ -1,349 +1,505 @@
 """SIP messages over the bytes they came in: RFC 3261 sections 7, 8.1.1, 8.2.6, 20.
 
-A header line is a piece of the received datagram until someone asks for its value. An edit replaces, inserts or drops whole
-lines (or, for Via and Route, one value of a comma list), and `to_bytes` copies what stands between the edits. So unknown
-headers, their order, folding and spelling survive byte for byte.
+A header line is a piece of the received datagram until someone asks for its value. An edit replaces, inserts or drops
+whole lines (or, for Via and Route, one value of a comma list), and `to_bytes` copies what stands between the edits. So
+unknown headers, their order, folding and spelling survive byte for byte.
 
 What `parse` promises of the message it returns: the start line is well-formed, every header line has a name, From, To,
-Call-ID, CSeq and the top Via are there and can be read, the CSeq method is the method, Max-Forwards and Content-Length are
-numbers in their range, and the body is as long as Content-Length says. Everything else is read, and refused, when asked for.
+Call-ID, CSeq and the top Via are there and can be read, the CSeq method is the method, Max-Forwards and Content-Length
+are numbers in their range, and the body is as long as Content-Length says. Everything else is read, and refused, when
+asked for.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable
 
+import cython
+
 from sbc.sip.errors import LocalError, MalformedMessage
-from sbc.sip.headers import LIST_HEADERS, TOKEN, NameAddr, Via, canonical_name, parse_cseq, split_commas
-from sbc.sip.limits import MAX_DIGITS, MAX_HEADER_LINE, MAX_HEADER_LINES, MAX_MAX_FORWARDS, MAX_MESSAGE
-from sbc.sip.scanner import find_comma
+from sbc.sip.headers import NameAddr, Via
+from sbc.sip.limits import MAX_CSEQ, MAX_HEADER_LINE, MAX_HEADER_LINES, MAX_MAX_FORWARDS, MAX_MESSAGE
+from sbc.sip.names import COMPACT_FORMS, LIST_HEADERS, SPELLINGS, canonical_name
+from sbc.sip.scanner import HEADER_BITS
 from sbc.sip.status import reason_phrase
 from sbc.sip.uri import SipUri
 
-# The headers that `parse` looks into, one bit each.
-_VIA, _FROM, _TO, _CALL_ID, _CSEQ, _MAX_FORWARDS, _CONTENT_LENGTH, _EXPIRES, _CONTENT_TYPE = (1 << n for n in range(9))
-_BITS = {
-    "via": _VIA,
-    "from": _FROM,
-    "to": _TO,
-    "call-id": _CALL_ID,
-    "cseq": _CSEQ,
-    "max-forwards": _MAX_FORWARDS,
-    "content-length": _CONTENT_LENGTH,
-    "expires": _EXPIRES,
-    "content-type": _CONTENT_TYPE,
-}
-_SPELLINGS = {
-    "via": "Via",
-    "from": "From",
-    "to": "To",
-    "call-id": "Call-ID",
-    "cseq": "CSeq",
-    "max-forwards": "Max-Forwards",
-    "content-length": "Content-Length",
-    "expires": "Expires",
-    "content-type": "Content-Type",
-}
+if cython.compiled:
+    from cython.cimports.sbc.sip.scanner import (
+        CALL_ID,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CSEQ,
+        EXPIRES,
+        FROM,
+        MAX_FORWARDS,
+        TO,
+        TOKEN_OCTETS,
+        VIA,
+        Address,
+        Line,
+        find_comma,
+        scan_address,
+        scan_line,
+        scan_number,
+        scan_parameters,
+        scan_via,
+        skip_octets,
+        skip_whitespace,
+        text_of,
+        trim_end,
+    )
+else:
+    from sbc.sip.scanner import (
+        CALL_ID,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CSEQ,
+        EXPIRES,
+        FROM,
+        MAX_FORWARDS,
+        TO,
+        TOKEN_OCTETS,
+        VIA,
+        Address,
+        Line,
+        find_comma,
+        scan_address,
+        scan_line,
+        scan_number,
+        scan_parameters,
+        scan_via,
+        skip_octets,
+        skip_whitespace,
+        text_of,
+        trim_end,
+    )
+
+# True in the compiled module, False when it runs from source.
+COMPILED = bool(cython.compiled)
+
 # s.8.1.1: without these there is no message. (Max-Forwards is one of them too, but RFC 2543 phones do not send it.)
-_REQUIRED = _VIA | _FROM | _TO | _CALL_ID | _CSEQ
+_REQUIRED = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ)
 # s.7.3.1: a second line of these contradicts the first.
-_UNIQUE = _FROM | _TO | _CALL_ID | _CSEQ | _MAX_FORWARDS | _CONTENT_LENGTH | _EXPIRES | _CONTENT_TYPE
+_UNIQUE = cython.declare(
+    cython.int, FROM | TO | CALL_ID | CSEQ | MAX_FORWARDS | CONTENT_LENGTH | EXPIRES | CONTENT_TYPE
+)
+_LINE_LIMIT = cython.declare(cython.Py_ssize_t, MAX_HEADER_LINE)
+_LINES_LIMIT = cython.declare(cython.Py_ssize_t, MAX_HEADER_LINES)
 
-_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
-_WHITESPACE = b" \t\r\n"
-
-
-class Line:
-    """One header line with its folds, a piece of `data`. Never changed, so copies of a message share them.
-
-    `start` to `name_end` is the name as spelled; `value_start` to `value_end` the trimmed value; `end` is behind the CRLF.
-    """
-
-    __slots__ = ("data", "start", "name_end", "value_start", "value_end", "end", "key", "bit")
-
-    def __init__(
-        self, data: bytes, start: int, name_end: int, value_start: int, value_end: int, end: int, key: str, bit: int
-    ) -> None:
-        self.data = data
-        self.start = start
-        self.name_end = name_end
-        self.value_start = value_start
-        self.value_end = value_end
-        self.end = end
-        self.key = key
-        self.bit = bit
-
-    def value(self) -> str:
-        """The value, unfolded."""
-        return _text(self.data[self.value_start : self.value_end])
+# The keys of header names in the spellings that callers use; others go through `canonical_name`.
+_KEYS = cython.declare(dict, {name: canonical_name(name) for name in [*SPELLINGS.values(), *SPELLINGS, *COMPACT_FORMS]})
+_LIST_HEADERS = cython.declare(frozenset, LIST_HEADERS)
+_BITS = cython.declare(dict, HEADER_BITS)
 
 
-def _text(raw: bytes) -> str:
-    """Bytes of a header value to text: folds become one blank (s.7.3.1), unknown bytes survive."""
-    text = raw.decode("utf-8", "surrogateescape")
-    return re.sub(r"[ \t]*\r\n[ \t]+", " ", text) if "\r" in text else text
+@cython.cfunc
+def _key_of(name: str) -> str:
+    key = _KEYS.get(name)
+    return canonical_name(name) if key is None else key
 
 
+@cython.cfunc
+def _bit_of(key: str) -> cython.int:
+    bit = _BITS.get(key)
+    return 0 if bit is None else bit
+
+
+@cython.cfunc
 def _raw(text: str) -> bytes:
-    """Text that we write into a message. A line break in it would make a header of our value: LocalError."""
+    """Text that we write into a message. A line break in it would make a header of a value: LocalError."""
     if "\r" in text or "\n" in text:
         raise LocalError(f"line break in {text!r}")
     return text.encode("utf-8", "surrogateescape")
 
 
+@cython.cfunc
 def _new_line(name: str, value: str) -> Line:
-    return _line_of(_raw(name), _raw(value))
+    raw: bytes = _raw(f"{name}: {value}")
+    line: Line = Line.__new__(Line)
+    line.data = raw + b"\r\n"
+    line.start = 0
+    line.name_end = len(name)
+    line.value_start = line.name_end + 2
+    line.value_end = len(raw)
+    line.end = line.value_end + 2
+    line.key = _key_of(name)
+    line.bit = _bit_of(line.key)
+    if line.name_end == 0 or skip_octets(raw, 0, len(raw), TOKEN_OCTETS) != line.name_end:
+        raise LocalError(f"not a header name: {name!r}")
+    return line
 
 
-def _line_of(name: bytes, value: bytes) -> Line:
-    data = b"%s: %s\r\n" % (name, value)
-    key = canonical_name(name.decode("utf-8", "surrogateescape"))
-    value_start = len(name) + 2
-    return Line(data, 0, len(name), value_start, len(data) - 2, len(data), key, _BITS.get(key, 0))
+@cython.cfunc
+def _with_value(line: Line, value: bytes) -> Line:
+    """The same header, spelled the same, with another value."""
+    new: Line = Line.__new__(Line)
+    head: bytes = line.data[line.start : line.value_start]
+    new.data = head + value + b"\r\n"
+    new.start = 0
+    new.name_end = line.name_end - line.start
+    new.value_start = len(head)
+    new.value_end = len(new.data) - 2
+    new.end = len(new.data)
+    new.key = line.key
+    new.bit = line.bit
+    return new
 
 
+@cython.cfunc
+def _first_value(line: Line) -> str:
+    """What stands before the first comma."""
+    comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
+    return text_of(line.data, line.value_start, trim_end(line.data, line.value_start, comma))
+
+
+@cython.cfunc
+def _malformed(line: Line, what: str = "Malformed") -> object:
+    spelling = SPELLINGS[line.key]
+    return MalformedMessage(f"{what} {spelling}", header=spelling)
+
+
+@cython.cclass
 class Message:
     """What requests and responses have in common. Header names are case-insensitive, compact forms are the same header.
 
     `data` is the message as received, None for one that we made. Values are text; bytes that are not UTF-8 survive as
-    surrogate escapes.
+    surrogate escapes. A line break in a value or name that is to be written is a LocalError.
     """
 
-    __slots__ = ("data", "_start_end", "_lines", "_headers_end", "_body", "_call_id", "_cseq", "_cseq_method", "_from", "_to", "_top_via")
+    data = cython.declare(bytes, visibility="readonly")
+    _start: cython.Py_ssize_t  # the start line in `data`; `_start_end` is -1 when it has to be written from its parts
+    _start_end: cython.Py_ssize_t
+    _lines: list
+    _body: bytes  # None while it is the received one, from `_body_start` to `_body_end`
+    _body_start: cython.Py_ssize_t
+    _body_end: cython.Py_ssize_t
+    # Values kept until an edit makes them untrue: None or -1 when not read yet.
+    _call_id: str
+    _cseq: cython.longlong
+    _cseq_method: str
+    _from_tag: str
+    _to_tag: str
+    _from: object
+    _to: object
+    _top_via: object
 
     def __init__(self) -> None:
-        self.data: bytes | None = None
-        self._start_end = -1  # end of the start line in `data`; -1: written anew from its parts
-        self._lines: list[Line] = []
-        self._headers_end = -1  # where the empty line begins in `data`; -1 when the body is not the one received
+        self.data = None
+        self._start = 0
+        self._start_end = -1
+        self._lines = []
         self._body = b""
+        self._body_start = 0
+        self._body_end = 0
         self._forget(_REQUIRED)
 
-    def _forget(self, bits: int) -> None:
-        """Values kept of these headers are no longer true."""
-        if bits & _CALL_ID:
-            self._call_id: str | None = None
-        if bits & _CSEQ:
-            self._cseq: int | None = None
-            self._cseq_method = ""
-        if bits & _FROM:
-            self._from: NameAddr | None = None
-        if bits & _TO:
-            self._to: NameAddr | None = None
-        if bits & _VIA:
-            self._top_via: Via | None = None
+    @cython.cfunc
+    def _forget(self, bits: cython.int) -> cython.void:
+        """What is kept of these headers is no longer true."""
+        if bits & VIA:
+            self._top_via = None
+        if bits & FROM:
+            self._from = None
+            self._from_tag = None
+        if bits & TO:
+            self._to = None
+            self._to_tag = None
+        if bits & CALL_ID:
+            self._call_id = None
+        if bits & CSEQ:
+            self._cseq = -1
+            self._cseq_method = None
 
-    # The values that everyone asks for. `parse` has read them all, so they raise only after an edit that broke them.
+    @cython.cfunc
+    def _copy_to(self, other: Message) -> cython.void:
+        other.data = self.data
+        other._start = self._start
+        other._start_end = self._start_end
+        other._lines = self._lines[:]
+        other._body = self._body
+        other._body_start = self._body_start
+        other._body_end = self._body_end
+        other._call_id = self._call_id
+        other._cseq = self._cseq
+        other._cseq_method = self._cseq_method
+        other._from_tag = self._from_tag
+        other._to_tag = self._to_tag
+        other._from = self._from
+        other._to = self._to
+        other._top_via = self._top_via
+
+    # The values that everyone asks for. `parse` has read them, so they raise only after an edit that broke them.
 
     @property
     def call_id(self) -> str:
         if self._call_id is None:
-            self._call_id = self._required("call-id")
+            line: Line = self._required(CALL_ID)
+            call_id: str = line.value()
+            if not call_id or " " in call_id or "\t" in call_id:
+                raise _malformed(line)
+            self._call_id = call_id
         return self._call_id
 
     @property
     def cseq(self) -> int:
-        if self._cseq is None:
-            self._cseq, self._cseq_method = parse_cseq(self._required("cseq"))
+        if self._cseq < 0:
+            self._read_cseq()
         return self._cseq
 
     @property
     def cseq_method(self) -> str:
-        if self._cseq is None:
-            self._cseq, self._cseq_method = parse_cseq(self._required("cseq"))
+        if self._cseq < 0:
+            self._read_cseq()
         return self._cseq_method
+
+    @cython.cfunc
+    def _read_cseq(self) -> cython.void:
+        line: Line = self._required(CSEQ)
+        number_end: cython.Py_ssize_t = skip_octets(line.data, line.value_start, line.value_end, TOKEN_OCTETS)
+        method_start: cython.Py_ssize_t = skip_whitespace(line.data, number_end, line.value_end)
+        number: cython.longlong = scan_number(line.data, line.value_start, number_end, MAX_CSEQ)
+        if number == -2:
+            raise MalformedMessage("CSeq number too large", header="CSeq")
+        if (
+            number < 0
+            or method_start == number_end
+            or method_start == line.value_end
+            or skip_octets(line.data, method_start, line.value_end, TOKEN_OCTETS) != line.value_end
+        ):
+            raise _malformed(line)
+        self._cseq_method = line.data[method_start : line.value_end].decode("ascii")
+        self._cseq = number
+
+    @property
+    def from_tag(self) -> str:
+        """The tag of From, "" when there is none."""
+        if self._from_tag is None:
+            self._from_tag = _tag_of(self._required(FROM))
+        return self._from_tag
+
+    @property
+    def to_tag(self) -> str:
+        """The tag of To, "" when there is none."""
+        if self._to_tag is None:
+            self._to_tag = _tag_of(self._required(TO))
+        return self._to_tag
 
     @property
     def from_(self) -> NameAddr:
         if self._from is None:
-            self._from = NameAddr.parse(self._required("from"), "From")
+            line: Line = self._required(FROM)
+            self._from = NameAddr.parse(line.value(), "From")
         return self._from
 
     @property
     def to(self) -> NameAddr:
         if self._to is None:
-            self._to = NameAddr.parse(self._required("to"), "To")
+            line: Line = self._required(TO)
+            self._to = NameAddr.parse(line.value(), "To")
         return self._to
-
-    @property
-    def from_tag(self) -> str:
-        """The tag of From, "" when there is none."""
-        return self.from_.tag
-
-    @property
-    def to_tag(self) -> str:
-        """The tag of To, "" when there is none."""
-        return self.to.tag
 
     @property
     def top_via(self) -> Via:
         if self._top_via is None:
-            self._top_via = Via.parse(self._required("via"))
+            line: Line = self._required(VIA)
+            comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
+            parts = scan_via(line.data, line.value_start, trim_end(line.data, line.value_start, comma))
+            if parts is None:
+                raise _malformed(line)
+            transport, host, port, parameters = parts
+            self._top_via = Via(transport, host, port, parameters)
         return self._top_via
 
-    def _required(self, key: str) -> str:
-        value = self.get(key)
-        if not value:
-            raise MalformedMessage(f"Missing {_SPELLINGS[key]}", header=_SPELLINGS[key])
-        return value
+    @cython.cfunc
+    def _required(self, bit: cython.int) -> Line:
+        """The first line of one of the headers that have a bit."""
+        line: Line
+        for line in self._lines:
+            if line.bit == bit:
+                return line
+        for key, header_bit in HEADER_BITS.items():
+            if header_bit == bit:
+                raise MalformedMessage(f"Missing {SPELLINGS[key]}", header=SPELLINGS[key])
+        raise LocalError(f"no header has the bit {bit}")
+
+    @cython.cfunc
+    def _number(self, bit: cython.int, limit: cython.longlong) -> cython.longlong:
+        """The value of a header that is a number, -1 without that header."""
+        line: Line
+        for line in self._lines:
+            if line.bit == bit:
+                number: cython.longlong = scan_number(line.data, line.value_start, line.value_end, limit)
+                if number < 0:
+                    raise _malformed(line)
+                return number
+        return -1
 
     # Reading headers
 
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _find(self, key: str) -> cython.Py_ssize_t:
+        """Where the first line of that header is in `_lines`, -1 when nowhere."""
+        line: Line
+        place: cython.Py_ssize_t
+        for place in range(len(self._lines)):
+            line = self._lines[place]
+            if line.key == key:
+                return place
+        return -1
+
     def get(self, name: str) -> str | None:
         """The first value, None without such a header. Of a comma list the first element."""
-        key = canonical_name(name)
-        for line in self._lines:
-            if line.key == key:
-                if key in LIST_HEADERS:
-                    comma = find_comma(line.data, line.value_start, line.value_end)
-                    return _text(line.data[line.value_start : comma].strip(_WHITESPACE))
-                return line.value()
-        return None
+        key: str = _key_of(name)
+        place: cython.Py_ssize_t = self._find(key)
+        if place < 0:
+            return None
+        line: Line = self._lines[place]
+        return _first_value(line) if key in _LIST_HEADERS else line.value()
 
     def get_all(self, name: str) -> list[str]:
-        """All values in order; comma lists are split where the header's grammar is a list."""
-        key = canonical_name(name)
-        values: list[str] = []
+        """All values in order; comma lists are split where the header's grammar is a list, their empty elements left out."""
+        key: str = _key_of(name)
+        values: list = []
+        line: Line
         for line in self._lines:
             if line.key == key:
-                if key in LIST_HEADERS:
-                    values += [value for value in split_commas(line.value()) if value]
+                if key in _LIST_HEADERS:
+                    _split_values(line, values)
                 else:
                     values.append(line.value())
         return values
 
     def has(self, name: str) -> bool:
-        key = canonical_name(name)
-        return any(line.key == key for line in self._lines)
+        return self._find(_key_of(name)) >= 0
 
     def items(self) -> list[tuple[str, str]]:
         """(name as spelled, value) of every line in order."""
-        return [(_text(line.data[line.start : line.name_end]), line.value()) for line in self._lines]
+        line: Line
+        return [(line.name(), line.value()) for line in self._lines]
 
     # Editing headers
 
     def set(self, name: str, value: str) -> None:
         """Replace the first line of that name where it stands and drop its other lines; append when there is none."""
-        self.set_all(name, [value])
+        self._replace([_new_line(name, value)], _key_of(name))
 
     def set_all(self, name: str, values: Iterable[str]) -> None:
-        """Replace the lines of that name by one line per value, at the place of the first; append when there is none."""
-        key = canonical_name(name)
-        new = [_new_line(name, value) for value in values]
-        place = self._find(key)
+        """Replace the lines of that name by one line per value, where the first one stood; append when there was none."""
+        self._replace([_new_line(name, value) for value in values], _key_of(name))
+
+    @cython.cfunc
+    def _replace(self, new: list, key: str) -> cython.void:
+        kept: list = []
+        line: Line
+        place: cython.Py_ssize_t = -1
+        for line in self._lines:
+            if line.key != key:
+                kept.append(line)
+            elif place < 0:
+                place = len(kept)
         if place < 0:
-            place = len(self._lines)
-        kept = [line for line in self._lines[place:] if line.key != key]
-        self._lines[place:] = new + kept
-        self._forget(_BITS.get(key, 0))
+            place = len(kept)
+        kept[place:place] = new
+        self._lines = kept
+        self._forget(_bit_of(key))
 
     def prepend(self, name: str, value: str) -> None:
         """Insert a line above the first line of that name, or on top of all headers."""
-        line = _new_line(name, value)
-        self._lines.insert(max(0, self._find(line.key)), line)
+        line: Line = _new_line(name, value)
+        place: cython.Py_ssize_t = self._find(line.key)
+        self._lines.insert(place if place > 0 else 0, line)
         self._forget(line.bit)
 
     def append(self, name: str, value: str) -> None:
         """Insert a line below all headers."""
-        line = _new_line(name, value)
+        line: Line = _new_line(name, value)
         self._lines.append(line)
         self._forget(line.bit)
 
     def remove(self, name: str) -> None:
         """Drop all lines of that name."""
-        key = canonical_name(name)
-        self._lines = [line for line in self._lines if line.key != key]
-        self._forget(_BITS.get(key, 0))
+        self._replace([], _key_of(name))
 
     def pop_first(self, name: str) -> str | None:
         """Take the first value of a comma list away and return it; None without such a header.
 
         The line goes with its last value; otherwise what remains of it stays byte for byte.
         """
-        place = self._find(canonical_name(name))
+        place: cython.Py_ssize_t = self._find(_key_of(name))
         if place < 0:
             return None
-        line = self._lines[place]
-        comma = find_comma(line.data, line.value_start, line.value_end)
-        value = _text(line.data[line.value_start : comma].strip(_WHITESPACE))
+        line: Line = self._lines[place]
+        value: str = _first_value(line)
+        comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
         if comma == line.value_end:
             del self._lines[place]
         else:
-            rest = line.data[comma + 1 : line.value_end].lstrip(_WHITESPACE)
-            self._lines[place] = _line_of(line.data[line.start : line.name_end], rest)
+            rest: cython.Py_ssize_t = skip_whitespace(line.data, comma + 1, line.value_end)
+            self._lines[place] = _with_value(line, line.data[rest : line.value_end])
         self._forget(line.bit)
         return value
 
     def replace_first(self, name: str, value: str) -> None:
         """Put `value` in the place of the first value of a comma list; append when there is no such header."""
-        place = self._find(canonical_name(name))
+        place: cython.Py_ssize_t = self._find(_key_of(name))
         if place < 0:
             self.append(name, value)
             return
-        line = self._lines[place]
-        comma = find_comma(line.data, line.value_start, line.value_end)
-        self._lines[place] = _line_of(
-            line.data[line.start : line.name_end], _raw(value) + line.data[comma : line.value_end]
-        )
+        line: Line = self._lines[place]
+        comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
+        self._lines[place] = _with_value(line, _raw(value) + line.data[comma : line.value_end])
         self._forget(line.bit)
-
-    def _find(self, key: str) -> int:
-        for place, line in enumerate(self._lines):
-            if line.key == key:
-                return place
-        return -1
 
     # The whole
 
     @property
     def body(self) -> bytes:
         """The body. Setting it corrects Content-Length; Content-Type is the caller's."""
+        if self._body is None:
+            self._body = self.data[self._body_start : self._body_end]
         return self._body
 
     @body.setter
     def body(self, body: bytes) -> None:
         self._body = body
-        self._headers_end = -1
-        self.set("Content-Length", str(len(body)))
-
-    def copy(self):  # -> Self
-        """A message of its own that shares what is never changed."""
-        other = type(self)()
-        for kind in type(self).__mro__:
-            for name in getattr(kind, "__slots__", ()):
-                setattr(other, name, getattr(self, name))
-        other._lines = list(self._lines)
-        return other
+        self._body_end = -1  # no longer the received one
+        self._replace([_new_line("Content-Length", str(len(body)))], "content-length")
 
     def to_bytes(self, stream: bool = False) -> bytes:
         """The message for the wire; for a `stream` with a Content-Length even when it came without (s.20.14)."""
-        lines = self._lines
-        if stream and not any(line.bit == _CONTENT_LENGTH for line in lines):
-            lines = [*lines, _new_line("Content-Length", str(len(self._body)))]
-        pieces: list[bytes] = []
+        line: Line
+        lines: list = self._lines
+        if stream and self._find("content-length") < 0:
+            lines = [*lines, _new_line("Content-Length", str(len(self.body)))]
+        pieces: list = []
         # A run is a stretch of bytes that is copied in one piece: neighbouring lines of the same datagram.
-        run: bytes | None = self.data
-        run_start = run_end = 0
-        if self._start_end < 0 or run is None:
-            pieces.append(self._start_line())
-        else:
-            run_start = _skip_empty_lines(run)
-            run_end = self._start_end
+        run: bytes = self.data
+        run_start: cython.Py_ssize_t = self._start
+        run_end: cython.Py_ssize_t = self._start_end
+        if run is None or run_end < 0:
+            run = self._start_line()
+            run_start = 0
+            run_end = len(run)
         for line in lines:
-            if line.data is not run or line.start != run_end:
-                if run is not None and run_end > run_start:
-                    pieces.append(run[run_start:run_end])
+            if line.start != run_end or line.data is not run:
+                pieces.append(run[run_start:run_end])
                 run = line.data
                 run_start = line.start
             run_end = line.end
-        if run is not None and run_end > run_start:
+        if run is self.data and self._body_end >= 0 and run_end + 2 == self._body_start:
+            pieces.append(run[run_start : self._body_end])
+        else:
             pieces.append(run[run_start:run_end])
-        pieces.append(b"\r\n")
-        pieces.append(self._body)
+            pieces.append(b"\r\n")
+            pieces.append(self.body)
         return b"".join(pieces)
 
+    @cython.cfunc
     def _start_line(self) -> bytes:
         raise NotImplementedError
 
@@ -351,27 +507,65 @@ class Message:
         return f"<{self._start_line().decode('utf-8', 'replace').strip()}>"
 
 
+@cython.cfunc
+def _tag_of(line: Line) -> str:
+    address: Address = scan_address(line.data, line.value_start, line.value_end)
+    if address is None:
+        raise _malformed(line)
+    if address.parameters_start == line.value_end:
+        return ""
+    parameters: dict = scan_parameters(line.data, address.parameters_start, line.value_end)
+    if parameters is None:
+        raise _malformed(line)
+    tag = parameters.get("tag")
+    return "" if tag is None else tag
+
+
+@cython.cfunc
+def _split_values(line: Line, values: list) -> cython.void:
+    start: cython.Py_ssize_t = line.value_start
+    comma: cython.Py_ssize_t
+    while start < line.value_end:
+        start = skip_whitespace(line.data, start, line.value_end)
+        comma = find_comma(line.data, start, line.value_end)
+        if comma > start:
+            values.append(text_of(line.data, start, trim_end(line.data, start, comma)))
+        start = comma + 1
+
+
+@cython.cclass
 class Request(Message):
     """A request. Made by `parse` or `create`."""
 
-    __slots__ = ("method", "_request_uri", "_uri")
+    method = cython.declare(str, visibility="readonly")
+    _request_uri: str
+    _uri: object
 
     def __init__(self) -> None:
-        super().__init__()
+        Message.__init__(self)
         self.method = ""
         self._request_uri = ""
-        self._uri: SipUri | None = None
+        self._uri = None
 
     @staticmethod
     def create(method: str, request_uri: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Request:
         """A new request; Content-Length is added."""
-        request = Request()
+        request: Request = Request()
         request.method = method
-        request._request_uri = request_uri
         _raw(request_uri)
+        request._request_uri = request_uri
         request._lines = [_new_line(name, value) for name, value in headers]
         request.body = body
         return request
+
+    def copy(self) -> Request:
+        """A request of its own; edits do not touch this one."""
+        other: Request = Request.__new__(Request)
+        self._copy_to(other)
+        other.method = self.method
+        other._request_uri = self._request_uri
+        other._uri = self._uri
+        return other
 
     @property
     def request_uri(self) -> str:
@@ -387,41 +581,42 @@ class Request(Message):
 
     @property
     def uri(self) -> SipUri:
-        """The Request-URI, read. MalformedMessage with 416 for a scheme that is not sip or sips, 400 for a broken one."""
+        """The Request-URI, read. MalformedMessage: 416 for a scheme that is not sip or sips, 400 for a broken one."""
         if self._uri is None:
             try:
                 uri = SipUri.parse(self._request_uri)
+                if uri.headers:
+                    raise MalformedMessage("Headers in Request-URI")  # s.19.1.1
             except MalformedMessage as error:
                 error.request = _answerable(self)
                 raise
-            if uri.headers:  # s.19.1.1: not allowed in a Request-URI
-                raise MalformedMessage("Headers in Request-URI", request=_answerable(self))
             self._uri = uri
         return self._uri
 
+    @cython.cfunc
     def _start_line(self) -> bytes:
-        return b"%s %s SIP/2.0\r\n" % (_raw(self.method), _raw(self._request_uri))
+        return _raw(f"{self.method} {self._request_uri} SIP/2.0") + b"\r\n"
 
 
+@cython.cclass
 class Response(Message):
     """A response. Made by `parse`, `create` or `for_request`."""
 
-    __slots__ = ("status", "reason")
+    _status: cython.int
+    _reason: str
 
     def __init__(self) -> None:
-        super().__init__()
-        self.status = 0
-        self.reason = ""
+        Message.__init__(self)
+        self._status = 0
+        self._reason = ""
 
     @staticmethod
-    def create(
-        status: int, reason: str | None, headers: Iterable[tuple[str, str]], body: bytes = b""
-    ) -> Response:
-        """A new response; Content-Length is added."""
-        response = Response()
-        response.status = status
-        response.reason = reason_phrase(status) if reason is None else reason
-        _raw(response.reason)
+    def create(status: int, reason: str | None, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Response:
+        """A new response, without `reason` with the usual phrase; Content-Length is added."""
+        response: Response = Response()
+        response._status = status
+        response._reason = reason_phrase(status) if reason is None else reason
+        _raw(response._reason)
         response._lines = [_new_line(name, value) for name, value in headers]
         response.body = body
         return response
@@ -441,65 +636,88 @@ class Response(Message):
 
         A To without tag gets `to_tag`, or a random one, in every response but 100. `headers` follow.
         """
-        response = Response.create(status, reason, ())
-        copied = _VIA | _FROM | _TO | _CALL_ID | _CSEQ
-        lines = []
+        response: Response = Response.create(status, reason, ())
+        lines: list = []
+        line: Line
         for line in request._lines:
-            if line.bit == _TO and status != 100 and not _has_tag(request):
+            if line.bit & TO and status != 100 and not _has_tag(line):
                 tag = secrets.token_hex(8) if to_tag is None else to_tag
-                value = line.data[line.value_start : line.value_end]
-                lines.append(_line_of(line.data[line.start : line.name_end], value + b";tag=" + _raw(tag)))
+                to_value: bytes = line.data[line.value_start : line.value_end]
+                lines.append(_with_value(line, to_value + b";tag=" + _raw(tag)))
             elif (
-                line.bit & copied
+                line.bit & _REQUIRED
                 or (copy_record_route and line.key == "record-route")
                 or (status == 100 and line.key == "timestamp")  # s.8.2.6.1
             ):
                 lines.append(line)
-        lines += [_new_line(name, value) for name, value in headers]
+        lines.extend([_new_line(name, value) for name, value in headers])
         response._lines = lines
         response.body = body
         return response
 
+    def copy(self) -> Response:
+        """A response of its own; edits do not touch this one."""
+        other: Response = Response.__new__(Response)
+        self._copy_to(other)
+        other._status = self._status
+        other._reason = self._reason
+        return other
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    @status.setter
+    def status(self, status: int) -> None:
+        self._status = status
+        self._start_end = -1
+
+    @property
+    def reason(self) -> str:
+        return self._reason
+
+    @reason.setter
+    def reason(self, reason: str) -> None:
+        _raw(reason)
+        self._reason = reason
+        self._start_end = -1
+
     @property
     def is_provisional(self) -> bool:
-        return self.status < 200
+        return self._status < 200
 
     @property
     def is_final(self) -> bool:
-        return self.status >= 200
+        return self._status >= 200
 
+    @cython.cfunc
     def _start_line(self) -> bytes:
-        return b"SIP/2.0 %d %s\r\n" % (self.status, _raw(self.reason))
+        return _raw(f"SIP/2.0 {self._status} {self._reason}") + b"\r\n"
 
 
-def _has_tag(request: Request) -> bool:
+@cython.cfunc
+def _has_tag(line: Line) -> cython.bint:
     """Does To have a tag? A To that cannot be read counts as having one: it is copied as it is."""
     try:
-        return request.to_tag != ""
+        return _tag_of(line) != ""
     except MalformedMessage:
         return True
 
 
-def _answerable(request: Request) -> Request | None:
-    """The request if a response to it can be made and may be sent."""
-    present = 0
+@cython.cfunc
+def _answerable(request: Request) -> object:
+    """The request if a response to it can be made and may be sent, otherwise None."""
+    present: cython.int = 0
+    line: Line
     for line in request._lines:
         present |= line.bit
-    if request.method in ("", "ACK") or present & _REQUIRED != _REQUIRED:
+    if request.method == "" or request.method == "ACK" or present & _REQUIRED != _REQUIRED:
         return None
     try:
         request.top_via  # noqa: B018 (reads it)
     except MalformedMessage:
         return None
     return request
-
-
-def _skip_empty_lines(data: bytes) -> int:
-    """Where the start line begins: empty lines before it are to be ignored (s.7.5)."""
-    start = 0
-    while data[start : start + 2] == b"\r\n":
-        start += 2
-    return start
 
 
 def parse(data: bytes) -> Request | Response:
@@ -509,27 +727,31 @@ def parse(data: bytes) -> Request | Response:
     """
     if len(data) > MAX_MESSAGE:
         raise MalformedMessage("Message Too Large", status_hint=513)
-    start = _skip_empty_lines(data)
-    start_end = data.find(b"\r\n", start)
+    start: cython.Py_ssize_t = 0
+    size: cython.Py_ssize_t = len(data)
+    while start < size and (data[start] == 0x0D or data[start] == 0x0A):  # s.7.5: empty lines before it are ignored
+        start += 1
+    start_end: cython.Py_ssize_t = data.find(b"\r\n", start)
     if start_end < 0:
         raise MalformedMessage("Not a SIP message")
-    first = data[start:start_end].decode("utf-8", "surrogateescape")
-    message: Request | Response
-    if first[:4].upper() == "SIP/":
-        message = Response()
-        error = _read_status_line(message, first)
+    message: Message
+    if data[start : start + 4].upper() == b"SIP/":
+        response: Response = Response()
+        message = response
+        error = _read_status_line(response, data, start, start_end)
     else:
-        message = Request()
-        error = _read_request_line(message, first)
+        request: Request = Request()
+        message = request
+        error = _read_request_line(request, data, start, start_end)
     message.data = data
+    message._start = start
     message._start_end = start_end + 2
-    in_headers = _read_headers(message, start_end + 2)
-    error = error or in_headers
-    if error is None:
-        try:
+    try:
+        _read_headers(message, start_end + 2, size)
+        if error is None:
             _check(message)
-        except MalformedMessage as found:
-            error = found
+    except MalformedMessage as in_headers:
+        error = error or in_headers
     if error is not None:
         if isinstance(message, Request):
             error.request = _answerable(message)
@@ -537,109 +759,96 @@ def parse(data: bytes) -> Request | Response:
     return message
 
 
-def _read_request_line(request: Request, first: str) -> MalformedMessage | None:
-    parts = first.split(" ")
-    if not TOKEN.fullmatch(parts[0]) or not _VERSION.match(parts[-1] or first.strip(" ").rpartition(" ")[2]):
-        return MalformedMessage("Not a SIP message")
-    request.method = parts[0]
-    request._request_uri = first[len(parts[0]) + 1 :].rpartition(" ")[0]
-    if len(parts) != 3 or not parts[1]:
-        return MalformedMessage("Malformed request line")
-    if not _VERSION.fullmatch(parts[2]):
-        return MalformedMessage("Malformed request line")
-    if parts[2].upper() != "SIP/2.0":
+@cython.cfunc
+def _read_request_line(
+    request: Request, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+) -> object:  # MalformedMessage or None
+    """s.7.1: Method SP Request-URI SP SIP-Version, single blanks between and none elsewhere."""
+    method_end: cython.Py_ssize_t = skip_octets(data, start, end, TOKEN_OCTETS)
+    uri_end: cython.Py_ssize_t = data.rfind(b" ", start, end)
+    request.method = data[start:method_end].decode("ascii")
+    version: bytes = data[uri_end + 1 : end].upper()
+    if method_end + 1 >= uri_end or data[method_end] != 0x20 or not version.startswith(b"SIP/"):
+        return _malformed_request_line(request, data[start:end])
+    request._request_uri = data[method_end + 1 : uri_end].decode("utf-8", "surrogateescape")
+    if version != b"SIP/2.0":
         return MalformedMessage("Version Not Supported", status_hint=505)
-    scheme = parts[1].partition(":")
-    if not scheme[1] or not scheme[0][:1].isalpha():
+    scheme_end: cython.Py_ssize_t = skip_octets(data, method_end + 1, uri_end, TOKEN_OCTETS)
+    if (
+        scheme_end == method_end + 1
+        or data[scheme_end] != 0x3A
+        or any(character <= " " for character in request._request_uri)
+    ):
         return MalformedMessage("Malformed Request-URI")
     return None
 
 
-def _read_status_line(response: Response, first: str) -> MalformedMessage | None:
-    version, _, rest = first.partition(" ")
-    status, _, reason = rest.partition(" ")
-    if version.upper() != "SIP/2.0":
+def _malformed_request_line(request: Request, line: bytes) -> MalformedMessage:
+    if b" SIP/" not in line.upper():
+        request.method = ""  # not ours to answer
+        return MalformedMessage("Not a SIP message")
+    return MalformedMessage("Malformed request line")
+
+
+@cython.cfunc
+def _read_status_line(
+    response: Response, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+) -> object:  # MalformedMessage or None
+    """s.7.2: SIP-Version SP Status-Code SP Reason-Phrase."""
+    if data[start : start + 8].upper() != b"SIP/2.0 ":
         return MalformedMessage("Version Not Supported", status_hint=505)
-    if len(status) != 3 or not status.isascii() or not status.isdigit() or not 100 <= int(status) <= 699:
+    status_end: cython.Py_ssize_t = min(start + 11, end)
+    status: cython.longlong = scan_number(data, start + 8, status_end, 699)
+    if status < 100 or status_end - start != 11 or (status_end < end and data[status_end] != 0x20):
         return MalformedMessage("Malformed status line")
-    response.status = int(status)
-    response.reason = reason
+    response._status = status
+    response._reason = data[min(status_end + 1, end) : end].decode("utf-8", "surrogateescape")
     return None
 
 
-def _read_headers(message: Message, position: int) -> MalformedMessage | None:
-    """Fill the lines and the body; the first thing wrong is returned, and the rest is read nevertheless."""
-    data = message.data or b""
-    error: MalformedMessage | None = None
-    seen = 0
-    while True:
-        if data[position : position + 2] == b"\r\n":
-            break
-        end = data.find(b"\r\n", position)
-        while end >= 0 and data[end + 2 : end + 3] in (b" ", b"\t"):
-            end = data.find(b"\r\n", end + 2)
-        if end < 0:
-            return error or MalformedMessage("Headers without end")
-        if len(message._lines) >= MAX_HEADER_LINES or end - position > MAX_HEADER_LINE:
-            return error or MalformedMessage("Headers too large")
-        line = _read_line(data, position, end)
-        if line is None:
+@cython.cfunc
+def _read_headers(message: Message, position: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.void:
+    """Fill the lines and the body. The first thing wrong is raised after all that can be read has been read."""
+    data: bytes = message.data
+    error = None
+    seen: cython.int = 0
+    line: Line
+    while not (position + 1 < size and data[position] == 0x0D and data[position + 1] == 0x0A):
+        line = scan_line(data, position, size)
+        if line.end < 0:
+            raise error or MalformedMessage("Headers without end")
+        if line.end - position > _LINE_LIMIT or len(message._lines) >= _LINES_LIMIT:
+            raise error or MalformedMessage("Headers too large")
+        if line.key == "":
             error = error or MalformedMessage("Malformed header line")
         else:
             if line.bit & seen & _UNIQUE:
-                spelling = _SPELLINGS[line.key]
-                error = error or MalformedMessage(f"Repeated {spelling}", header=spelling)
+                error = error or _malformed(line, "Repeated")
             seen |= line.bit
             message._lines.append(line)
-        position = end + 2
-    message._headers_end = position
-    message._body = data[position + 2 :]
-    return error
+        position = line.end
+    message._body = None
+    message._body_start = position + 2
+    message._body_end = size
+    if error is not None:
+        raise error
 
 
-def _read_line(data: bytes, start: int, end: int) -> Line | None:
-    colon = data.find(b":", start, end)
-    if colon < 0:
-        return None
-    name = data[start:colon].rstrip(b" \t")
-    spelled = name.decode("utf-8", "surrogateescape")
-    if not TOKEN.fullmatch(spelled):
-        return None
-    value = data[colon + 1 : end]
-    if re.search(rb"\r(?!\n)|(?<!\r)\n", value):
-        return None
-    value_start = end - len(value.lstrip(_WHITESPACE))
-    value_end = value_start + len(value.strip(_WHITESPACE))
-    key = canonical_name(spelled)
-    return Line(data, start, start + len(name), value_start, value_end, end + 2, key, _BITS.get(key, 0))
-
-
-def _check(message: Request | Response) -> None:
+@cython.cfunc
+def _check(message: Message) -> cython.void:
     """Read what `parse` promises."""
     message.top_via  # noqa: B018 (reads it, and so on)
-    message.from_  # noqa: B018
-    message.to  # noqa: B018
+    message.from_tag  # noqa: B018
+    message.to_tag  # noqa: B018
     message.call_id  # noqa: B018
     message.cseq  # noqa: B018
     if isinstance(message, Request):
-        if message.cseq_method != message.method:
+        request: Request = message
+        if request._cseq_method != request.method:
             raise MalformedMessage("CSeq method does not match", header="CSeq")
-        hops = _number(message, "max-forwards")
-        if hops is not None and hops > MAX_MAX_FORWARDS:
-            raise MalformedMessage("Max-Forwards too large", header="Max-Forwards")
-    length = _number(message, "content-length")
-    if length is not None:
-        if length > len(message._body):
-            raise MalformedMessage("Body shorter than Content-Length", header="Content-Length")
-        message._body = message._body[:length]
-
-
-def _number(message: Message, key: str) -> int | None:
-    value = message.get(key)
-    if value is None:
-        return None
-    if not value.isascii() or not value.isdigit() or len(value) > MAX_DIGITS:
-        raise MalformedMessage(f"Malformed {_SPELLINGS[key]}", header=_SPELLINGS[key])
-    return int(value)
-
-
+        message._number(MAX_FORWARDS, MAX_MAX_FORWARDS)
+    length: cython.longlong = message._number(CONTENT_LENGTH, MAX_MESSAGE)
+    if length > message._body_end - message._body_start:
+        raise MalformedMessage("Body shorter than Content-Length", header="Content-Length")
+    if length >= 0:
+        message._body_end = message._body_start + length

@@ -1,7 +1,7 @@
 """SIP and SIPS URIs: RFC 3261 section 19.1.
 
-Parts are kept as they were spelled, escapes included; only the scheme and parameter names are lower-cased, because their
-case means nothing. What an escape stands for matters in one place, the comparison of two URIs.
+Parts are kept as they were spelled, escapes included; only the scheme and parameter names are lower-cased, because
+their case means nothing. What an escape stands for matters in one place, the comparison of two URIs.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 
 from sbc.sip.errors import MalformedMessage
+from sbc.sip.scanner import scan_host_port
 
 # RFC 3261 s.25.1: unreserved, user-unreserved and escaped; the password may hold fewer of them, which nobody minds.
 _USER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/]|%[0-9A-Fa-f]{2})+")
 _PASSWORD = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()&=+$,]|%[0-9A-Fa-f]{2})*")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9\-_.]*[A-Za-z0-9_.])?")  # "_": in the names of real networks
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9\-_.~]+)?")
 _PARAMETER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$]|%[0-9A-Fa-f]{2})+")
 _HEADERS = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/?:+$&=]|%[0-9A-Fa-f]{2})+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*")
@@ -26,26 +25,9 @@ _COMPARED_PARAMETERS = ("user", "ttl", "method", "maddr", "transport")
 
 
 def parse_host_port(text: str) -> tuple[str, int | None] | None:
-    """`host[:port]` as (host, port), an IPv6 reference without its brackets; None when it is not one (RFC 3261 hostport)."""
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket or ":" not in host or not _IPV6.fullmatch(host) or not _plausible_ipv6(host):
-            return None
-    else:
-        host, colon, port = text.partition(":")
-        rest = colon + port
-        if not _HOST_NAME.fullmatch(host):
-            return None
-    if not rest:
-        return host, None
-    if rest[0] != ":" or not rest[1:].isascii() or not rest[1:].isdigit() or len(rest) > 6:
-        return None
-    port_number = int(rest[1:])
-    return (host, port_number) if port_number <= 65535 else None
-
-
-def _plausible_ipv6(host: str) -> bool:
-    return ":::" not in host and host.count("::") <= 1
+    """`host[:port]` as (host, port), an IPv6 reference without its brackets; None when it is no hostport (s.25.1)."""
+    data = text.encode("utf-8", "surrogateescape")
+    return None if any(octet <= 0x20 for octet in data) else scan_host_port(data, 0, len(data))
 
 
 def format_host_port(host: str, port: int | None) -> str:
@@ -58,7 +40,8 @@ class SipUri:
     """A `sip:` or `sips:` URI. Treat as immutable; `with_` makes a changed one.
 
     `host` has no brackets around an IPv6 address. `user` and `password` are None when absent. `parameters` maps
-    lower-case names to values as spelled, None for a parameter without a value, in order. `headers` is what follows "?".
+    lower-case names to values as spelled, None for a parameter without a value, in order. `headers` is what follows
+    the "?".
     """
 
     __slots__ = ("scheme", "user", "password", "host", "port", "parameters", "headers")
@@ -228,7 +211,8 @@ def _comparable_user(text: str | None) -> str | None:
 
     def resolve(match: re.Match[str]) -> str:
         character = chr(int(match[1], 16))
-        return match[0].upper() if character in _RESERVED or not character.isprintable() or ord(character) > 126 else character
+        ordinary = " " <= character <= "~" and character not in _RESERVED
+        return character if ordinary else match[0].upper()
 
     return _ESCAPE.sub(resolve, text)
 

@@ -1,0 +1,54 @@
+# What compiled modules may call in scanner.py without going through Python. The words are in scanner.py.
+
+cdef bytes TOKEN_OCTETS
+cdef bytes HOST_OCTETS
+cdef bytes IPV6_OCTETS
+cdef bytes VALUE_OCTETS
+
+cdef int VIA
+cdef int FROM
+cdef int TO
+cdef int CALL_ID
+cdef int CSEQ
+cdef int MAX_FORWARDS
+cdef int CONTENT_LENGTH
+cdef int EXPIRES
+cdef int CONTENT_TYPE
+
+
+cdef class Line:
+    cdef bytes data
+    cdef Py_ssize_t start
+    cdef Py_ssize_t name_end
+    cdef Py_ssize_t value_start
+    cdef Py_ssize_t value_end
+    cdef Py_ssize_t end
+    cdef str key
+    cdef int bit
+
+    cpdef str value(self)
+    cpdef str name(self)
+
+
+cdef class Address:
+    cdef Py_ssize_t name_start
+    cdef Py_ssize_t name_end
+    cdef Py_ssize_t uri_start
+    cdef Py_ssize_t uri_end
+    cdef Py_ssize_t parameters_start
+
+    cpdef positions(self)
+
+
+cpdef str text_of(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef Py_ssize_t skip_whitespace(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
+cpdef Py_ssize_t trim_end(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
+cpdef Py_ssize_t skip_octets(bytes data, Py_ssize_t start, Py_ssize_t end, bytes table) noexcept
+cpdef Py_ssize_t skip_quoted(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
+cpdef Py_ssize_t find_comma(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
+cpdef Line scan_line(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef scan_parameters(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef scan_host_port(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef scan_via(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef scan_address(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef long long scan_number(bytes data, Py_ssize_t start, Py_ssize_t end, long long limit) noexcept
