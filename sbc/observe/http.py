@@ -1,7 +1,7 @@
 """The appliance's web server: /metrics, /healthz, /status.json and the status page for people.
 
-Read-only. The page is one file without external resources; a Content-Security-Policy pins its script and style by hash, so
-even a phone that registers a strange name cannot make the page run or load anything.
+Read-only. The page is one file without external resources; a Content-Security-Policy pins its script and style by hash,
+so even a phone that registers a strange name cannot make the page run or load anything.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def with_events(status: Mapping[str, Any], recent: RecentEvents) -> dict[str, An
 def health_of(status: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether the appliance serves phones, and the reason in words.
 
-    One group that still has a server is enough: a peer that took over because of a dead call server of one customer would
-    find that server dead too. A server not judged yet counts as one that may answer.
+    One group that still has a server is enough: a peer that took over because of a dead call server of one customer
+    would find that server dead too. A server not judged yet counts as one that may answer.
     """
     if not status.get("appliance", {}).get("ready"):
         return False, "the appliance is starting or stopping"
@@ -84,16 +84,20 @@ class _Leaf(Resource):
 
     isLeaf = True
 
-    def render_GET(self, request: Request) -> bytes:  # noqa: N802 (Twisted's name)
+    def render(self, request: Request) -> bytes:
         headers = request.responseHeaders
         headers.removeHeader(b"server")
         headers.setRawHeaders(b"cache-control", [b"no-store"])
         headers.setRawHeaders(b"x-content-type-options", [b"nosniff"])
-        status, content_type, body = self.answer(request)
+        if request.method in (b"GET", b"HEAD"):
+            status, content_type, body = self.answer(request)
+        else:
+            status, content_type, body = 405, "text/plain", b"Only GET and HEAD: this is a place to look, not to act.\n"
+            headers.setRawHeaders(b"allow", [b"GET, HEAD"])
         request.setResponseCode(status)
         headers.setRawHeaders(b"content-type", [content_type.encode()])
         headers.setRawHeaders(b"content-length", [str(len(body)).encode()])
-        return body
+        return b"" if request.method == b"HEAD" else body
 
     def answer(self, request: Request) -> tuple[int, str, bytes]:
         """HTTP status, content type, body."""
@@ -129,6 +133,11 @@ class _Status(_Leaf):
         return 200, "application/json", _json(self._describe())
 
 
+class _Missing(_Leaf):
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        return 404, "text/plain", b"There are /, /status.json, /metrics and /healthz.\n"
+
+
 class _Page(_Leaf):
     isLeaf = False
 
@@ -136,6 +145,9 @@ class _Page(_Leaf):
         super().__init__()
         self._page = resources.files(__package__).joinpath("status_page.html").read_bytes()
         self._policy = content_security_policy(self._page).encode()
+
+    def getChild(self, path: bytes, request: Request) -> Resource:  # noqa: N802 (Twisted's name)
+        return _Missing()
 
     def answer(self, request: Request) -> tuple[int, str, bytes]:
         request.responseHeaders.setRawHeaders(b"content-security-policy", [self._policy])

@@ -1,12 +1,12 @@
 """Numbers for Prometheus: facts are counted as they are reported, states are read when Prometheus asks.
 
-`Metrics` is the sink of `sbc.events` (it is a `Report`) and a collector of prometheus_client at once. Everything it keeps
-is a plain integer in a dictionary; the families are built at scrape time. What has a state of its own (server groups, the
-registrar, the transaction layer) is handed in by `watch` and read live, so a candidate that left the list is gone from the
-next scrape.
+`Metrics` is the sink of `sbc.events` (it is a `Report`) and a collector of prometheus_client at once. Everything it
+keeps is a plain integer in a dictionary; the families are built at scrape time. What has a state of its own (server
+groups, the registrar, the transaction layer) is handed in by `watch` and read live, so a candidate that left the list
+is gone from the next scrape.
 
-No label grows with the number of phones or calls: methods and causes come from fixed vocabularies, and everything else that
-a sender could choose becomes `other`.
+No label grows with the number of phones or calls: methods and causes come from fixed vocabularies, and everything else
+that a sender could choose becomes `other`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ DNS_RESULTS = ("ok", "stale", "negative", "timeout", "servfail")
 MOST_SERIES = 2000
 """Per family. A vocabulary that is not as fixed as we believe must not eat the memory of Prometheus."""
 
-# Seconds. The steps follow what an administrator looks for: the local network (up to 50 ms), a caller's patience (1 to 4 s)
-# and the give-up times of retry_counts 3 (7.5 s) and of 64*T1 (32 s), each a little below a bucket's end.
+# Seconds. The steps follow what an administrator looks for: the local network (up to 50 ms), a caller's patience (1 to
+# 4 s) and the give-up times of retry_counts 3 (7.5 s) and of 64*T1 (32 s), each a little below a bucket's end.
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0)
 CALL_SETUP_BUCKETS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0)
 PROBE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.5)
@@ -177,7 +177,8 @@ class Metrics:
         if survival_active is not None:
             self._survival_active = survival_active
 
-    # --- facts come in -------------------------------------------------------------------------------------------------
+    # --- facts come in
+    # -------------------------------------------------------------------------------------------------
 
     def __call__(self, event: object) -> None:
         """Count one fact. Facts that nobody counts are welcome."""
@@ -226,7 +227,8 @@ class Metrics:
     def _count_alarm(self, event: events.Alarm) -> None:
         self._add("sbc_alarms", event.subject)
 
-    # --- Prometheus asks -----------------------------------------------------------------------------------------------
+    # --- Prometheus asks
+    # -----------------------------------------------------------------------------------------------
 
     def collect(self) -> Iterator[Metric]:
         """All families, built now from plain integers and from the live objects."""
@@ -259,8 +261,8 @@ class Metrics:
     def _have_zeros(self, groups: Sequence[Group]) -> None:
         """Start the series that alerts depend on at 0.
 
-        A counter that appears with the value 1 has not increased, says Prometheus; so the first failover of all, the one
-        that matters most, would raise no alert.
+        A counter that appears with the value 1 has not increased, says Prometheus; so the first failover of all, the
+        one that matters most, would raise no alert.
         """
         failovers, failbacks = self._counts["sbc_failovers"], self._counts["sbc_failbacks"]
         for group in groups:

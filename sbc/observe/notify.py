@@ -65,8 +65,8 @@ class Systemd:
                 notices.connect(address)
                 notices.send(message)
             except OSError:
-                # The service manager is gone or its queue is full. The calls matter more; a missed sign of life is followed
-                # by another long before the watchdog bites.
+                # The service manager is gone or its queue is full. The calls matter more; a missed sign of life is
+                # followed by another long before the watchdog bites.
                 pass
 
 

@@ -1,7 +1,7 @@
 """The last facts worth telling, for the status page: a ring that a flood of phones cannot wash out.
 
-After a power cut a thousand phones register within a minute. The failover just before them is what the administrator looks
-for, so facts that say the same of different phones become one entry with a number.
+After a power cut a thousand phones register within a minute. The failover just before them is what the administrator
+looks for, so facts that say the same of different phones become one entry with a number.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class RecentEvents:
 
     def describe(self) -> list[dict[str, Any]]:
         """The newest first; `at` in seconds since 1970."""
-        newest_first = sorted(reversed(self._entries), key=lambda entry: -entry.last_at)
+        newest_first = sorted(self._entries, key=lambda entry: entry.last_at)[::-1]
         return [
             {
                 "at": entry.last_at,

@@ -1,7 +1,7 @@
 """What the running appliance sees, on a terminal: servers as the PIVOT phone shows them, phones, recent events.
 
-`P1:1 172.29.102.138 up*` is rank, priority, address and state; the asterisk marks the candidate that gets new requests now
-(bulletin PIVOT, "The list of candidate call servers").
+`P1:1 172.29.102.138 up*` is rank, priority, address and state; the asterisk marks the candidate that gets new requests
+now (bulletin PIVOT, "The list of candidate call servers").
 """
 
 from __future__ import annotations
