@@ -22,7 +22,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from sbc import events
 
 METHODS = frozenset(
-    "INVITE ACK CANCEL BYE REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH REFER INFO MESSAGE UPDATE PRACK".split()
+    (
+        "INVITE", "ACK", "CANCEL", "BYE", "REGISTER", "OPTIONS", "SUBSCRIBE",
+        "NOTIFY", "PUBLISH", "REFER", "INFO", "MESSAGE", "UPDATE", "PRACK",
+    )
 )
 OTHER = "other"
 

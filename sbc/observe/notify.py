@@ -43,7 +43,7 @@ class Systemd:
         self._send(_status(text))
 
     def keep_alive(self, clock: Clock) -> None:
-        """Give a sign of life now and from then on, from the clock that runs everything else: it stops when that does."""
+        """Give a sign of life now and from then on; the clock is the one that runs everything, so they stop with it."""
         if self._watchdog_interval:
             self._send("WATCHDOG=1")
             self._next_sign = clock.callLater(self._watchdog_interval, self.keep_alive, clock)

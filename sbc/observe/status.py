@@ -107,7 +107,9 @@ def _appliance_line(appliance: Mapping[str, Any]) -> str:
 
 
 def _group_lines(group: Mapping[str, Any], wall_now: float) -> list[str]:
-    ready = "redundancy is ready" if group.get("redundancy_ready") else "NO REDUNDANCY: fewer than two candidates are up"
+    ready = (
+        "redundancy is ready" if group.get("redundancy_ready") else "NO REDUNDANCY: fewer than two candidates are up"
+    )
     survival = ", SURVIVAL: the site telephones on its own" if group.get("survival") else ""
     domains = ", ".join(group.get("domains", ()))
     lines = [f"Group {group['name']} ({domains}; profile {group.get('profile', '?')}): {ready}{survival}"]

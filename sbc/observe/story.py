@@ -214,7 +214,8 @@ def _dns(event: events.DnsLookup, names: ServerNames) -> Story:
 
 
 def _alarm(event: events.Alarm, names: ServerNames) -> Story:
-    return Story(level=ERROR, text=printable(f"{event.subject}: {event.text}"), key=("alarm", event.subject, event.text))
+    text = printable(f"{event.subject}: {event.text}")
+    return Story(level=ERROR, text=text, key=("alarm", event.subject, event.text))
 
 
 def printable(text: str) -> str:

@@ -69,7 +69,12 @@ def phone(number: int, **state_of: str) -> dict[str, Any]:
         "source": f"192.168.1.{number % 250}:5060",
         "expires_in": 1800 + number % 60,
         "servers": [
-            {"server": server, "state": state, "expires_in": 3000, "reason": "403 Forbidden" if state == "failed" else ""}
+            {
+                "server": server,
+                "state": state,
+                "expires_in": 3000,
+                "reason": "403 Forbidden" if state == "failed" else "",
+            }
             for server, state in state_of.items()
         ],
     }

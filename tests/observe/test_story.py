@@ -16,7 +16,8 @@ A, B = "192.0.2.1:5060;udp", "192.0.2.2:5060;udp"
 NAMES = ServerNames(
     [
         SimpleNamespace(
-            name="office", candidates=lambda: [(SimpleNamespace(name="primary"), A), (SimpleNamespace(name="fallback"), B)]
+            name="office",
+            candidates=lambda: [(SimpleNamespace(name="primary"), A), (SimpleNamespace(name="fallback"), B)],
         )
     ]
 )
