@@ -1,7 +1,7 @@
 """The commands: `sbc run`, `check`, `status` and `demo`. Each brings in what it needs when it is asked for.
 
-Exit status: 0 as wished; 1 could not run, or does not run, or the demo's story did not come true; 2 bad configuration or
-bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
+Exit status: 0 as wished; 1 could not run, or does not run, or the demo's story did not come true; 2 bad configuration
+or bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def default_path() -> Path:
 def load(path: Path | str) -> Config:
     """Read and check a configuration file. Raises ConfigErrors with everything that is wrong."""
     document = Document(Path(path))
-    folder = document.path.absolute().parent
+    folder = document.path.parent
     root = document.root
     appliance = read_appliance(root.table("appliance"), folder)
     listens = tuple(read_listen(table, folder) for table in root.tables("listen"))

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said so that it can be mended: where, which key, what was found, what was expected."""
+"""What is wrong with a configuration, said so that it can be mended: where, which key, found what, expected what."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def as_toml(value: object) -> str:
             return "true" if value else "false"
         case None:
             return '""'
-        case float() if value == int(value):
+        case float() if value.is_integer():
             return str(int(value))
         case int() | float() | datetime.date() | datetime.time():
             return str(value)
@@ -78,7 +78,10 @@ def as_toml(value: object) -> str:
 
 def shown(value: object) -> str:
     """A value as it was found, shortened to what an error line can bear."""
-    text = as_toml(value)
+    return shortened(as_toml(value))
+
+
+def shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
 
 
@@ -94,4 +97,9 @@ def as_toml_key(name: str) -> str:
 
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in escaped) + '"'
+    return '"' + "".join(c if c.isprintable() else _escape(c) for c in escaped) + '"'
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"

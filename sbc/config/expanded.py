@@ -1,7 +1,7 @@
 """A whole configuration as text: every value in force, each with where it came from.
 
-The text is TOML again, with the origins as comments, and means the same as the file it was made from: it can be compared,
-archived and put back.
+The text is TOML again, with the origins as comments, and means the same as the file it was made from: it can be
+compared, archived and put back.
 """
 
 from __future__ import annotations

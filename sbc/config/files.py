@@ -25,7 +25,8 @@ def check_tls_files(document: Document, tls: TlsClient) -> None:
         try:
             ssl.create_default_context(cafile=tls.ca)
         except (ssl.SSLError, OSError):
-            document.error(("tls", "ca"), f'"{tls.ca}", which holds none', "a PEM file with certificates")
+            found = f'"{document.value(("tls", "ca"))}", which holds none'
+            document.error(("tls", "ca"), found, "a PEM file with certificates")
 
 
 def check_credentials_file(document: Document, credentials: Credentials) -> None:
@@ -40,7 +41,7 @@ def check_credentials_file(document: Document, credentials: Credentials) -> None
         document.error(("credentials", "file"), f'"{error}"', "user:realm:HA1 in each line")
         return
     if not known.users:
-        document.warn(("credentials", "file"), f"{credentials.file} knows no user: no challenge can be answered with it")
+        document.warn(("credentials", "file"), "no user in it: no challenge can be answered")
 
 
 def _check_pair(document: Document, table: TomlPath, certificate: Path, key: Path) -> None:
@@ -48,17 +49,19 @@ def _check_pair(document: Document, table: TomlPath, certificate: Path, key: Pat
     try:
         loaded = crypto.load_certificate(crypto.FILETYPE_PEM, certificate.read_bytes())
     except crypto.Error:
-        document.error(certificate_path, f'"{certificate}", which holds none', "a PEM file with a certificate")
+        found = f'"{document.value(certificate_path)}", which holds none'
+        document.error(certificate_path, found, "a PEM file with a certificate")
         return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
         fits_not = "KEY_VALUES_MISMATCH" in str(error)
-        found = f'"{key}", which ' + ("belongs to another certificate" if fits_not else "holds no key that can be read")
-        document.error(key_path, found, f"a PEM file with the key to {certificate}, without a password")
+        reason = "which belongs to another certificate" if fits_not else "which holds no key that can be read"
+        expected = f'a PEM file with the key to "{document.value(certificate_path)}", without a password'
+        document.error(key_path, f'"{document.value(key_path)}", {reason}', expected)
         return
     if loaded.has_expired():
-        document.warn(certificate_path, f"{certificate} has expired: peers that check it will refuse the connection")
+        document.warn(certificate_path, "it has expired: peers that look will refuse the connection")
 
 
 def _no_password() -> str:

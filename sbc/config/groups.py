@@ -1,7 +1,7 @@
 """The tables about the servers: `[[group]]` and `[[group.server]]`, on top of the group's profile.
 
-A value is taken from the server's own table, else from the group's (a server key written there holds for all its servers),
-else from the profile, else from `sbc.redundancy.settings`.
+A value is taken from the server's own table, else from the group's (a server key written there holds for all its
+servers), else from the profile, else from `sbc.redundancy.settings`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from sbc.config.errors import Unexpected
 from sbc.config.kinds import Kind, domain, host, list_of, network, text
-from sbc.config.reader import DEFAULT, REQUIRED, Document, Table, suggestion
+from sbc.config.reader import DEFAULT, REQUIRED, Table, suggestion
 from sbc.redundancy.profile import Profile, ProfileError, load_profile, profile_names
 from sbc.redundancy.settings import GroupSettings, ServerSettings, expectation, keys, merged_status_failover
 
@@ -47,8 +47,10 @@ def _read_group(table: Table) -> GroupSettings:
         if key not in ("name", "domains", "profile")
     }
     for_servers = _Inherited.from_profile(profile, ServerSettings)
-    for key in keys(ServerSettings):
-        if key in table and key not in _ONE_SERVER_ONLY and key not in keys(GroupSettings):
+    shared = [key for key in keys(ServerSettings) if key not in _ONE_SERVER_ONLY]
+    table.know(*shared)
+    for key in shared:
+        if key in table:
             value = table.get(key, _kind(ServerSettings, key), None)
             for_servers.values[key] = value if value is not None else for_servers.values.get(key)
             for_servers.origins[key] = table.document.origin((*table.path, key))
@@ -128,7 +130,7 @@ def _own_default(cls: type, key: str) -> Any:
 
 
 def _load_profile(table: Table, name: str) -> Profile | None:
-    document: Document = table.document
+    document = table.document
     path = (*table.path, "profile")
     known = profile_names()
     if name not in known:
@@ -137,5 +139,6 @@ def _load_profile(table: Table, name: str) -> Profile | None:
     try:
         return load_profile(name)
     except ProfileError as error:
-        document.error(path, f'a profile that cannot be used ("{error}")', "a valid profile")
+        mistakes = "; ".join(str(error).splitlines())
+        document.error(path, f'"{name}", which has mistakes ({mistakes})', "a profile without mistakes")
         return None

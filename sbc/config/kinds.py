@@ -1,7 +1,7 @@
 """Kinds of values: each takes what TOML gave and returns what the program uses, or raises `Unexpected`.
 
-A kind that takes parameters is a function that returns the kind: `number(0, 65535)`. What a kind expects is written as the
-end of the sentence "found ..., expected ...".
+A kind that takes parameters is a function that returns the kind: `number(0, 65535)`. What a kind expects is written as
+the end of the sentence "found ..., expected ...".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LONGEST_HOST_NAME = 253  # RFC 1035 s.2.3.4, without the trailing dot
 def text(value: Any) -> str:
     """Any string but the empty one, on one line."""
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise Unexpected("a text in quotes")
+        raise Unexpected("a text in quotes that is not empty")
     return value
 
 
@@ -39,7 +39,7 @@ def flag(value: Any) -> bool:
 
 def number(low: int, high: int | None = None, *, or_zero: str = "") -> Kind:
     """An integer from `low` to `high`; `or_zero` tells what a 0 outside of the range means."""
-    expected = f"an integer from {low} to {high}" if high is not None else f"an integer, {low} or more"
+    expected = f"a whole number from {low} to {high}" if high is not None else f"a whole number, {low} or more"
     if or_zero:
         expected = f"0 ({or_zero}) or {expected}"
 
@@ -58,9 +58,9 @@ def number(low: int, high: int | None = None, *, or_zero: str = "") -> Kind:
 def seconds(low: float, high: float | None = None, *, above: bool = False, or_zero: str = "") -> Kind:
     """A length of time. With `above`, `low` itself is too little."""
     if high is not None:
-        expected = f"seconds, from {low:g} to {high:g}"
+        expected = f"a number from {low:g} to {high:g} s"
     else:
-        expected = f"seconds, more than {low:g}" if above else f"seconds, {low:g} or more"
+        expected = f"a number above {low:g} s" if above else f"a number from {low:g} s on"
     if or_zero:
         expected = f"0 ({or_zero}) or {expected}"
 
@@ -167,9 +167,10 @@ def file_below(folder: Path) -> Kind:
         path = folder / text(value)
         try:
             with path.open("rb"):
-                return path
+                return path.absolute()
         except OSError as error:
-            raise Unexpected("a file that can be read", found=f'"{path}": {_reason(error)}') from None
+            reason = (error.strerror or str(error)).lower()
+            raise Unexpected("a file that can be read", found=f'"{path}" ({reason})') from None
 
     return check
 
@@ -180,8 +181,8 @@ def folder_below(folder: Path) -> Kind:
     def check(value: Any) -> Path:
         path = folder / text(value)
         if path.exists() and not path.is_dir():
-            raise Unexpected("a folder", found=f'"{path}", which is a file')
-        return path
+            raise Unexpected("a folder", found=f'"{path}" (a file)')
+        return path.absolute()
 
     return check
 
@@ -226,7 +227,3 @@ def split_port(value: Any) -> tuple[str, int | None]:
     if colon != ":" or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
         return "", None
     return address, int(port)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

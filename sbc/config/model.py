@@ -1,7 +1,7 @@
 """A valid configuration, ready to be used: one frozen dataclass per table of the file.
 
-`GroupSettings` and `ServerSettings` are the property of `sbc.redundancy.settings`, because they are what its decisions are
-made of. Paths are absolute: relative ones in the file are meant from the folder of the file.
+`GroupSettings` and `ServerSettings` are the property of `sbc.redundancy.settings`, because they are what its decisions
+are made of. Paths are absolute: relative ones in the file are meant from the folder of the file.
 """
 
 from __future__ import annotations

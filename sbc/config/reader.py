@@ -1,7 +1,7 @@
 """Reading a TOML document table by table: typed values out, errors and origins noted on the way.
 
-A `Table` is asked for each key that it may have, in the order in which people should read them; what nobody asked for when
-`finish` is called is unknown. A wrong value is noted and its default goes on in its place, so that one run finds everything.
+A `Table` is asked for each key that it may have; what nobody asked for when `finish` is called is unknown. A wrong
+value is noted and its default goes on in its place, so that one run finds everything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from sbc.config.errors import ConfigError, ConfigErrors, ConfigWarning, Unexpected, shown
+from sbc.config.errors import ConfigError, ConfigErrors, ConfigWarning, Unexpected, shortened, shown
 from sbc.config.kinds import Kind
 from sbc.config.toml_lines import Path as TomlPath
 from sbc.config.toml_lines import line_numbers
@@ -167,6 +167,10 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self.values
 
+    def know(self, *keys: str) -> None:
+        """Keys that this table may have, besides those it was asked for."""
+        self._known += keys
+
     def finish(self) -> None:
         """Every key that was not asked for is an error."""
         for key in self.values:
@@ -183,7 +187,8 @@ def key_of(path: TomlPath) -> str:
 
 def suggestion(word: str, known: list[str]) -> str:
     """What was probably meant, as the end of "expected ..."."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = [name for name in known if name in word.split("_")]
+    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f'a known one: did you mean "{close[0]}"?'
     return "one of " + ", ".join(known)
@@ -197,9 +202,26 @@ def _syntax_error(file: str, text: str, message: str) -> ConfigError:
     """tomllib says "Expected '=' after a key in a key/value pair (at line 3, column 7)"."""
     reason, _, place = message.partition(" (at ")
     position = re.match(r"line (\d+), column (\d+)", place)
-    lines = text.splitlines() or [""]
-    line = min(int(position[1]), len(lines)) if position else len(lines)
-    found = shown(lines[line - 1].strip()) if lines[line - 1].strip() else "the end of the line"
-    if position is None:
-        found = "the end of the file"
-    return ConfigError(file, line, "", found, f"TOML: {reason[:1].lower()}{reason[1:]}")
+    lines = text.splitlines()
+    line = int(position[1]) if position else max(1, len(lines))
+    content = lines[line - 1].strip() if line <= len(lines) else ""
+    found = f"`{shortened(content)}`" if content else "an empty line"
+    if place.startswith("end of document"):
+        found = f"{found} as the last line"
+    for beginning, expected in _SYNTAX_EXPECTATIONS.items():
+        if reason.startswith(beginning):
+            return ConfigError(file, line, "", found, expected)
+    return ConfigError(file, line, "", found, f"TOML, but this is not: {reason[:1].lower()}{reason[1:]}")
+
+
+_SYNTAX_EXPECTATIONS = {
+    "Cannot overwrite a value": "each key once in its table",
+    "Cannot declare": "each [table] once; several of a kind are [[tables]]",
+    "Illegal character '\\n'": "the closing quote of the text on the same line",
+    "Unterminated string": "the closing quote of the text",
+    "Unclosed array": "the closing bracket of the list",
+    "Invalid value": "a value: a number, true, false, a list in brackets, or a text in quotes",
+    "Expected '=' after a key": "key = value",
+    "Invalid statement": "key = value, [table] or [[table]]",
+}
+"""What tomllib says, and what we make of it; anything else is passed on as it is."""

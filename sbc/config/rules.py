@@ -1,5 +1,5 @@
-"""What only shows when tables are compared: names used twice, sockets that collide, servers out of reach; and the warnings
-about settings that work otherwise than they look.
+"""What only shows when tables are compared: names used twice, sockets that collide, servers out of reach.
+And the warnings: settings that work, but otherwise than they look.
 
 A rule looks only at tables without errors of their own: a value that stands in for a wrong one proves nothing.
 """
@@ -38,6 +38,7 @@ def check(document: Document, config: Config) -> None:
                 _check_reach(document, config, server_path, server)
                 _warn_server(document, server_path, server)
         if document.sound(path):
+            _warn_group(document, path, group)
             _warn_never_tried(document, config, path, group)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
@@ -60,7 +61,7 @@ def _check_listens(document: Document, config: Config) -> None:
         if listen.port == 0:
             document.warn((*path, "port"), "the system chooses a free port at every start; phones cannot know it")
         http = config.http
-        if http and listen.transport != "udp" and http.port == listen.port != 0 and _overlap(http.address, listen.address):
+        if http and _collide(Listen("tcp", http.address, http.port, "both", "", None, None), listen):
             expected = f"an address and port not taken by {listen} in line {document.line(path)}"
             document.error(("http", "port"), f"{http.port}", expected)
     if len(sound) < len(config.listens):
@@ -95,14 +96,19 @@ def _check_group(document: Document, path: TomlPath, group: GroupSettings) -> No
         expected = "at least one server where phones can register (register = true)"
         document.error((*path, "server"), "register = false at all of them", expected)
     if 0 < group.max_expires < group.min_expires and document.sound((*path, "max_expires")):
-        document.error((*path, "min_expires"), f"{group.min_expires}", f"at most max_expires, which is {group.max_expires}")
+        expected = f"at most max_expires, which is {group.max_expires}"
+        document.error((*path, "min_expires"), f"{group.min_expires}", expected)
+
+
+def _warn_group(document: Document, path: TomlPath, group: GroupSettings) -> None:
     if len(group.servers) == 1 and is_ip_address(group.servers[0].address):
         document.warn((*path, "server"), "one server with one address: there is nothing to fail over to")
     if len(group.servers) > 2 and group.registration == "concurrent":  # P10
-        text = f"{len(group.servers)} servers, and each phone registers at all of them: {len(group.servers)} times the load"
+        count = len(group.servers)
+        text = f"{count} servers, and each phone is registered at all of them: {count} times the load"
         document.warn((*path, "server"), text)
     if group.probe_timeout > group.probe_interval_down:
-        text = f"an OPTIONS waits {group.probe_timeout:g} s, longer than the {group.probe_interval_down:g} s to the next one"
+        text = f"{group.probe_timeout:g} s, longer than the {group.probe_interval_down:g} s between two of them"
         document.warn((*path, "probe_timeout"), text)
 
 
@@ -141,23 +147,8 @@ def _check_reach(document: Document, config: Config, path: TomlPath, server: Ser
         _family(listen.address) != _family(server.address) for listen in usable
     ):
         version = ipaddress.ip_address(server.address).version
-        expected = f"an address of the kind of the sockets: no {server.transport} [[listen]] towards servers is IPv{version}"
+        expected = f"an address that a [[listen]] can reach: no {server.transport} one towards servers is IPv{version}"
         document.error((*path, "address"), f'"{server.address}"', expected)
-
-
-def _warn_group(document: Document, path: TomlPath, group: GroupSettings) -> None:
-    if len(group.servers) == 1 and is_ip_address(group.servers[0].address):
-        document.warn((*path, "server"), "one server with one address: there is nothing to fail over to")
-    if len(group.servers) > 2:
-        text = (
-            f"{len(group.servers)} servers: each phone registers at all of them with concurrent registration,"
-            " which multiplies the load"
-        )
-        if group.registration == "concurrent":
-            document.warn((*path, "server"), text)  # P10
-    if group.probe_timeout > group.probe_interval_down:
-        text = f"an OPTIONS waits {group.probe_timeout:g} s, longer than the {group.probe_interval_down:g} s to the next one"
-        document.warn((*path, "probe_timeout"), text)
 
 
 def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> None:
@@ -171,8 +162,8 @@ def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> 
     if server.transport != "dns-naptr" and document.value((*path, "port")) == 0 and not literal:
         document.warn(  # S5, S8
             (*path, "port"),
-            f"with port 0 and transport {server.transport} the {_srv_name(server)} records are asked for, then A and AAAA"
-            f" with port {_port(server)}; no NAPTR",
+            f"with port 0 and transport {server.transport} the SRV records of {_srv_name(server)} are asked for,"
+            f" then A and AAAA with port {_port(server)}; no NAPTR",
         )
     if document.written((*path, "failback_timeout")) and server.failback_mode != "duration" and server.failback_timeout:
         text = f'only failback_mode = "duration" uses it; the mode here is "{server.failback_mode}"'

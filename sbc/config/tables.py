@@ -1,4 +1,4 @@
-"""The tables about the appliance itself: `[appliance]`, `[[listen]]`, `[http]`, `[dns]`, `[timers]`, `[tls]`, `[credentials]`.
+"""The tables about the appliance itself: its sockets, its files, whom it asks and believes.
 
 Each function reads one table. What only shows when tables are compared is in `sbc.config.rules`.
 """
@@ -29,6 +29,8 @@ SIDES = ("both", "phones", "servers")
 DEFAULT_STATE_DIR = Path("/var/lib/sbc")
 DEFAULT_HTTP_PORT = 9464
 
+_RESOLVERS = list_of(dns_server, '["192.0.2.53", "192.0.2.54:5353"]', or_empty=True)
+
 
 def read_appliance(table: Table, folder: Path) -> Appliance:
     appliance = Appliance(
@@ -55,7 +57,7 @@ def read_listen(table: Table, folder: Path) -> Listen:
     )
     for key in ("certificate", "key"):
         if needs_certificate and table.values.get(key, "") == "":
-            table.document.error((*table.path, key), "nothing", 'a PEM file: transport = "tls" needs certificate and key')
+            table.document.error((*table.path, key), "nothing", 'a PEM file, because transport is "tls"')
         if transport and not needs_certificate and table.values.get(key):
             table.document.warn((*table.path, key), f"only TLS uses it; this socket speaks {transport}")
     table.finish()
@@ -73,7 +75,7 @@ def read_http(table: Table) -> Http:
 
 def read_dns(table: Table) -> Dns:
     dns = Dns(
-        servers=table.get("servers", list_of(dns_server, '["192.0.2.53"]', or_empty=True), (), origin="default (the system's)"),
+        servers=table.get("servers", _RESOLVERS, (), origin="default (the system's)"),
         requery=table.get("requery", seconds(5, 86400, or_zero="by TTL"), 0.0),
     )
     table.finish()

@@ -48,7 +48,9 @@ def paths_of(value, path=()):
             yield from paths_of(inner, (*path, position))
 
 
-@pytest.mark.parametrize("text", [DOCUMENT, DOCUMENT.replace("\n", "\r\n"), DOCUMENT.rstrip(), "", "a=1", "a.b . c=[[],[1]]"])
+@pytest.mark.parametrize(
+    "text", [DOCUMENT, DOCUMENT.replace("\n", "\r\n"), DOCUMENT.rstrip(), "", "a=1", "a.b . c=[[],[1]]"]
+)
 def test_every_value_has_a_line(text):
     """The walk finds exactly the tables, keys and elements that tomllib finds."""
     assert set(paths_of(tomllib.loads(text))) == set(line_numbers(text))

@@ -1,0 +1,237 @@
+"""Broken configurations, each with its exact messages, and the warnings about those that work otherwise than they look.
+
+The files are `tests/data/config/invalid-*.toml`; the lines that begin with `#:` on top are what they must be answered with.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sbc.config import ConfigError, ConfigErrors, load
+from sbc.config.errors import as_toml
+
+FOLDER = Path(__file__).parents[1] / "data" / "config"
+INVALID = sorted(path.name for path in FOLDER.glob("invalid-*.toml"))
+
+
+def test_there_are_enough_of_them():
+    """The folder is where we think it is."""
+    assert len(INVALID) >= 25
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_messages(name, monkeypatch):
+    """Every error at once, with file, line, key, what was found and what was expected."""
+    monkeypatch.chdir(FOLDER)
+    lines = Path(name).read_text("latin-1").splitlines()
+    expected = [line.removeprefix("#: ") for line in lines if line.startswith("#: ")]
+    with pytest.raises(ConfigErrors) as raised:
+        load(name)
+    assert expected == str(raised.value).splitlines()
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_the_line_shows_the_key(name, monkeypatch):
+    """The line that is named holds the key that is named, or opens the table in which it is missing."""
+    monkeypatch.chdir(FOLDER)
+    lines = ["", *Path(name).read_text("latin-1").splitlines()]
+    with pytest.raises(ConfigErrors) as raised:
+        load(name)
+    for error in raised.value.errors:
+        if not error.key or error.file != name or error.found in ("none", "no socket for servers"):
+            continue
+        table, _, key = error.key.rpartition(".")
+        inside_list = table.endswith(("domains", "servers", "sources")) or key in ("domains", "servers", "sources")
+        assert key in lines[error.line] or f"[{table}]" in lines[error.line] or inside_list
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    """Said like any other error."""
+    with pytest.raises(ConfigErrors) as raised:
+        load(tmp_path / "sbc.toml")
+    expected = "found no readable file (no such file or directory), expected a configuration file"
+    assert f"{tmp_path}/sbc.toml: {expected}" == str(raised.value)
+
+
+def test_a_folder_in_place_of_the_file(tmp_path):
+    """No traceback either."""
+    with pytest.raises(ConfigErrors, match="is a directory"):
+        load(tmp_path)
+
+
+LISTEN = '[[listen]]\ntransport = "udp"\naddress = "127.0.0.1"\n'
+GROUP = """\
+[[group]]
+name = "office"
+domains = ["example.com"]
+GROUP_KEYS
+[[group.server]]
+name = "primary"
+address = "pbx.example.com"
+SERVER_KEYS
+"""
+
+
+def warnings_of(folder, text="", group="", server=""):
+    """What is warned about in an otherwise faultless configuration, as `key: text`."""
+    path = folder / "sbc.toml"
+    path.write_text(LISTEN + text + GROUP.replace("GROUP_KEYS", group).replace("SERVER_KEYS", server))
+    return [f"{warning.key}: {warning.text}" for warning in load(path).warnings]
+
+
+def test_no_warnings_without_reason(tmp_path):
+    """Warnings that are always there are never read."""
+    assert [] == warnings_of(tmp_path)
+
+
+def test_port_and_naptr_contradict(tmp_path):
+    """Y10, Y32: the Yealink sample gives port 5060 with DNS-NAPTR, and so never asks for SRV."""
+    (warning,) = warnings_of(tmp_path, server='port = 5060\ntransport = "dns-naptr"')
+    assert warning == (
+        "group.server.port: with a port given only A and AAAA are asked for pbx.example.com: no NAPTR, no SRV,"
+        " transport udp; port = 0 finds them"
+    )
+
+
+def test_port_0_without_naptr(tmp_path):
+    """S8: the handset's warning says no lookup is made; S5 says SRV and A are, and so do we."""
+    (warning,) = warnings_of(tmp_path, server='port = 0\ntransport = "udp"')
+    assert warning == (
+        "group.server.port: with port 0 and transport udp the SRV records of _sip._udp.pbx.example.com are asked for,"
+        " then A and AAAA with port 5060; no NAPTR"
+    )
+
+
+def test_failback_timeout_without_duration(tmp_path):
+    """A value that nothing reads."""
+    (warning,) = warnings_of(tmp_path, server='failback_timeout = 120\nfailback_mode = "never"')
+    assert 'group.server.failback_timeout: only failback_mode = "duration" uses it; the mode here is "never"' == warning
+
+
+def test_duration_without_failback_timeout(tmp_path):
+    """Y29: 0 = never go back until the current server itself fails."""
+    (warning,) = warnings_of(tmp_path, server='failback_mode = "duration"\nfailback_timeout = 0')
+    assert "group.server.failback_mode: with failback_timeout 0: new requests return" in warning
+
+
+def test_more_than_two_servers(tmp_path):
+    """P10: load."""
+    more = "".join(f'[[group.server]]\nname = "s{n}"\naddress = "s{n}.example.com"\n' for n in (2, 3))
+    assert ["group.server: 3 servers, and each phone is registered at all of them: 3 times the load"] == warnings_of(
+        tmp_path, server=more, group='registration = "concurrent"'
+    )
+
+
+def test_twins(tmp_path):
+    """Two entries for one place are no redundancy."""
+    twin = '[[group.server]]\nname = "fallback"\naddress = "pbx.example.com"\n'
+    (warning,) = warnings_of(tmp_path, server=twin)
+    assert 'group.server.address: the same address, port and transport as server "primary"' in warning
+
+
+def test_nothing_to_fail_over_to(tmp_path):
+    """One literal address is one candidate."""
+    path = tmp_path / "sbc.toml"
+    path.write_text(LISTEN + GROUP.replace("pbx.example.com", "192.0.2.1").replace("GROUP_KEYS", "").replace("SERVER_KEYS", ""))
+    assert ["one server with one address: there is nothing to fail over to"] == [
+        warning.text for warning in load(path).warnings
+    ]
+
+
+def test_servers_that_no_bye_reaches(tmp_path):
+    """D1: phones give a request other than INVITE up after 32 s, whatever is still to be tried."""
+    fallback = '[[group.server]]\nname = "fallback"\naddress = "fallback.example.com"\n'
+    (warning,) = warnings_of(tmp_path, server="retry_counts = 10\n" + fallback)
+    assert 'use up 32 s, and phones wait 32 s for the answer to anything but an INVITE: server "fallback"' in warning
+
+
+def test_http_on_an_open_address(tmp_path):
+    """The status page has no password."""
+    (warning,) = warnings_of(tmp_path, '[http]\naddress = "0.0.0.0"\n')
+    assert warning.startswith("http.address: everyone who reaches 0.0.0.0 can read names and addresses of phones")
+
+
+def test_probe_that_waits_longer_than_the_interval(tmp_path):
+    """Two OPTIONS would be under way at once."""
+    (warning,) = warnings_of(tmp_path, group="probe_interval_down = 2\nprobe_timeout = 4")
+    assert "group.probe_timeout: 4 s, longer than the 2 s between two of them" == warning
+
+
+def test_port_0_to_listen_on(tmp_path):
+    """For tests; phones cannot know the port."""
+    path = tmp_path / "sbc.toml"
+    path.write_text((LISTEN + "port = 0\n" + GROUP).replace("GROUP_KEYS", "").replace("SERVER_KEYS", ""))
+    (warning,) = load(path).warnings
+    assert f"{path}:4: listen.port: warning: the system chooses a free port at every start; phones cannot know it" == str(
+        warning
+    )
+
+
+def test_key_of_another_certificate(tmp_path, certificates, monkeypatch):
+    """Found before a phone finds it."""
+    monkeypatch.chdir(tmp_path)
+    tls = '[[listen]]\ntransport = "tls"\naddress = "127.0.0.1"\ncertificate = "a.crt"\nkey = "b.key"\n'
+    with pytest.raises(ConfigErrors) as raised:
+        warnings_of(Path(), tls)
+    assert str(raised.value) == (
+        'sbc.toml:8: listen.key: found "b.key", which belongs to another certificate,'
+        ' expected a PEM file with the key to "a.crt", without a password'
+    )
+
+
+def test_expired_certificate(tmp_path, certificates):
+    """It works for peers that do not look."""
+    (warning,) = warnings_of(tmp_path, '[tls]\ncertificate = "old.crt"\nkey = "old.key"\n')
+    assert "tls.certificate: it has expired: peers that look will refuse the connection" == warning
+
+
+def test_profile_with_mistakes(tmp_path, monkeypatch):
+    """A broken profile names itself, and the group that wants it."""
+    (tmp_path / "broken.toml").write_text("[server]\nretry_counts = 21\n")
+    monkeypatch.setattr("sbc.redundancy.profile.DIRECTORIES", (tmp_path,))
+    with pytest.raises(ConfigErrors) as raised:
+        warnings_of(tmp_path, group='profile = "broken"')
+    assert re.search(r"sbc.toml:7: group.profile: .*broken.toml:2: server.retry_counts: found 21", str(raised.value))
+
+
+def test_errors_are_in_the_order_of_the_file():
+    """However they were found."""
+    errors = ConfigErrors([ConfigError("a.toml", 9, "b", "x", "y"), ConfigError("a.toml", 2, "c", "x", "y")])
+    assert "a.toml:2: c: found x, expected y\na.toml:9: b: found x, expected y" == str(errors)
+
+
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_values_are_shown_as_toml(value):
+    """What is shown reads as TOML, and is that value."""
+    import tomllib
+
+    assert value == tomllib.loads(f"value = {as_toml(value)}")["value"]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_configuration_or_errors(tmp_path_factory, content):
+    """Nothing but ConfigErrors comes out, whatever goes in."""
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigErrors):
+        load(path)
+
+
+KEYS = ["appliance", "listen", "group", "dns", "http", "server", "name", "port", "transport", "domains", "ca", "file"]
+
+
+@given(st.recursive(
+    st.none() | st.text(max_size=5) | st.integers() | st.booleans() | st.floats() | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=12,
+))
+def test_any_values_are_errors_and_nothing_else(tmp_path_factory, value):
+    """Every key may hold a value of any type."""
+    text = "".join(f"{key} = {as_toml(value)}\n" for key in KEYS)
+    path = tmp_path_factory.getbasetemp() / "values.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigErrors):
+        load(path)
