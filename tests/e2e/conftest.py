@@ -21,7 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.e2e)
             if missing:
-                item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)} (tests/run installs them)"))
+                reason = f"not installed: {', '.join(missing)} (tests/run installs them)"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.peers import Peers, wait_until
+from tests.e2e.peers import Peers
+from tests.e2e.peers.process import wait_until
 
 V4, V6 = "127.0.0.1", "::1"
 

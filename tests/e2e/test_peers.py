@@ -6,7 +6,9 @@ import os
 
 import pytest
 
-from tests.e2e.peers import AbsentServer, Peers, answers_options, wait_until
+from tests.e2e.peers import Peers
+from tests.e2e.peers.process import wait_until
+from tests.e2e.peers.sockets import AbsentServer, answers_options
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -44,7 +46,7 @@ def test_server_carries_on_a_dialog_of_its_twin(peers: Peers) -> None:
     """A BYE whose Route names the dead twin reaches the callee through the server that shares its dialogs."""
     primary = peers.kamailio("primary", challenge_calls=False)
     fallback = peers.kamailio("fallback", shares_dialogs_of=("127.0.0.1", primary.port))
-    phone = peers.silent_phone(fallback)
+    phone = peers.socket_phone(fallback)
     primary.kill()
     bye = (
         f"BYE sip:bob@{phone.here} SIP/2.0\r\nVia: SIP/2.0/UDP {phone.here};branch=z9hG4bKtwin;rport\r\n"

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.e2e.peers import RARE_PROBES, Peers
+from tests.e2e.peers import Peers
+from tests.e2e.peers.appliance import RARE_PROBES
 
 CALLS = 20
 

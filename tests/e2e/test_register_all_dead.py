@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.peers import DOMAIN, RARE_PROBES, AbsentServer, CallServer, Peers, SilentPhone
+from tests.e2e.peers import Peers
+from tests.e2e.peers.accounts import DOMAIN
+from tests.e2e.peers.appliance import RARE_PROBES, CallServer
+from tests.e2e.peers.sockets import AbsentServer, SocketPhone
 
 
-def register(phone: SilentPhone, name: str = "alice") -> bytes:
+def register(phone: SocketPhone, name: str = "alice") -> bytes:
     return (
         f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {phone.here};branch=z9hG4bKall-dead;rport\r\n"
         f"From: <sip:{name}@{DOMAIN}>;tag=1\r\nTo: <sip:{name}@{DOMAIN}>\r\nCall-ID: all-dead\r\nCSeq: 1 REGISTER\r\n"
@@ -17,7 +20,7 @@ def register(phone: SilentPhone, name: str = "alice") -> bytes:
 
 def ask(peers: Peers, servers: list[CallServer]) -> tuple[int, float]:
     sbc = peers.sbc(servers, group=RARE_PROBES)
-    phone = peers.silent_phone(sbc)
+    phone = peers.socket_phone(sbc)
     answer = phone.request(register(phone))
     assert "Traceback" not in sbc.text()
     return answer

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.e2e.peers import Peers, wait_until
+from tests.e2e.peers import Peers
+from tests.e2e.peers.process import wait_until
 
 
 def test_kill_and_restart_lose_neither_call_nor_phone(peers: Peers) -> None:
-    """The BYE of a call from before the crash goes through; a call from outside rings before anybody has re-registered."""
+    """The BYE of a call from before the crash goes through; a new call rings though nobody has registered again."""
     servers = [peers.kamailio("primary"), peers.kamailio("fallback")]
     sbc = peers.sbc(servers, accounts=("alice", "bob"))
     bob = peers.sipp_phone("bob", sbc.proxy())

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.peers import Baresip, Kamailio, Peers, Sbc, SippPhone, wait_until
+from tests.e2e.peers import Baresip, Kamailio, Peers, Sbc, SippPhone
+from tests.e2e.peers.process import wait_until
 
 ACCOUNTS = ("alice", "bob")
 

@@ -13,7 +13,7 @@ def test_call_after_torture(peers: Peers) -> None:
     """Nothing of it stops the appliance, ends in a traceback, or keeps the next call from going through."""
     assert len(MESSAGES) >= 49, "RFC 4475 has 49 messages"
     sbc = peers.sbc([peers.call_server("primary"), peers.call_server("fallback")])
-    tormentor = peers.silent_phone(sbc)
+    tormentor = peers.socket_phone(sbc)
     phone = peers.sipp_phone("alice", sbc.proxy())
     for message in MESSAGES:
         tormentor.send(message.read_bytes())

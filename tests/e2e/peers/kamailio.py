@@ -1,0 +1,87 @@
+"""Kamailio as a call server, configured by ../kamailio/registrar.cfg."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+import subprocess
+from pathlib import Path
+
+from tests.e2e.peers.accounts import DOMAIN
+from tests.e2e.peers.process import Program, at, free_port, wait_until
+from tests.e2e.peers.sockets import answers_options
+
+CONFIGURATION = Path(__file__).parent.parent / "kamailio/registrar.cfg"
+TABLES = Path("/usr/share/kamailio/db_sqlite")
+
+
+class Kamailio(Program):
+    """A registrar and record-routing proxy of the ordinary kind (kamailio/registrar.cfg)."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        address: str = "127.0.0.1",
+        algorithm: str = "MD5",
+        challenge_calls: bool = True,
+        shares_dialogs_of: tuple[str, int] | None = None,
+    ) -> None:
+        self.address = address
+        self.port = free_port(address)
+        self._control = f"unix:{folder / name}.control"
+        memory = folder / f"{name}.sqlite3"
+        with contextlib.closing(sqlite3.connect(memory)) as tables:
+            for part in ("standard", "usrloc"):
+                tables.executescript((TABLES / f"{part}-create.sql").read_text())
+        options = ["-l", f"udp:{at(address, self.port)}"]
+        for define in (
+            f'REALM="{DOMAIN}"',
+            f'ALGORITHM="{algorithm}"',
+            f'CONTROL="{self._control}"',
+            f'MEMORY="sqlite://{memory}"',
+            *(["CHALLENGE_CALLS"] if challenge_calls else []),
+        ):
+            options += ["-A", define]
+        if shares_dialogs_of is not None:
+            options += ["--alias", f"udp:{at(*shares_dialogs_of)}"]
+        super().__init__(
+            name,
+            ["kamailio", "-f", str(CONFIGURATION), "-DD", "-E", "-m", "32", "-M", "8", "-Y", str(folder)]
+            + options,
+            folder,
+        )
+
+    def start(self) -> None:
+        super().start()
+        wait_until(self._answers, f"{self.name} starts")
+
+    def _answers(self) -> bool:
+        assert self.running, f"{self.name} could not start; see {self.log}"
+        return answers_options(self.address, self.port)
+
+    def ask(self, *command: str) -> str:
+        """The answer to a kamcmd command."""
+        asked = subprocess.run(
+            ["kamcmd", "-s", self._control, *command],
+            env=self._environment, capture_output=True, text=True, timeout=5, check=True,
+        )
+        return asked.stdout
+
+    def contacts(self, name: str) -> list[str]:
+        """The contact addresses registered here for an account."""
+        found = []
+        owner = ""
+        for line in self.ask("ul.dump").splitlines():
+            key, _, value = line.strip().partition(": ")
+            if key == "AoR":
+                owner = value
+            elif key == "Address" and owner == name:
+                found.append(value)
+        return found
+
+    def received(self, method: str) -> list[str]:
+        """The log lines of the requests of this method that have reached the server, over all its lives."""
+        return re.findall(rf"request {method} .*", self.text())

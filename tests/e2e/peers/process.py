@@ -1,0 +1,131 @@
+"""Processes that a test owns, the ports they get, and waiting for what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> object:
+    """The first true value of `condition`, or an AssertionError that says what was waited for."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: did not happen within {timeout:g} s")
+        time.sleep(0.02)
+
+
+_given_ports: set[int] = set()
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port that is free for UDP and TCP, and the one above it too (baresip opens TLS there).
+
+    Below the range from which the system takes the ports of outgoing connections, so that a killed server finds its
+    port free when it comes back.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    while True:
+        port = random.randrange(20000, 32000, 2)
+        if port in _given_ports:
+            continue
+        with contextlib.ExitStack() as stack:
+            try:
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    for number in (port, port + 1):
+                        stack.enter_context(socket.socket(family, kind)).bind((address, number))
+            except OSError:
+                continue
+        _given_ports.add(port)
+        return port
+
+
+def at(address: str, port: int) -> str:
+    """`address:port` as SIP writes it, with brackets around IPv6."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class Program:
+    """A process that we own. Its output goes to `<name>.log`; a second start continues the same file."""
+
+    def __init__(self, name: str, arguments: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.folder = folder
+        self.log = folder / f"{name}.log"
+        self._environment = {**os.environ, **(environment or {})}
+        self._environment["PATH"] += ":/usr/sbin:/sbin"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process; it dies with us even if we are killed."""
+        assert not self.running, f"{self.name} runs already"
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *self.arguments],
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL to the process and its children, all at once: what a power failure looks like."""
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(5)
+
+    def freeze(self) -> None:
+        """SIGSTOP: its sockets stay open and nobody answers, as when a machine hangs."""
+        self._signal(signal.SIGSTOP)
+
+    def stop(self) -> None:
+        """Ask it to end, then make it."""
+        if self._process is None:
+            return
+        if self.running:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(3)
+        # Also when the leader is gone: children of a crashed server would keep its port.
+        self._signal(signal.SIGKILL)
+        self._process.wait(5)
+
+    def wait(self, timeout: float) -> int:
+        """The exit code."""
+        assert self._process is not None
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end within {timeout:g} s; see {self.log}") from None
+
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        # The process group's id is the leader's: start_new_session made it so.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)

@@ -1,0 +1,85 @@
+"""SIPp as phone and as call server; its scenarios are in ../sipp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.e2e.peers.accounts import DOMAIN
+from tests.e2e.peers.process import Program, free_port
+
+if TYPE_CHECKING:
+    from tests.e2e.peers import Peers
+
+SCENARIOS = Path(__file__).parent.parent / "sipp"
+
+
+class Sipp(Program):
+    """A SIPp phone or server. Every run is told how many calls to make or take, and fails when one goes wrong."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        scenario: Path,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        target: str = "",
+        calls: int = 1,
+        timeout: float = 30.0,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        self.address = address
+        self.port = port or free_port(address)
+        arguments = ["sipp", *([target] if target else []), "-sf", str(scenario)]
+        arguments += ["-i", address, "-p", str(self.port), "-m", str(calls), "-nostdin", "-trace_err", "-error_file",
+                      str(folder / f"{name}.errors"), "-timeout", f"{timeout:g}s", "-timeout_error", *options]
+        super().__init__(name, arguments, folder)
+        self._timeout = timeout
+
+    def finish(self) -> None:
+        """Wait until all calls are over; fail unless each went by the scenario."""
+        code = self.wait(self._timeout + 5)
+        errors = self.folder / f"{self.name}.errors"
+        said = errors.read_text(errors="replace") if errors.exists() else ""
+        assert code == 0, f"SIPp {self.name} says {code}: {said or self.text()[-2000:]}"
+
+
+class SippPhone:
+    """The scenarios of one SIPp phone: always the same account, address and port."""
+
+    def __init__(self, peers: Peers, name: str, proxy: str, address: str, password: str) -> None:
+        self._peers = peers
+        self._proxy = proxy
+        self._account = ("-key", "domain", DOMAIN, "-au", name, "-ap", password, "-auth_uri", DOMAIN)
+        self.name = name
+        self.address = address
+        self.port = free_port(address)
+
+    def register(self, expires: int = 600) -> None:
+        """Register (0: de-register), with digest."""
+        options = ("-s", self.name, "-key", "expires", str(expires), *self._account)
+        self._run("register", options=options, timeout=20).finish()
+
+    def take_calls(self, calls: int = 1, timeout: float = 60.0) -> Sipp:
+        """From now on, ring and answer so many calls, until the caller hangs up; `finish()` waits for the last."""
+        return self._run("callee", calls=calls, timeout=timeout, target="")
+
+    def call(self, callee: str, *, calls: int = 1, talk: float = 0.1, timeout: float = 30.0) -> list[float]:
+        """Call an extension so many times, one after the other; returns the post-dial delays in seconds."""
+        options = ("-s", callee, "-key", "caller", self.name, "-d", str(round(talk * 1000)), "-l", "1", "-r", "100",
+                   "-trace_rtt", "-rtt_freq", "1", *self._account)
+        run = self._run("caller", calls=calls, timeout=timeout, options=options)
+        run.finish()
+        # After a line of titles: date;milliseconds;which timer.
+        lines = (run.folder / f"caller_{run.pid}_rtt.csv").read_text().split()[1:]
+        return [float(line.split(";")[1]) / 1000 for line in lines]
+
+    def _run(
+        self, scenario: str, *, options: tuple[str, ...] = (), calls: int = 1, timeout: float, target: str | None = None
+    ) -> Sipp:
+        return self._peers.sipp(
+            f"{self.name}-{scenario}", SCENARIOS / f"{scenario}.xml", address=self.address, port=self.port, calls=calls,
+            timeout=timeout, target=self._proxy if target is None else target, options=options,
+        )
