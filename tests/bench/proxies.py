@@ -33,15 +33,20 @@ class KamailioProxy(Proxy):
         dispatcher = folder / "dispatcher.list"
         # Set, URI, flags, priority.
         dispatcher.write_text("".join(f"1 {uri} 0 {10 - rank}\n" for rank, uri in enumerate(uris)))
-        arguments = ["kamailio", "-f", str(HERE / "kamailio.cfg"), "-DD", "-E", "-m", "512", "-M", "16", "-Y", str(folder),
-                     "-l", f"udp:{ADDRESS}:{self.port}"]
+        arguments = ["kamailio", "-f", str(HERE / "kamailio.cfg"), "-DD", "-E", "-m", "512", "-M", "16"]
+        arguments += ["-Y", str(folder), "-l", f"udp:{ADDRESS}:{self.port}"]
         for define in (f'SERVERS="{dispatcher}"', f'FIRST="{uris[0]}"', f'SECOND="{uris[1]}"'):
             arguments += ["-A", define]
         super().__init__("kamailio", arguments, folder)
 
     def start(self) -> None:
         super().start()
-        wait_until(lambda: answers_options(ADDRESS, self.port), "Kamailio starts")
+
+        def answers() -> bool:
+            assert self.running, f"Kamailio could not start:\n{self.text()[-3000:]}"
+            return answers_options(ADDRESS, self.port)
+
+        wait_until(answers, "Kamailio starts")
 
 
 class SbcProxy(Proxy):

@@ -2,9 +2,9 @@
 
     python -m tests.bench.run
 
-Both proxies stand in front of the same pair of SIPp call servers and get the same load from SIPp, in turns within one run;
-only then are the figures comparable. The cost is the CPU time, user and system, of all the proxy's processes, per 1,000
-calls (registrations, pings). Each round gives one ratio; the table shows the medians and the range over the rounds.
+Both proxies stand in front of the same pair of SIPp call servers and get the same load from SIPp, in turns within one
+run; only then are the figures comparable. The cost is the CPU time, user and system, of all the proxy's processes, per
+1,000 calls (registrations, pings). Each round gives one ratio; the table shows medians and the range over the rounds.
 
 *Calls*: INVITE, 100, 180, 200, ACK, BYE, 200, record-routed, to the first of two servers.
 *Registrations*: REGISTER to both servers; `sbc` also remembers the phone on disk before it answers, Kamailio does not.
@@ -30,7 +30,7 @@ from tests.bench.proxies import HERE, KamailioProxy, Proxy, SbcProxy
 from tests.e2e.peers import Peers, Sipp, missing_programs
 from tests.e2e.peers.accounts import DOMAIN
 
-JOBS = {"calls": 500, "register": 500, "options": 2000}
+JOBS = {"calls": 500, "register": 500, "options": 3000}
 """Each job's scenario in sipp/, and its load per second. What both proxies hold on two cores shared with the load."""
 TITLES = {"calls": "call", "register": "registration at two servers", "options": "OPTIONS"}
 
@@ -58,8 +58,10 @@ def load(peers: Peers, proxy: Proxy, job: str, number: int, rate: int) -> tuple[
     run = peers.sipp(
         f"load-{job}", HERE / "sipp" / f"{job}.xml", target=f"127.0.0.1:{proxy.port}", calls=number,
         timeout=number / rate + 60,
-        options=("-r", str(rate), "-l", "20000", "-key", "domain", DOMAIN, "-trace_stat", "-fd", "1", "-stf",
-                 str(statistics_file), "-trace_rtt", "-rtt_freq", "1000", "-deadcall_wait", "0", "-buff_size", "4000000"),
+        options=(
+            "-r", str(rate), "-l", "20000", "-key", "domain", DOMAIN, "-deadcall_wait", "0", "-buff_size", "4000000",
+            "-trace_stat", "-fd", "1", "-stf", str(statistics_file), "-trace_rtt", "-rtt_freq", "1000",
+        ),
     )
     run.wait(number / rate + 70)
     return run, statistics_file
@@ -109,8 +111,11 @@ def compare(peers: Peers, servers: list[Sipp], jobs: dict[str, int], rounds: int
             for proxy in proxies if round_number % 2 else reversed(proxies):
                 turn = measure(peers, proxy, job, round_number, round(rate * seconds), rate)
                 turns.append(turn)
-                print(f"  {job:9} {proxy.name:9} round {round_number}: {turn.cpu_seconds_per_1000:.3f} s CPU per 1,000,"
-                      f" {turn.per_second:.0f}/s, p99 {turn.p99_ms:.0f} ms, {turn.failed} failed", flush=True)
+                print(
+                    f"  {job:9} {proxy.name:9} round {round_number}: {turn.cpu_seconds_per_1000:.3f} s CPU per 1,000,"
+                    f" {turn.per_second:.0f}/s, p99 {turn.p99_ms:.0f} ms, {turn.failed} failed",
+                    flush=True,
+                )
     for proxy in proxies:
         proxy.stop()
     return turns
@@ -164,7 +169,8 @@ def summary(turns: list[Turn]) -> list[dict[str, object]]:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 4), "least": round(min(values), 4), "most": round(max(values), 4)}
+    found = {"median": statistics.median(values), "least": min(values), "most": max(values)}
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def table(rows: list[dict], contacts: dict[str, float] | None) -> str:
@@ -207,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.run", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="turns of each proxy per job (3)")
     parser.add_argument("--seconds", type=float, default=6, help="length of a turn (6)")
-    parser.add_argument("--contacts", type=int, default=10_000, help="registered contacts (10000); 0 leaves that part out")
+    parser.add_argument("--contacts", type=int, default=10_000, help="registered contacts (10000); 0 leaves them out")
     parser.add_argument("--contacts-rate", type=int, default=500, help="at which they register, per second (500)")
     for job, rate in JOBS.items():
         parser.add_argument(f"--{job}", type=int, default=rate, help=f"load per second ({rate}); 0 leaves the job out")

@@ -57,7 +57,7 @@ class Peers:
         return run
 
     def call_server(self, name: str, address: str = "127.0.0.1", timeout: float = 600) -> Sipp:
-        """A SIPp server that takes every call and registration itself; its name is the server's in the configuration."""
+        """A SIPp server that takes every call and registration; `name` is the server's in the configuration."""
         # No memory of finished calls: a registration is refreshed under the same Call-ID.
         server = self.sipp(
             name, SCENARIOS / "call_server.xml", address=address, calls=1_000_000_000, timeout=timeout,

@@ -77,7 +77,8 @@ class Baresip(Program):
 
         By its log: the event may come before the control connection exists.
         """
-        wait_until(lambda: re.search(r"} 200 OK .*\[1 binding\]", self.text()), f"baresip {self.name} is registered", timeout)
+        registered = re.compile(r"} 200 OK .*\[1 binding\]")
+        wait_until(lambda: registered.search(self.text()), f"baresip {self.name} is registered", timeout)
 
     def dial(self, name: str, timeout: float = 10.0) -> None:
         """Call an extension and wait until it has answered."""

@@ -58,13 +58,12 @@ def at(address: str, port: int) -> str:
 class Program:
     """A process that we own. Its output goes to `<name>.log`; a second start continues the same file."""
 
-    def __init__(self, name: str, arguments: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, name: str, arguments: list[str], folder: Path) -> None:
         self.name = name
         self.arguments = arguments
         self.folder = folder
         self.log = folder / f"{name}.log"
-        self._environment = {**os.environ, **(environment or {})}
-        self._environment["PATH"] += ":/usr/sbin:/sbin"
+        self._environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
