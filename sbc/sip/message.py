@@ -14,6 +14,7 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 
@@ -41,7 +42,11 @@ if cython.compiled:
         VIA,
         Address,
         Line,
+        find_blank,
         find_comma,
+        find_line_end,
+        method_of,
+        says_sip_2,
         scan_address,
         scan_line,
         scan_number,
@@ -66,7 +71,11 @@ else:
         VIA,
         Address,
         Line,
+        find_blank,
         find_comma,
+        find_line_end,
+        method_of,
+        says_sip_2,
         scan_address,
         scan_line,
         scan_number,
@@ -187,7 +196,8 @@ class Message:
     _to: object
     _top_via: object
 
-    def __init__(self) -> None:
+    @cython.cfunc
+    def _reset(self) -> cython.void:
         self.data = None
         self._start = 0
         self._start_end = -1
@@ -236,83 +246,94 @@ class Message:
 
     @property
     def call_id(self) -> str:
-        if self._call_id is None:
-            line: Line = self._required(CALL_ID)
-            call_id: str = line.value()
-            if not call_id or " " in call_id or "\t" in call_id:
-                raise _malformed(line)
-            self._call_id = call_id
+        self._read_call_id()
         return self._call_id
 
     @property
     def cseq(self) -> int:
-        if self._cseq < 0:
-            self._read_cseq()
+        self._read_cseq()
         return self._cseq
 
     @property
     def cseq_method(self) -> str:
-        if self._cseq < 0:
-            self._read_cseq()
+        self._read_cseq()
         return self._cseq_method
-
-    @cython.cfunc
-    def _read_cseq(self) -> cython.void:
-        line: Line = self._required(CSEQ)
-        number_end: cython.Py_ssize_t = skip_octets(line.data, line.value_start, line.value_end, TOKEN_OCTETS)
-        method_start: cython.Py_ssize_t = skip_whitespace(line.data, number_end, line.value_end)
-        number: cython.longlong = scan_number(line.data, line.value_start, number_end, MAX_CSEQ)
-        if number == -2:
-            raise MalformedMessage("CSeq number too large", header="CSeq")
-        if (
-            number < 0
-            or method_start == number_end
-            or method_start == line.value_end
-            or skip_octets(line.data, method_start, line.value_end, TOKEN_OCTETS) != line.value_end
-        ):
-            raise _malformed(line)
-        self._cseq_method = line.data[method_start : line.value_end].decode("ascii")
-        self._cseq = number
 
     @property
     def from_tag(self) -> str:
         """The tag of From, "" when there is none."""
-        if self._from_tag is None:
-            self._from_tag = _tag_of(self._required(FROM))
+        self._read_from_tag()
         return self._from_tag
 
     @property
     def to_tag(self) -> str:
         """The tag of To, "" when there is none."""
-        if self._to_tag is None:
-            self._to_tag = _tag_of(self._required(TO))
+        self._read_to_tag()
         return self._to_tag
 
     @property
     def from_(self) -> NameAddr:
         if self._from is None:
-            line: Line = self._required(FROM)
-            self._from = NameAddr.parse(line.value(), "From")
+            self._from = NameAddr.parse(self._required(FROM).value(), "From")
         return self._from
 
     @property
     def to(self) -> NameAddr:
         if self._to is None:
-            line: Line = self._required(TO)
-            self._to = NameAddr.parse(line.value(), "To")
+            self._to = NameAddr.parse(self._required(TO).value(), "To")
         return self._to
 
     @property
     def top_via(self) -> Via:
-        if self._top_via is None:
-            line: Line = self._required(VIA)
-            comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
-            parts = scan_via(line.data, line.value_start, trim_end(line.data, line.value_start, comma))
-            if parts is None:
-                raise _malformed(line)
-            transport, host, port, parameters = parts
-            self._top_via = Via(transport, host, port, parameters)
+        self._read_top_via()
         return self._top_via
+
+    @cython.cfunc
+    def _read_call_id(self) -> cython.void:
+        if self._call_id is not None:
+            return
+        line: Line = self._required(CALL_ID)
+        if line.value_start == line.value_end or find_blank(line.data, line.value_start, line.value_end) != line.value_end:
+            raise _malformed(line)
+        self._call_id = line.value()
+
+    @cython.cfunc
+    def _read_cseq(self) -> cython.void:
+        if self._cseq >= 0:
+            return
+        line: Line = self._required(CSEQ)
+        number_end: cython.Py_ssize_t = find_blank(line.data, line.value_start, line.value_end)
+        number: cython.longlong = scan_number(line.data, line.value_start, number_end, MAX_CSEQ)
+        method: str = method_of(
+            line.data, skip_whitespace(line.data, number_end, line.value_end), line.value_end
+        )
+        if number == -2:
+            raise MalformedMessage("CSeq number too large", header="CSeq")
+        if number < 0 or method == "":
+            raise _malformed(line)
+        self._cseq_method = method
+        self._cseq = number
+
+    @cython.cfunc
+    def _read_from_tag(self) -> cython.void:
+        if self._from_tag is None:
+            self._from_tag = _tag_of(self._required(FROM))
+
+    @cython.cfunc
+    def _read_to_tag(self) -> cython.void:
+        if self._to_tag is None:
+            self._to_tag = _tag_of(self._required(TO))
+
+    @cython.cfunc
+    def _read_top_via(self) -> cython.void:
+        if self._top_via is not None:
+            return
+        line: Line = self._required(VIA)
+        comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
+        parts: tuple = scan_via(line.data, line.value_start, trim_end(line.data, line.value_start, comma))
+        if parts is None:
+            raise _malformed(line)
+        self._top_via = Via(parts[0], parts[1], parts[2], parts[3])
 
     @cython.cfunc
     def _required(self, bit: cython.int) -> Line:
@@ -542,7 +563,7 @@ class Request(Message):
     _uri: object
 
     def __init__(self) -> None:
-        Message.__init__(self)
+        self._reset()
         self.method = ""
         self._request_uri = ""
         self._uri = None
@@ -606,7 +627,7 @@ class Response(Message):
     _reason: str
 
     def __init__(self) -> None:
-        Message.__init__(self)
+        self._reset()
         self._status = 0
         self._reason = ""
 
@@ -714,7 +735,7 @@ def _answerable(request: Request) -> object:
     if request.method == "" or request.method == "ACK" or present & _REQUIRED != _REQUIRED:
         return None
     try:
-        request.top_via  # noqa: B018 (reads it)
+        request._read_top_via()
     except MalformedMessage:
         return None
     return request
@@ -729,13 +750,13 @@ def parse(data: bytes) -> Request | Response:
         raise MalformedMessage("Message Too Large", status_hint=513)
     start: cython.Py_ssize_t = 0
     size: cython.Py_ssize_t = len(data)
-    while start < size and (data[start] == 0x0D or data[start] == 0x0A):  # s.7.5: empty lines before it are ignored
-        start += 1
-    start_end: cython.Py_ssize_t = data.find(b"\r\n", start)
+    while start + 1 < size and data[start] == 0x0D and data[start + 1] == 0x0A:  # s.7.5: empty lines before it
+        start += 2
+    start_end: cython.Py_ssize_t = find_line_end(data, start, size)
     if start_end < 0:
         raise MalformedMessage("Not a SIP message")
     message: Message
-    if data[start : start + 4].upper() == b"SIP/":
+    if says_sip_2(data, start, min(start + 7, start_end)) or data[start : start + 4] == b"SIP/":
         response: Response = Response()
         message = response
         error = _read_status_line(response, data, start, start_end)
@@ -764,29 +785,28 @@ def _read_request_line(
     request: Request, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t
 ) -> object:  # MalformedMessage or None
     """s.7.1: Method SP Request-URI SP SIP-Version, single blanks between and none elsewhere."""
-    method_end: cython.Py_ssize_t = skip_octets(data, start, end, TOKEN_OCTETS)
-    uri_end: cython.Py_ssize_t = data.rfind(b" ", start, end)
-    request.method = data[start:method_end].decode("ascii")
-    version: bytes = data[uri_end + 1 : end].upper()
-    if method_end + 1 >= uri_end or data[method_end] != 0x20 or not version.startswith(b"SIP/"):
+    method_end: cython.Py_ssize_t = find_blank(data, start, end)
+    uri_end: cython.Py_ssize_t = find_blank(data, min(method_end + 1, end), end)
+    request.method = method_of(data, start, method_end)
+    if request.method == "" or uri_end == end or data[method_end] != 0x20 or data[uri_end] != 0x20:
         return _malformed_request_line(request, data[start:end])
-    request._request_uri = data[method_end + 1 : uri_end].decode("utf-8", "surrogateescape")
-    if version != b"SIP/2.0":
-        return MalformedMessage("Version Not Supported", status_hint=505)
+    request._request_uri = text_of(data, method_end + 1, uri_end)
+    if not says_sip_2(data, uri_end + 1, end):
+        return _malformed_request_line(request, data[start:end])
     scheme_end: cython.Py_ssize_t = skip_octets(data, method_end + 1, uri_end, TOKEN_OCTETS)
-    if (
-        scheme_end == method_end + 1
-        or data[scheme_end] != 0x3A
-        or any(character <= " " for character in request._request_uri)
-    ):
+    if scheme_end == method_end + 1 or scheme_end == uri_end or data[scheme_end] != 0x3A:
         return MalformedMessage("Malformed Request-URI")
     return None
 
 
 def _malformed_request_line(request: Request, line: bytes) -> MalformedMessage:
-    if b" SIP/" not in line.upper():
-        request.method = ""  # not ours to answer
+    """What is wrong with it; a line without a SIP version at its end is not for us to answer."""
+    version = re.search(rb" SIP/([0-9]+\.[0-9]+)[ \t]*$", line, re.IGNORECASE)
+    if version is None:
+        request.method = ""
         return MalformedMessage("Not a SIP message")
+    if version[1] != b"2.0":
+        return MalformedMessage("Version Not Supported", status_hint=505)
     return MalformedMessage("Malformed request line")
 
 
@@ -795,7 +815,7 @@ def _read_status_line(
     response: Response, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t
 ) -> object:  # MalformedMessage or None
     """s.7.2: SIP-Version SP Status-Code SP Reason-Phrase."""
-    if data[start : start + 8].upper() != b"SIP/2.0 ":
+    if not says_sip_2(data, start, min(start + 7, end)) or data[start + 7] != 0x20:
         return MalformedMessage("Version Not Supported", status_hint=505)
     status_end: cython.Py_ssize_t = min(start + 11, end)
     status: cython.longlong = scan_number(data, start + 8, status_end, 699)
@@ -837,11 +857,11 @@ def _read_headers(message: Message, position: cython.Py_ssize_t, size: cython.Py
 @cython.cfunc
 def _check(message: Message) -> cython.void:
     """Read what `parse` promises."""
-    message.top_via  # noqa: B018 (reads it, and so on)
-    message.from_tag  # noqa: B018
-    message.to_tag  # noqa: B018
-    message.call_id  # noqa: B018
-    message.cseq  # noqa: B018
+    message._read_top_via()
+    message._read_from_tag()
+    message._read_to_tag()
+    message._read_call_id()
+    message._read_cseq()
     if isinstance(message, Request):
         request: Request = message
         if request._cseq_method != request.method:

@@ -41,6 +41,10 @@ cdef class Address:
 
 
 cpdef str text_of(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef str method_of(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef Py_ssize_t find_blank(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
+cpdef Py_ssize_t find_line_end(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
+cpdef bint says_sip_2(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
 cpdef Py_ssize_t skip_whitespace(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
 cpdef Py_ssize_t trim_end(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
 cpdef Py_ssize_t skip_octets(bytes data, Py_ssize_t start, Py_ssize_t end, bytes table) noexcept

@@ -84,15 +84,91 @@ def _known_names() -> dict[bytes, tuple[str, int]]:
 _KNOWN_NAMES = cython.declare(dict, _known_names())
 
 
+def _words(words: str) -> dict[bytes, str]:
+    """Words in lower and upper case, so that the usual ones need no decoding: octets -> the word as given."""
+    return {variant.encode(): sys.intern(word) for word in words.split() for variant in (word.lower(), word.upper())}
+
+
+_KNOWN_PARAMETERS = cython.declare(
+    dict, _words("branch rport received alias keep ttl maddr tag lr expires q transport ob reg-id +sip.instance")
+)
+_KNOWN_METHODS = cython.declare(
+    dict,
+    {
+        method.encode(): sys.intern(method)
+        for method in "INVITE ACK BYE CANCEL REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH MESSAGE REFER INFO UPDATE PRACK".split()
+    },
+)
+_KNOWN_PROTOCOLS = cython.declare(dict, {variant.encode(): "SIP" for variant in "SIP sip Sip SIp SiP sIP siP sIp".split()})
+_KNOWN_VERSIONS = cython.declare(dict, _words("2.0"))
+_KNOWN_TRANSPORTS = cython.declare(dict, _words("UDP TCP TLS SCTP TLS-SCTP WS WSS"))
+
+
 @cython.ccall
 def text_of(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> str:
     """The octets as text, folds as one blank (s.7.3.1). Octets that are not UTF-8 survive as surrogate escapes."""
-    text: str = data[start:end].decode("utf-8", "surrogateescape")
-    return unfold(text) if "\r" in text else text
+    octets: cython.p_const_uchar = data
+    text: str = octets[start:end].decode("utf-8", "surrogateescape")
+    position: cython.Py_ssize_t
+    for position in range(start, end):
+        if octets[position] == _CR:
+            return re.sub(r"[ \t]*\r\n[ \t]+", " ", text)
+    return text
 
 
-def unfold(text: str) -> str:
-    return re.sub(r"[ \t]*\r\n[ \t]+", " ", text)
+@cython.cfunc
+def _known(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t, words: dict) -> str:
+    """The word, all its spellings made one, if it is among `words`; otherwise None."""
+    octets: cython.p_const_uchar = data
+    return words.get(octets[start:end])
+
+
+@cython.ccall
+def method_of(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> str:
+    """The octets as a method name, which is case-sensitive (s.7.1); "" when they are not a token."""
+    if start == end or skip_octets(data, start, end, TOKEN_OCTETS) != end:
+        return ""
+    method: str = _known(data, start, end, _KNOWN_METHODS)
+    return text_of(data, start, end) if method is None else method
+
+
+@cython.ccall
+@cython.exceptval(check=False)
+def find_blank(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """The first position of a blank or control character; `end` when there is none."""
+    octets: cython.p_const_uchar = data
+    while start < end and octets[start] > _SPACE:
+        start += 1
+    return start
+
+
+@cython.ccall
+@cython.exceptval(check=False)
+def find_line_end(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """Where the first CRLF is, folds not looked at; -1 when there is none."""
+    octets: cython.p_const_uchar = data
+    while start + 1 < end:
+        if octets[start] == _CR and octets[start + 1] == _LF:
+            return start
+        start += 1
+    return -1
+
+
+@cython.ccall
+@cython.exceptval(check=False)
+def says_sip_2(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
+    """Is it `SIP/2.0`, the name in any case (s.7.1)?"""
+    octets: cython.p_const_uchar = data
+    return (
+        end - start == 7
+        and octets[start] | 0x20 == 0x73
+        and octets[start + 1] | 0x20 == 0x69
+        and octets[start + 2] | 0x20 == 0x70
+        and octets[start + 3] == _SLASH
+        and octets[start + 4] == 0x32
+        and octets[start + 5] == 0x2E
+        and octets[start + 6] == 0x30
+    )
 
 
 @cython.ccall
@@ -228,12 +304,16 @@ def scan_line(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> 
     if named:
         line.value_start = skip_whitespace(data, line.value_start + 1, position)
         line.value_end = trim_end(data, line.value_start, position)
-        known = _KNOWN_NAMES.get(data[start : line.name_end])
+        name: bytes = octets[start : line.name_end]
+        known: tuple = _KNOWN_NAMES.get(name)
         if known is None:
-            line.key = data[start : line.name_end].decode("ascii").lower()
-            known = _KNOWN_NAMES.get(line.key.encode())
-        if known is not None:
-            line.key, line.bit = known
+            name = name.lower()
+            known = _KNOWN_NAMES.get(name)
+        if known is None:
+            line.key = name.decode("ascii")
+        else:
+            line.key = known[0]
+            line.bit = known[1]
     else:
         line.value_end = line.value_start
     return line
@@ -258,7 +338,9 @@ def scan_parameters(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_
         position = skip_octets(data, name_start, end, TOKEN_OCTETS)
         if position == name_start:
             return None
-        name = data[name_start:position].decode("ascii").lower()
+        name = _known(data, name_start, position, _KNOWN_PARAMETERS)
+        if name is None:
+            name = data[name_start:position].decode("ascii").lower()
         if name in parameters:
             return None
         position = skip_whitespace(data, position, end)
@@ -282,14 +364,13 @@ def scan_host_port(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t
     """`host[:port]`, white space allowed around the colon as in a Via: (host without brackets, port or None)."""
     octets: cython.p_const_uchar = data
     position: cython.Py_ssize_t
-    colons: cython.int = 0
     port: cython.int = 0
     host: str
     if start < end and octets[start] == _LEFT_BRACKET:
         position = skip_octets(data, start + 1, end, IPV6_OCTETS)
         if position >= end or octets[position] != _RIGHT_BRACKET:
             return None
-        host = data[start + 1 : position].decode("ascii")
+        host = octets[start + 1 : position].decode("ascii")
         if host.count(":") < 2 or ":::" in host or host.count("::") > 1:
             return None
         position += 1
@@ -298,7 +379,7 @@ def scan_host_port(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t
         # s.25.1: a label begins with a letter or digit; "..", too, is no host name.
         if position == start or octets[start] == 0x2D or octets[start] == 0x2E:
             return None
-        host = data[start:position].decode("ascii")
+        host = octets[start:position].decode("ascii")
     position = skip_whitespace(data, position, end)
     if position == end:
         return host, None
@@ -327,9 +408,9 @@ def scan_via(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t):  # 
         token_start = skip_whitespace(data, token_end + (1 if part else 0), end)
         token_end = skip_octets(data, token_start, end, TOKEN_OCTETS)
         if part == 0:
-            if token_end - token_start != 3 or data[token_start:token_end].upper() != b"SIP":
+            if _known(data, token_start, token_end, _KNOWN_PROTOCOLS) is None:
                 return None
-        elif part == 1 and data[token_start:token_end] != b"2.0":
+        elif part == 1 and _known(data, token_start, token_end, _KNOWN_VERSIONS) is None:
             return None
         if part < 2:
             token_end = skip_whitespace(data, token_end, end)
@@ -341,14 +422,16 @@ def scan_via(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t):  # 
     sent_by_start: cython.Py_ssize_t = position
     while position < end and octets[position] != _SEMICOLON:
         position += 1
-    host_port = scan_host_port(data, sent_by_start, trim_end(data, sent_by_start, position))
+    host_port: tuple = scan_host_port(data, sent_by_start, trim_end(data, sent_by_start, position))
     if host_port is None:
         return None
     parameters = scan_parameters(data, position, end)
     if parameters is None:
         return None
-    host, port = host_port
-    return data[token_start:token_end].decode("ascii").upper(), host, port, parameters
+    transport: str = _known(data, token_start, token_end, _KNOWN_TRANSPORTS)
+    if transport is None:
+        transport = data[token_start:token_end].decode("ascii").upper()
+    return transport, host_port[0], host_port[1], parameters
 
 
 @cython.cclass
