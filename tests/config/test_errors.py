@@ -1,6 +1,6 @@
 """Broken configurations, each with its exact messages, and the warnings about those that work otherwise than they look.
 
-The files are `tests/data/config/invalid-*.toml`; the lines that begin with `#:` on top are what they must be answered with.
+The files are `tests/data/config/invalid-*.toml`; the lines that begin with `#:` on top are the answer that they must get.
 """
 
 import re
@@ -135,7 +135,8 @@ def test_twins(tmp_path):
 def test_nothing_to_fail_over_to(tmp_path):
     """One literal address is one candidate."""
     path = tmp_path / "sbc.toml"
-    path.write_text(LISTEN + GROUP.replace("pbx.example.com", "192.0.2.1").replace("GROUP_KEYS", "").replace("SERVER_KEYS", ""))
+    text = LISTEN + GROUP.replace("pbx.example.com", "192.0.2.1")
+    path.write_text(text.replace("GROUP_KEYS", "").replace("SERVER_KEYS", ""))
     assert ["one server with one address: there is nothing to fail over to"] == [
         warning.text for warning in load(path).warnings
     ]
@@ -165,9 +166,8 @@ def test_port_0_to_listen_on(tmp_path):
     path = tmp_path / "sbc.toml"
     path.write_text((LISTEN + "port = 0\n" + GROUP).replace("GROUP_KEYS", "").replace("SERVER_KEYS", ""))
     (warning,) = load(path).warnings
-    assert f"{path}:4: listen.port: warning: the system chooses a free port at every start; phones cannot know it" == str(
-        warning
-    )
+    expected = "listen.port: warning: the system chooses a free port at every start; phones cannot know it"
+    assert f"{path}:4: {expected}" == str(warning)
 
 
 def test_key_of_another_certificate(tmp_path, certificates, monkeypatch):

@@ -97,7 +97,8 @@ def test_a_server_key_in_the_group_holds_for_all_its_servers(write):
 
 def test_a_status_table_is_laid_over_the_default(write):
     """Naming one status of one method leaves the others as they were."""
-    text = MINIMAL.replace("  [[group.server]]", '[group.status_failover]\nINVITE = { 503 = "return" }\n[[group.server]]', 1)
+    table = '[group.status_failover]\nINVITE = { 503 = "return" }\n'
+    text = MINIMAL.replace("  [[group.server]]", table + "[[group.server]]", 1)
     before, after = load(write(MINIMAL)).groups[0], load(write(text)).groups[0]
     expected = {method: dict(rows) for method, rows in before.status_failover.items()}
     expected["INVITE"]["503"] = "return"
