@@ -180,8 +180,7 @@ class Metrics:
         if survival_active is not None:
             self._survival_active = survival_active
 
-    # --- facts come in
-    # -------------------------------------------------------------------------------------------------
+    # Facts come in.
 
     def __call__(self, event: object) -> None:
         """Count one fact. Facts that nobody counts are welcome."""
@@ -230,8 +229,7 @@ class Metrics:
     def _count_alarm(self, event: events.Alarm) -> None:
         self._add("sbc_alarms", event.subject)
 
-    # --- Prometheus asks
-    # -----------------------------------------------------------------------------------------------
+    # Prometheus asks.
 
     def collect(self) -> Iterator[Metric]:
         """All families, built now from plain integers and from the live objects."""
@@ -282,6 +280,7 @@ class Metrics:
         for action in LATE_ACTIONS:
             self._counts["sbc_late_responses"].setdefault(("INVITE", action), 0)
         self._counts["sbc_malformed_messages"].setdefault(("udp", "start_line"), 0)
+        self._counts["sbc_alarms"].setdefault(("store",), 0)
         for result in DNS_RESULTS:
             self._counts["sbc_dns_lookups"].setdefault(("A", result), 0)
 
@@ -364,7 +363,8 @@ class Metrics:
                 "sbc_retransmissions",
                 "Messages sent again because no answer came in time.",
                 ("side", "method"),
-                _merged((side, bounded_method(m), count) for (side, m), count in self._layer.retransmissions.items()),
+                {("phones", "INVITE"): 0, ("servers", "INVITE"): 0}
+                | _merged((side, bounded_method(m), n) for (side, m), n in self._layer.retransmissions.items()),
             )
             alive = GaugeMetricFamily("sbc_transactions", "Transactions alive now.", labels=("side", "kind"))
             for labels, number in self._layer.transactions.items():
