@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -19,7 +19,7 @@ class Child(ProcessProtocol):
     """One process and what it prints, which also goes to `log`.
 
     `ready` fires with the line that contains `ready_mark`, or fails with DiedEarly. `ended` fires when the process is
-    gone.
+    gone. `said` is called with each line.
     """
 
     _LAST_WORDS = 12  # lines
@@ -29,6 +29,7 @@ class Child(ProcessProtocol):
         self.log = log
         self.ready: Deferred[str] = Deferred()
         self.ended: Deferred[None] = Deferred()
+        self.said: Callable[[str], None] = lambda line: None
         self._command = list(command)
         self._ready_mark = ready_mark
         self._partial = b""
@@ -83,17 +84,18 @@ class Child(ProcessProtocol):
     def outReceived(self, data: bytes) -> None:  # noqa: N802 (Twisted's name)
         with self.log.open("ab") as log:
             log.write(data)
-        if self.ready.called:
-            return
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             text = line.decode(errors="replace")
             if self._ready_mark in text and not self.ready.called:
                 self.ready.callback(text)
+            self.said(text)
 
     errReceived = outReceived  # noqa: N815
 
     def processEnded(self, reason) -> None:  # noqa: N802
         if not self.ready.called:
-            self.ready.errback(DiedEarly(f"{self.name} ended before it was ready:\n{self.last_words()}"))
+            how = reason.value.exitCode if reason.value.exitCode is not None else f"by signal {reason.value.signal}"
+            told = f"{self.name} ended ({how}) before it was ready\n{self.last_words()}"
+            self.ready.errback(DiedEarly(told.rstrip()))
         self.ended.callback(None)

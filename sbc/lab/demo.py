@@ -8,10 +8,12 @@ appliance's own metrics; every sentence marked "ok" is a check that can fail.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,10 @@ SILENT_CALL = 7.6
 
 CALLS_PER_FIGURE = 3
 """Post-dial delays are medians of so many calls, but for those that only a first call can show."""
+
+
+_LOG_LINE = re.compile(r"\S+ \[sbc\S*\] \w+: ((?:server|failover|new requests) .*)")
+"""What the appliance logs about its servers; the prefix, with time and group, is left out here."""
 
 
 @dataclass
@@ -86,11 +92,10 @@ class Story:
         stage, tell = self._stage, self._tell
         tell.title("Two phones, two call servers, and sbc between them: all on this machine, all real but the voices.")
         tell.plain()
-        tell.plain("  alice, bob ------> sbc ------+-----> primary")
-        sbc_address = format_host_port(*stage.sbc_address)
-        tell.plain(f"  know only          {sbc_address:<15} |       {self._address('primary')}")
-        tell.plain("  this one address             +-----> fallback   <------ carol, outside")
-        tell.plain(f"                                       {self._address('fallback')}")
+        sbc = format_host_port(*stage.sbc_address)
+        primary, fallback = (format_host_port(*address) for address in stage.addresses.values())
+        tell.plain(f"  alice, bob ---> sbc  {sbc}  --+--> primary   {primary}")
+        tell.plain(f"  (know only sbc)      {' ' * len(sbc)}    +--> fallback  {fallback}  <--- carol, outside")
         tell.chapter("Setting up")
         servers = ("primary",) if self._without_fallback else ("primary", "fallback")
         starting = [stage.start_server(name) for name in servers]
@@ -103,6 +108,8 @@ class Story:
             f"a server that is down is probed every {PROBE_INTERVAL_DOWN} s and must then be up for {FAILBACK_HOLD} s."
         )
         tell.say(f"Status page: {stage.status_page}")
+        tell.say('What the appliance logs about its servers is repeated below, as "sbc | ..."')
+        stage.children["sbc"].said = self._repeat_log_line
 
     async def _register(self) -> None:
         stage, tell = self._stage, self._tell
@@ -268,6 +275,10 @@ class Story:
     def _agree(self, name: str, counted: float, seen: int) -> None:
         self._tell.check(f"{name} is {counted:.0f}; seen from outside: {seen}", counted == seen)
 
+    def _repeat_log_line(self, line: str) -> None:
+        if found := _LOG_LINE.fullmatch(line.strip()):
+            self._tell.quote("sbc", found[1])
+
     async def _start_primary(self) -> None:
         await self._within(SOON, self._stage.start_server("primary"), "start of the primary")
 
@@ -305,9 +316,6 @@ class Story:
             raise TooSlow(f"{what}: nothing after {seconds:.0f} s") from None
         except RequestFailed as failure:
             raise RequestFailed(f"{what}: {failure}", failure.status) from None
-
-    def _address(self, server: str) -> str:
-        return format_host_port(*self._stage.addresses[server])
 
 
 class TooSlow(Exception):
@@ -366,6 +374,7 @@ def main(keep: bool = False, *, without_fallback: bool = False, sbc_command: Seq
     """
     from twisted.internet import reactor
 
+    reactor.seconds = time.monotonic  # a wall clock that steps must not spoil a measurement
     performance = _Performance(reactor, keep, without_fallback, sbc_command)
     reactor.callWhenRunning(performance.begin)
     reactor.run()

@@ -57,12 +57,23 @@ class Narrator:
         self.broken.append(text.splitlines()[0])
         self._timed(self._paint("FAILED: ", _RED, _BOLD), text)
 
+    def quote(self, speaker: str, text: str) -> None:
+        """What somebody else said at this moment."""
+        first, *others = textwrap.wrap(text, _WIDTH - _MARGIN - len(speaker) - 3) or [""]
+        for line in (f"{speaker} | {first}", *(f"{' ' * len(speaker)} | {other}" for other in others)):
+            self._write(" " * _MARGIN + self._paint(line, _DIM))
+
     def table(self, heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        """Columns as wide as they need to be; one whose cells are measures ("12 ms") is aligned to the right."""
         widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
+        measures = [all(row[column].endswith(" ms") for row in rows) for column in range(len(heading))]
 
         def line(row: tuple[str, ...]) -> str:
-            first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            return "  ".join((first, *others)).rstrip()
+            cells = [
+                cell.rjust(width) if measure else cell.ljust(width)
+                for cell, width, measure in zip(row, widths, measures, strict=True)
+            ]
+            return "  ".join(cells).rstrip()
 
         self._write(self._paint(line(heading), _BOLD))
         self._write(self._paint("-" * (sum(widths) + 2 * (len(widths) - 1)), _DIM))

@@ -337,7 +337,9 @@ class Call:
 
     def hang_up(self) -> Deferred:
         """End the call from this side: CANCEL, refusal or BYE. Fires when it has ended."""
-        if self.dialog is not None:
+        if self.ended.settled:
+            pass
+        elif self.dialog is not None:
             self._send_bye(self.dialog)
         elif self._exchange is not None:
             self._wants_to_end = True

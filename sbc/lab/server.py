@@ -247,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from twisted.internet import reactor
 
+    reactor.seconds = time.monotonic  # a wall clock that steps must not move a timer
     endpoint = listen(reactor, *options.listen)
     endpoint.deaf = options.silent
     CallServer(

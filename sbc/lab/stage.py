@@ -36,6 +36,8 @@ PROBE_INTERVAL_DOWN = 1
 RISE = 2
 FAILBACK_HOLD = 2
 
+_PATIENCE = 3.0  # seconds that the appliance may take to stop
+
 _CONFIGURATION = """\
 [appliance]
 name = "demo"
@@ -169,10 +171,12 @@ class Stage:
         return child.ready
 
     def clear(self) -> Deferred:
-        """End every process that is still there."""
+        """End every process that is still there: the appliance is asked, but not for long."""
         for phone in self.phones.values():
             phone.switch_off()
         ends = [child.terminate() if name == "sbc" else child.kill() for name, child in self.children.items()]
+        if "sbc" in self.children:
+            self.reactor.callLater(_PATIENCE, self.children["sbc"].kill)
         return DeferredList(ends)
 
 

@@ -61,12 +61,12 @@ def test_colours_on_a_terminal_unless_unwanted(monkeypatch, variables, coloured)
 
 
 def test_table_columns_line_up(narrator):
-    narrator.table(("calls", "delay"), [("first", "7500 ms"), ("a later one", "8 ms")])
+    narrator.table(("calls", "delay", "through"), [("first", "7500 ms", "fallback"), ("a later one", "8 ms", "?")])
     assert [
-        "calls        delay",
-        "--------------------",
-        "first        7500 ms",
-        "a later one  8 ms",
+        "calls          delay  through",
+        "------------------------------",
+        "first        7500 ms  fallback",
+        "a later one     8 ms  ?",
     ] == written(narrator).splitlines()
 
 
