@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+ROOT = Path(__file__).parents[3]
+
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> object:
     """The first true value of `condition`, or an AssertionError that says what was waited for."""
@@ -63,7 +65,8 @@ class Program:
         self.arguments = arguments
         self.folder = folder
         self.log = folder / f"{name}.log"
-        self._environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
+        # Debian's servers are in sbin; the appliance under test is the one of this clone, installed or not.
+        self._environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "PYTHONPATH": str(ROOT)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
