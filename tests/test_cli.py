@@ -57,7 +57,7 @@ def test_a_bad_configuration_is_2(name, path, capsys):
     assert 2 == cli.main([name, "-c", str(path)])
     out, err = capsys.readouterr()
     assert "" == out
-    assert all(line.startswith(f"{path}:") for line in err.splitlines()) and err
+    assert all(line.startswith(f"{FOLDER}/") for line in err.splitlines()) and err
 
 
 def test_no_configuration(tmp_path, monkeypatch, capsys):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ssl
+import stat
 from pathlib import Path
 
 from OpenSSL import crypto
 
+from sbc.config.errors import ConfigError
 from sbc.config.model import Credentials, Listen, TlsClient
-from sbc.config.reader import Document
+from sbc.config.reader import Document, key_of
 from sbc.config.toml_lines import Path as TomlPath
+from sbc.sip.digest import HtdigestError, HtdigestFile
 
 
 def check_listen_files(document: Document, listens: tuple[Listen, ...]) -> None:
@@ -30,18 +33,21 @@ def check_tls_files(document: Document, tls: TlsClient) -> None:
 
 
 def check_credentials_file(document: Document, credentials: Credentials) -> None:
-    """Every broken line is an error of the credentials file itself. What is in it is never shown."""
+    """A broken line is an error in the credentials file itself. What stands in it is never shown."""
     if credentials.file is None:
         return
-    from sbc.sip.digest import HtdigestError, HtdigestFile
-
+    path = ("credentials", "file")
     try:
         known = HtdigestFile.load(credentials.file)
     except HtdigestError as error:
-        document.error(("credentials", "file"), f'"{error}"', "user:realm:HA1 in each line")
+        shown_file = str(document.path.parent / document.value(path))
+        expected = str(error).partition("expected ")[2]
+        document.errors.append(ConfigError(shown_file, error.line, key_of(path), "another line", expected))
         return
     if not known.users:
-        document.warn(("credentials", "file"), "no user in it: no challenge can be answered")
+        document.warn(path, "no user in it: no challenge can be answered")
+    if credentials.file.stat().st_mode & stat.S_IROTH:
+        document.warn(path, "everyone on this machine can read it, and it is worth as much as the passwords: chmod 600")
 
 
 def _check_pair(document: Document, table: TomlPath, certificate: Path, key: Path) -> None:

@@ -1,6 +1,6 @@
 """Broken configurations, each with its exact messages, and the warnings about those that work otherwise than they look.
 
-The files are `tests/data/config/invalid-*.toml`; the lines that begin with `#:` on top are the answer that they must get.
+The files are `tests/data/config/invalid-*.toml`; the lines that begin with `#:` on top are the expected answer.
 """
 
 import re
@@ -186,6 +186,26 @@ def test_expired_certificate(tmp_path, certificates):
     """It works for peers that do not look."""
     (warning,) = warnings_of(tmp_path, '[tls]\ncertificate = "old.crt"\nkey = "old.key"\n')
     assert "tls.certificate: it has expired: peers that look will refuse the connection" == warning
+
+
+def test_credentials_that_everyone_can_read(tmp_path):
+    """A HA1 is all that is needed to make calls at somebody's cost."""
+    secret = tmp_path / "phones.htdigest"
+    secret.write_text("anna:example.com:0123456789abcdef0123456789abcdef\n")
+    secret.chmod(0o644)
+    (warning,) = warnings_of(tmp_path, '[credentials]\nfile = "phones.htdigest"\n')
+    assert warning.startswith("credentials.file: everyone on this machine can read it")
+    secret.chmod(0o600)
+    assert [] == warnings_of(tmp_path, '[credentials]\nfile = "phones.htdigest"\n')
+
+
+def test_credentials_without_users(tmp_path):
+    """A file of comments helps nobody."""
+    secret = tmp_path / "phones.htdigest"
+    secret.write_text("# user:realm:HA1\n")
+    secret.chmod(0o600)
+    (warning,) = warnings_of(tmp_path, '[credentials]\nfile = "phones.htdigest"\n')
+    assert "credentials.file: no user in it: no challenge can be answered" == warning
 
 
 def test_profile_with_mistakes(tmp_path, monkeypatch):
