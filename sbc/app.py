@@ -26,7 +26,9 @@ from sbc import __version__
 from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, load
 from sbc.events import Alarm
-from sbc.location.resolver import Locator
+from sbc.location.candidate import Candidate
+from sbc.location.locator import Locator
+from sbc.location.resolver import Resolver
 from sbc.observe.http import StatusSite
 from sbc.observe.log import EventLog
 from sbc.observe.metrics import Metrics
@@ -69,6 +71,7 @@ class App:
         self._started = self.clock.seconds()
         self.ready = False
         self._http = None
+        self.proxy: Proxy | None = None
         self._probers: dict[str, Prober] = {}
         self.groups: dict[str, ServerGroup] = {}
         self._groups_view = _Values(self.groups)
@@ -96,7 +99,11 @@ class App:
         timers = Timers(config.timers.t1, config.timers.t2, config.timers.t4)
         self.layer = TransactionLayer(self.clock, timers)
         self.listeners = Listeners()
-        self.locator = self._new_locator(config)
+        self._resolver = Resolver(self._reactor, config.dns.servers)
+        self.locator = Locator(
+            self.clock, self._resolver.ask, self.report, memory=self.store.dns_memory, requery=config.dns.requery
+        )
+        self._resolver.start()
         self._add_groups(config.groups)
 
         credentials = HtdigestFile.load(config.credentials.file) if config.credentials.file else None
@@ -131,12 +138,6 @@ class App:
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
         self.ready = True
 
-    def _new_locator(self, config: Config) -> Locator:
-        servers = [(server.address, server.port) for server in config.dns.servers]
-        return Locator(
-            self.clock, self._reactor, servers, config.dns.requery, self.store.dns_memory, self.report, self._relocated
-        )
-
     def _open_sockets(self, config: Config) -> None:
         for listen in config.listens:
             if listen.transport != "udp":
@@ -167,21 +168,31 @@ class App:
             if known is not None and known.settings == group_settings:
                 self.groups[known.name] = known
                 continue
-            group = ServerGroup(group_settings, t1_t2, self.report, self.clock.seconds())
-            self.groups[group.name] = group
+            self.groups[group_settings.name] = group = ServerGroup(
+                group_settings, t1_t2, self.report, self.clock.seconds()
+            )
             for server in group_settings.servers:
-                self._locate(group, server)
+                self._watch(group, server)
+            if known is not None:
+                group.adopt_health(known)
+        for name, group in old.items():
+            if self.groups.get(name) is not group:
+                for server in group.settings.servers:
+                    if (name, server.name) not in self._watched():
+                        self.locator.forget(f"{name} {server.name}")
 
-    def _locate(self, group: ServerGroup, server: ServerSettings) -> None:
-        candidates = self.locator.candidates(server)
-        group.update_candidates(server.name, candidates, self.clock.seconds(), ttl=self.locator.ttl(server))
+    def _watch(self, group: ServerGroup, server: ServerSettings) -> None:
+        """Let location find the candidates of a server, now and ever after."""
 
-    def _relocated(self, server: ServerSettings) -> None:
-        """DNS has news about a server."""
-        for group in self.groups.values():
-            if server in group.settings.servers:
-                self._locate(group, server)
-        self.proxy.candidates_changed()
+        def found(_key: str, candidates: list[Candidate], ttl: float | None) -> None:
+            group.update_candidates(server.name, candidates, self.clock.seconds(), ttl=ttl)
+            if self.proxy is not None:
+                self.proxy.candidates_changed()
+
+        self.locator.watch(f"{group.name} {server.name}", server, found, srv_weight=group.settings.srv_weight)
+
+    def _watched(self) -> set[tuple[str, str]]:
+        return {(group.name, server.name) for group in self.groups.values() for server in group.settings.servers}
 
     def _start_prober(self, name: str) -> None:
         prober = self._probers[name] = Prober(self.clock, self.layer, self.listeners, self.groups[name], self.report)
@@ -260,6 +271,8 @@ class App:
             return
         for prober in self._probers.values():
             prober.stop()
+        self.locator.stop()
+        self._resolver.stop()
         self.listeners.stop()
         self.store.close()
         self.systemd.stop_signs()

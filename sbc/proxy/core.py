@@ -240,4 +240,4 @@ class Proxy:
 
 
 def _quotable(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return "; ".join(text.splitlines()).replace("\\", "\\\\").replace('"', '\\"')

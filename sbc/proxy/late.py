@@ -92,10 +92,8 @@ class LateAnswers:
         branch.context.route.answered(branch.attempt, response, branch.found_down)
         if method != "INVITE" or not 200 <= response.status < 300:
             self._report(LateResponse(method, "dropped"))
-        elif kept.ack is None and branch.context.success_received(branch, response):
+        elif branch.context.success_received(branch, response):
             self._report(LateResponse(method, "forwarded"))
-        elif kept.ack is not None:
-            branch.transaction.flow.send(kept.ack)
 
     def end_call(self, branch: Branch, response: Response) -> None:
         """ACK a 2xx that the caller cannot get, and BYE its dialog: in this order, on one flow."""

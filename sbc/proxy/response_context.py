@@ -238,8 +238,6 @@ class ResponseContext:
         """16.7 item 5: every provisional response but 100 goes on at once."""
         if self.final_sent or self.cancelled:
             return
-        if self.is_invite:
-        self._cancel_others(branch)
         self._pass_up(response, branch)
 
     def final_received(self, branch: Branch, response: Response) -> None:
@@ -342,10 +340,10 @@ class ResponseContext:
             self.around.layer.cancel(branch.transaction)
 
     def _cancel_others(self, chosen: Branch) -> None:
-        if self.is_invite and len(self.branches) > 1:
-            for branch in self.branches:
-                if branch is not chosen and branch.answered:
-                    self._cancel(branch)
+        """One branch has made the call; the others that may still ring get a CANCEL, held until their first word (9.1)."""
+        for branch in self.branches:
+            if branch is not chosen and not branch.ended:
+                self._cancel(branch)
 
 
 def best_response(responses: list[tuple[Response, Branch]]) -> tuple[Response, Branch]:
