@@ -430,10 +430,18 @@ class Message:
         self._forget(_bit_of(key))
 
     def prepend(self, name: str, value: str) -> None:
-        """Insert a line above the first line of that name, or on top of all headers."""
+        """Insert a line above the first line of that name, or below the Vias where there is none.
+
+        The Vias stay on top: an ICMP error quotes only the start of a datagram, and the branch must be in it.
+        """
         line: Line = _new_line(name, value)
         place: cython.Py_ssize_t = self._find(line.key)
-        self._lines.insert(place if place > 0 else 0, line)
+        if place < 0:
+            place = 0
+            if line.key != "via":
+                while place < len(self._lines) and cython.cast(Line, self._lines[place]).key == "via":
+                    place += 1
+        self._lines.insert(place, line)
         self._forget(line.bit)
 
     def append(self, name: str, value: str) -> None:
