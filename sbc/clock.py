@@ -67,6 +67,7 @@ class TimerQueue:
         self._order = 0
         self._wakeup: Delayed | None = None
         self._wakeup_due = 0.0
+        self._running = False
         self._compact_at = self._COMPACT_ABOVE
         self.seconds = clock.seconds
 
@@ -80,7 +81,7 @@ class TimerQueue:
         heapq.heappush(self._heap, entry)
         if len(self._heap) > self._compact_at:
             self._compact()
-        if self._wakeup is None or entry.due < self._wakeup_due:
+        if not self._running and (self._wakeup is None or entry.due < self._wakeup_due):
             self._arm(entry.due)
         return entry
 
@@ -89,9 +90,13 @@ class TimerQueue:
         heapq.heapify(self._heap)
         self._compact_at = max(self._COMPACT_ABOVE, 2 * len(self._heap))
 
-    def _arm(self, due: float) -> None:
+    def _disarm(self) -> None:
         if self._wakeup is not None and self._wakeup.active():
             self._wakeup.cancel()
+        self._wakeup = None
+
+    def _arm(self, due: float) -> None:
+        self._disarm()
         self._wakeup_due = due
         self._wakeup = self._clock.callLater(max(0.0, due - self.seconds()), self.run_due)
 
@@ -103,7 +108,8 @@ class TimerQueue:
 
     def run_due(self) -> None:
         """Run what is due now. For a clock that drives this queue by hand; otherwise it happens by itself."""
-        self._wakeup = None
+        self._disarm()
+        self._running = True  # the call below is set once at the end, not for each timer that is set on the way
         now = self.seconds()
         try:
             while self._heap and self._heap[0].due <= now:
@@ -113,6 +119,7 @@ class TimerQueue:
                     entry.cancel()
                     function(*args)
         finally:
+            self._running = False
             due = self.next_due()
-            if due is not None and (self._wakeup is None or due < self._wakeup_due):
+            if due is not None:
                 self._arm(due)

@@ -1,7 +1,7 @@
 """Client transactions: one request of ours on one flow, until nothing more can come back (RFC 3261 s.17.1, RFC 6026).
 
-Two machines, each a table: INVITE (figure 5, with the Accepted state of RFC 6026 figure 8) and everything else (figure 6).
-Which server to try, and what an answer means, is decided by the transaction user.
+Two machines, each a table: INVITE (figure 5, with the Accepted state of RFC 6026) and everything else
+(figure 6). Which server to try, and what an answer means, is decided by the transaction user.
 """
 
 from __future__ import annotations
@@ -53,17 +53,19 @@ class Input(IntEnum):
     TIMER_M = 13  # RFC 6026: no more 2xx expected
     TIMER_CANCELLED = 14  # 64*T1 after the CANCEL without a final response (s.9.1)
     TIMER_ABANDONED = 15  # 64*T1 after the last event of an abandoned INVITE
+    GIVE_UP = 16  # the user waits no longer: another request found the server dead
 
 
 # An INVITE. Three things are not in figure 5:
 #
-# * a CANCEL may only follow a provisional; asked for earlier it waits (CALLING_CANCELLED), and the INVITE is retransmitted
-#   meanwhile, for without a provisional nobody knows that it arrived;
-# * Timer B may be far shorter than 64*T1, because another server waits to be tried. The silent one may only have been slow:
-#   it is not heard any more as far as the user is concerned (its responses are stray), but it gets the CANCEL when it rings
-#   late and the ACK when it refuses late. A late 2xx is the user's business: it makes a dialog;
-# * a transport failure after a provisional or a final response changes nothing. The server was alive; its final response can
-#   come over a connection of its own (s.18.2.2), and a lost ACK will be asked for by repeating the response.
+# * a CANCEL may only follow a provisional; asked for earlier it waits (CALLING_CANCELLED), and the INVITE is
+#   retransmitted meanwhile, for without a provisional nobody knows that it arrived;
+# * Timer B may be far shorter than 64*T1, because another server waits to be tried. The silent one may only have been
+#   slow: it is not heard any more as far as the user is concerned (its responses are stray), but it gets the CANCEL
+#   when it rings late and the ACK when it refuses late. A late 2xx is the user's business: it makes a dialog;
+# * a transport failure after a provisional or a final response changes nothing. The server was alive; its final
+#   response can come over a connection of its own (s.18.2.2), and a lost ACK will be asked for by repeating the
+#   response.
 INVITE_TRANSITIONS: Transitions = {
     (State.CALLING, Input.TIMER_A): (State.CALLING, "retransmit"),
     (State.CALLING, Input.TIMER_B): (State.ABANDONED, "abandon"),
@@ -71,6 +73,7 @@ INVITE_TRANSITIONS: Transitions = {
     (State.CALLING, Input.SUCCESS): (State.ACCEPTED, "accept"),
     (State.CALLING, Input.FAILURE): (State.COMPLETED, "complete"),
     (State.CALLING, Input.CANCEL): (State.CALLING_CANCELLED, "ignore"),
+    (State.CALLING, Input.GIVE_UP): (State.ABANDONED, "abandon_silently"),
     (State.CALLING, Input.TERMINATE): (State.TERMINATED, "end"),
     (State.CALLING, Input.TRANSPORT_FAILED): (State.TERMINATED, "fail"),
     #
@@ -80,6 +83,7 @@ INVITE_TRANSITIONS: Transitions = {
     (State.CALLING_CANCELLED, Input.SUCCESS): (State.ACCEPTED, "accept"),
     (State.CALLING_CANCELLED, Input.FAILURE): (State.COMPLETED, "complete"),
     (State.CALLING_CANCELLED, Input.CANCEL): (State.CALLING_CANCELLED, "ignore"),
+    (State.CALLING_CANCELLED, Input.GIVE_UP): (State.ABANDONED, "abandon_silently"),
     (State.CALLING_CANCELLED, Input.TERMINATE): (State.TERMINATED, "end"),
     (State.CALLING_CANCELLED, Input.TRANSPORT_FAILED): (State.TERMINATED, "fail"),
     #
@@ -127,6 +131,7 @@ NON_INVITE_TRANSITIONS: Transitions = {
     (State.TRYING, Input.PROVISIONAL): (State.PROCEEDING, "proceed"),
     (State.TRYING, Input.SUCCESS): (State.COMPLETED, "complete"),
     (State.TRYING, Input.FAILURE): (State.COMPLETED, "complete"),
+    (State.TRYING, Input.GIVE_UP): (State.TERMINATED, "end"),
     (State.TRYING, Input.TERMINATE): (State.TERMINATED, "end"),
     (State.TRYING, Input.TRANSPORT_FAILED): (State.TERMINATED, "fail"),
     #
@@ -192,6 +197,7 @@ class ClientTransaction:
         self.user = user
         self.branch = branch
         self.method = request.method
+        self.state: State
         self.started: float = layer.clock.seconds()
         self.provisional_seen = False
         self._data: bytes = request.to_bytes(flow.reliable)
@@ -212,6 +218,10 @@ class ClientTransaction:
     def transport_failed(self, cause: str) -> None:
         """What we sent did not reach the server."""
         self._take(Input.TRANSPORT_FAILED, cause)
+
+    def give_up(self) -> None:
+        """Wait no longer, as if its time were over, but without a word to the user. Only before any response."""
+        self._take(Input.GIVE_UP)
 
     def terminate(self) -> None:
         """Forget it, silently and at once. What still comes is stray; nobody ACKs or cancels it."""
@@ -329,9 +339,12 @@ class InviteClientTransaction(ClientTransaction):
     def _acknowledge(self, response: Response) -> None:
         self.flow.send(ack_for_failure(self.request, response).to_bytes(self.flow.reliable))
 
-    def _abandon(self, what: Any) -> None:
+    def _abandon_silently(self, what: Any) -> None:
         self._stop_timers()
         self._end_state_after(self.layer.timers.b, Input.TIMER_ABANDONED)
+
+    def _abandon(self, what: Any) -> None:
+        self._abandon_silently(what)
         self.user.timed_out(self)
 
     def _cancel_late(self, response: Response) -> None:
@@ -369,7 +382,8 @@ class NonInviteClientTransaction(ClientTransaction):
     def start(self, proceeding_timeout: float | None = None) -> None:
         """Send the request (s.17.1.2.2).
 
-        After a provisional it may take `proceeding_timeout` seconds from its start instead of `timeout`: the server is alive.
+        After a provisional it may take `proceeding_timeout` seconds from its start instead of `timeout`: the server
+        is alive.
         """
         self.state = State.TRYING
         self._proceeding_timeout = proceeding_timeout

@@ -1,4 +1,4 @@
-"""The two requests that a hop makes by itself, both shaped by an INVITE that went before: ACK to a failure, and CANCEL."""
+"""The two requests that a hop makes by itself, both shaped by an INVITE: the ACK to a failure, and the CANCEL."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sbc.sip.message import Request, Response
 def ack_for_failure(invite: Request, response: Response) -> Request:
     """The ACK to a final response of 300 or more (RFC 3261 s.17.1.1.3).
 
-    All from the INVITE as it was sent, but the To with the response's tag. The branch is the INVITE's: for the server it
-    belongs to the same transaction.
+    All from the INVITE as it was sent, but the To with the response's tag. The branch is the INVITE's: for the server
+    it belongs to the same transaction.
     """
     return _follow_up("ACK", invite, to=response.get("To") or invite.get("To") or "")
 
@@ -20,7 +20,8 @@ def cancel_for(invite: Request) -> Request:
 
 
 def _follow_up(method: str, invite: Request, to: str) -> Request:
-    headers = [("Via", invite.get("Via") or "")]  # only ours: what the hop before us put below it is not for this request
+    # Only our Via: what the hops before us put below it is not for this request.
+    headers = [("Via", invite.get("Via") or "")]
     headers += [("Route", route) for route in invite.get_all("Route")]
     headers += [
         ("Max-Forwards", "70"),

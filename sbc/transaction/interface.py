@@ -22,7 +22,7 @@ class Flow(Protocol):
     via: str
     """Protocol and sent-by for our Via: `SIP/2.0/UDP 192.0.2.1:5060`."""
     contact: str
-    """Where we are reached over it, for Record-Route and Contact: host:port, `;transport=tcp` appended for tcp and tls."""
+    """Where we are reached over it, for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls."""
     local: tuple[str, int]
     remote: tuple[str, int]
 
@@ -34,7 +34,7 @@ class TransactionUser(Protocol):
     """Who gets the requests, and the responses that nobody waits for."""
 
     def request_received(self, transaction: ServerTransaction, request: Request) -> None:
-        """A new request, neither ACK nor CANCEL. Sooner or later `transaction.respond()` must give it a final response."""
+        """A new request, neither ACK nor CANCEL. Sooner or later `respond()` must give it a final response."""
 
     def ack_received(self, request: Request, flow: Flow) -> None:
         """An ACK for a 2xx: of its own branch, or to be taken from a transaction that is Accepted (RFC 6026 s.7.1)."""

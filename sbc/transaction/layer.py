@@ -1,7 +1,7 @@
 """The transaction layer: every message in and every request out passes here (RFC 3261 section 17, the door to it).
 
-It owns the live transactions, finds the one a message belongs to by one look-up, and makes those of new requests. It answers
-by itself only what is hop by hop: CANCEL, and the 100 that is due when its user stays silent.
+It owns the live transactions, finds the one a message belongs to by one look-up, and makes those of new requests. It
+answers by itself only what is hop by hop: CANCEL, and the 100 that is due when its user stays silent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from sbc.transaction.matching import ClientKey, ServerKey, new_branch, quoted_cl
 from sbc.transaction.server import InviteServerTransaction, NonInviteServerTransaction, ServerTransaction
 from sbc.transaction.timers import Timers
 
-__all__ = ["ClientTransactionUser", "Flow", "TransactionLayer", "TransactionUser"]
+__all__ = [
+    "ClientTransaction",
+    "ClientTransactionUser",
+    "Flow",
+    "ServerTransaction",
+    "TransactionLayer",
+    "TransactionUser",
+]
 
 
 class _Unheard:
@@ -125,10 +132,10 @@ class TransactionLayer:
     ) -> ClientTransaction:
         """Send a copy of `request` with our Via on top, in a client transaction that reports to `user`.
 
-        `timeout` is the silence (s) after which it is given up, Timer B or F; 64*T1 when not given. A retransmission that would
-        fall on that instant is not sent, so 7.5 means sends at 0, 0.5, 1.5 and 3.5. `interval` above 0 replaces the doubling
-        intervals by a constant one. `proceeding_timeout` is the `timeout` of a non-INVITE once a provisional came; an INVITE has
-        none then (Timer C is the user's).
+        `timeout` is the silence (s) after which it is given up, Timer B or F; 64*T1 when not given. A retransmission
+        that would fall on that instant is not sent, so 7.5 means sends at 0, 0.5, 1.5 and 3.5. `interval` above 0
+        replaces the doubling intervals by a constant one. `proceeding_timeout` is the `timeout` of a non-INVITE once
+        a provisional came; an INVITE has none then (Timer C is the user's).
         """
         branch = branch or self.new_branch()
         request = _with_via(request, flow, branch)
@@ -151,8 +158,8 @@ class TransactionLayer:
     def cancel(self, invite: InviteClientTransaction) -> None:
         """Cancel an INVITE of ours (s.9.1).
 
-        At once when a provisional has come, else as soon as one comes. Without effect after a final response. When there is no
-        final response 64*T1 after the CANCEL, the INVITE times out.
+        At once when a provisional has come, else as soon as one comes. Without effect after a final response. When
+        there is no final response 64*T1 after the CANCEL, the INVITE times out.
         """
         invite.cancel()
 
@@ -213,6 +220,7 @@ class TransactionLayer:
             self.user.request_received(transaction, request)
         except MalformedMessage as fault:
             transaction.respond(Response.for_request(request, fault.status_hint, fault.reason))
+            fault.request = None  # who catches it must not answer once more
             raise
         except Exception:
             # A bug above must not leave a transaction without an end, nor the peer without an answer.
@@ -241,7 +249,7 @@ class TransactionLayer:
 
 
 def _with_via(request: Request, flow: Flow, branch: str) -> Request:
-    """A copy with our Via on top (s.8.1.1.7, s.16.6 step 8); rport wants the answer where it was sent from (RFC 3581 s.3)."""
+    """A copy with our Via on top (s.16.6 step 8); rport wants the answer where it was sent from (RFC 3581 s.3)."""
     sent = request.copy()
     sent.prepend("Via", f"{flow.via};branch={branch};rport")
     return sent

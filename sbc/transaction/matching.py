@@ -25,13 +25,14 @@ def new_branch() -> str:
 def server_key(request: Request, method: str) -> ServerKey:
     """The key of `request`'s server transaction, as if its method were `method` (ACK and CANCEL look for their INVITE).
 
-    The sent-by belongs to it: phones of one model started in the same second have chosen the same branch, Call-ID and tag.
+    The sent-by belongs to it: two phones of one model, started in the same second, chose the same branch.
     """
     via = request.top_via
     branch = via.branch
     if branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE:
         return (branch, via.sent_by, method)
-    # The To tag cannot be part of an INVITE's key, because its ACK carries the one of our response (`is_ack_of` compares that).
+    # The To tag cannot be part of an INVITE's key, because its ACK carries the one of our response (`is_ack_of`
+    # compares that).
     to_tag = "" if method == "INVITE" else request.to_tag
     return (
         request.get("Via") or "",
@@ -49,8 +50,9 @@ def from_rfc2543(key: ServerKey) -> bool:
     return len(key) > 3
 
 
-# Our own Via is the first one of what we sent. The character after the branch must have been quoted too: else the branch may be
-# cut off. A router need not quote more than 8 octets of the UDP packet (RFC 792); most send much more (RFC 1812 s.4.3.2.3).
+# Our own Via is the first one of what we sent. The character after the branch must have been quoted too: else the
+# branch may be cut off. A router need not quote more than 8 octets of the UDP packet (RFC 792); most send much more
+# (RFC 1812 s.4.3.2.3).
 _QUOTED_REQUEST = re.compile(
     rb"([A-Za-z0-9.!%*_+`'~-]+) [^\r\n]+ SIP/2\.0\r\n"
     rb"(?:[^\r\n]+\r\n)*?"

@@ -1,7 +1,7 @@
 """Server transactions: one request of a peer and our responses, until it cannot be repeated any more.
 
-RFC 3261 s.17.2, RFC 6026, RFC 4320. Two machines, each a table: INVITE (figure 7, with the Accepted state of RFC 6026 figure 5)
-and everything else (figure 8). They absorb repeated requests and repeat our responses; the transaction user makes these.
+RFC 3261 s.17.2, RFC 6026, RFC 4320. Two machines, each a table: INVITE (figure 7, with RFC 6026's Accepted state) and
+everything else (figure 8). They absorb repeated requests and repeat our responses; the transaction user makes these.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Input(IntEnum):
     TIMER_L = 11  # RFC 6026: no more repeated INVITEs, no more 2xx of the user
 
 
-# An INVITE. What the user says after a failure is discarded; after a 2xx it may send that or another 2xx again, and gets the ACKs.
-# An ACK before any final response belongs to nothing.
+# An INVITE. What the user says after a failure is discarded; after a 2xx it may send that or another 2xx again, and
+# gets the ACKs. An ACK before any final response belongs to nothing.
 INVITE_TRANSITIONS: Transitions = {
     (State.PROCEEDING, Input.REQUEST): (State.PROCEEDING, "repeat"),
     (State.PROCEEDING, Input.ACK): (State.PROCEEDING, "ignore"),
@@ -84,8 +84,9 @@ INVITE_TRANSITIONS: Transitions = {
     (State.TERMINATED, Input.FAILURE): (State.TERMINATED, "ignore"),
 }
 
-# Any other request. RFC 4320 s.4.1 allows it a single provisional, 100, and none before the sender's Timer E has reached T2: that
-# one we send ourselves, so the user's provisionals go nowhere. Repeated final responses of the user are discarded (s.17.2.2).
+# Any other request. RFC 4320 s.4.1 allows it a single provisional, 100, and none before the sender's Timer E has
+# reached T2: that one we send ourselves, so the user's provisionals go nowhere. Repeated final responses of the user
+# are discarded (s.17.2.2).
 NON_INVITE_TRANSITIONS: Transitions = {
     (State.TRYING, Input.REQUEST): (State.TRYING, "ignore"),
     (State.TRYING, Input.PROVISIONAL): (State.TRYING, "ignore"),
@@ -113,7 +114,17 @@ NON_INVITE_TRANSITIONS: Transitions = {
 class ServerTransaction:
     """What both machines share. Made by the layer when a new request comes."""
 
-    __slots__ = ("layer", "key", "request", "flow", "state", "final_status", "_last_sent", "_to_tag_sent", "_timer_trying")
+    __slots__ = (
+        "layer",
+        "key",
+        "request",
+        "flow",
+        "state",
+        "final_status",
+        "_last_sent",
+        "_to_tag_sent",
+        "_timer_trying",
+    )
 
     KIND: tuple[str, str]
     """(side, kind) as the gauge of live transactions names it."""
@@ -146,7 +157,7 @@ class ServerTransaction:
         self._take(Input.REQUEST)
 
     def await_response(self, trying_after: float) -> None:
-        """Send 100 by ourselves when the user has sent nothing for so many seconds. Called when it has seen the request."""
+        """The user has seen the request: send 100 by ourselves when it has sent nothing for so many seconds."""
         if self._last_sent is None:
             self._timer_trying = self.layer.clock.callLater(trying_after, self._take, Input.TIMER_TRYING)
 

@@ -15,7 +15,7 @@ class Timers:
     t1: float = 0.5
     """Round trip estimate (s.17.1.1.1)."""
     t2: float = 4.0
-    """The longest interval between retransmissions of a non-INVITE request or a final response to INVITE (s.17.1.2.2)."""
+    """The longest interval between retransmissions of a non-INVITE request, or of a failure to INVITE (s.17.1.2.2)."""
     t4: float = 5.0
     """The longest time a message stays in the network (s.17.1.2.2)."""
 
@@ -76,12 +76,12 @@ class Timers:
 
     @property
     def l(self) -> float:  # noqa: E743 (the RFC's letter)
-        """INVITE server stays Accepted (RFC 6026 s.8.7)."""
+        """INVITE server stays Accepted (RFC 6026 s.7.1)."""
         return 64 * self.t1
 
     @property
     def m(self) -> float:
-        """INVITE client stays Accepted (RFC 6026 s.8.4)."""
+        """INVITE client stays Accepted (RFC 6026 s.7.2)."""
         return 64 * self.t1
 
     @property

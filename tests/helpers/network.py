@@ -45,9 +45,24 @@ def _name(message: Request | Response) -> str | int:
     return message.method if isinstance(message, Request) else message.status
 
 
-def request(method="OPTIONS", *, branch="z9hG4bKphone1", sent_by="192.0.2.50:5060", uri="sip:bob@example.com", cseq=1,
-            from_tag="f1", to_tag="", call_id="call-1", headers=(), body=b"", transport="UDP", received=True) -> Request:
-    """A request as a phone would send it, parsed from its bytes (`received`) or without a Via, as a user of ours makes it."""
+def request(
+    method="OPTIONS",
+    *,
+    branch="z9hG4bKphone1",
+    sent_by="192.0.2.50:5060",
+    uri="sip:bob@example.com",
+    cseq=1,
+    from_tag="f1",
+    to_tag="",
+    call_id="call-1",
+    headers=(),
+    body=b"",
+    transport="UDP",
+    received=True,
+) -> Request:
+    """A request as a phone would send it, parsed from its bytes (`received`) or without a Via, as a user of ours
+    makes it.
+    """
     lines = [f"{method} {uri} SIP/2.0"]
     if received:
         parameter = f";branch={branch}" if branch else ""
