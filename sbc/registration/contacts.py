@@ -1,0 +1,162 @@
+"""A phone's Contact and the one that we write at the servers in its place (RFC 3261 10.2.1; pitfall D25).
+
+Servers get `<sip:USER@us;gw-tok=TOKEN>` with the phone's own header parameters; the phone gets its own value back byte for
+byte, but for `expires`. Several phones may have the same number, so only the token says which one a call is for.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+from dataclasses import dataclass
+
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.headers import NameAddr, parse_parameters
+from sbc.sip.message import Message, Request, Response
+from sbc.sip.uri import SipUri
+
+TOKEN_PARAMETER = "gw-tok"
+MAX_CONTACTS = 10
+"""Of one REGISTER; a phone has one, two with a second transport."""
+
+_TOKEN_BYTES = 16
+_LONGEST = 2**32 - 1  # RFC 3261 20.19: delta-seconds
+# These bind a Contact to a flow or an instance at a registrar that talks to the phone itself (RFC 5626, 5627).
+_NOT_PASSED_ON = ("expires", "reg-id", "ob", "pub-gruu", "temp-gruu", "temp-gruu-cookie")
+
+# `"Display" <uri>` up to its parameters: what is quoted or in brackets has none.
+_BEFORE_PARAMETERS = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*)?[^"<;]*<[^>]*>|[^;]*', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A contact that a phone wants registered, or removed with `expires` 0."""
+
+    token: str
+    text: str
+    """As the phone spelled it."""
+    uri: str
+    expires: int | None
+    """What the phone asks for it; None when it leaves the time to the server."""
+    parameters: tuple[tuple[str, str | None], ...]
+    """Those of its header parameters that go on to the servers."""
+
+    def at_server(self, user: str, our_host_port: str, expires: int) -> str:
+        """Our Contact for it, as a header value."""
+        parameters = "".join(f";{name}" if value is None else f";{name}={value}" for name, value in self.parameters)
+        return f"<sip:{user}{'@' if user else ''}{our_host_port};{TOKEN_PARAMETER}={self.token}>;expires={expires}{parameters}"
+
+
+class TokenMaker:
+    """Tokens that nobody can guess and that are the same each time.
+
+    Made from the secret of this appliance rather than drawn by lot, a contact keeps its token even when the store was lost,
+    so that a REGISTER after that renews the binding at the server and does not add a second one that rings as well.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = secret
+
+    def token(self, aor: str, contact_uri: str, instance: str) -> str:
+        text = "\n".join(("contact", aor, contact_uri, instance)).encode("utf-8", "surrogateescape")
+        digest = hmac.digest(self._key, text, "sha256")[:_TOKEN_BYTES]
+        return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+
+
+def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contact] | None:
+    """The contacts of a REGISTER, [] for a query, None for `Contact: *`. MalformedMessage when they are not allowed."""
+    default = read_expires(request.get("Expires"))
+    values = request.get_all("Contact")
+    if "*" in values:
+        # 10.3 item 6
+        if len(values) > 1 or default != 0:
+            raise MalformedMessage("Contact: * Needs Expires: 0 and Nothing Else", header="Contact")
+        return None
+    if len(values) > MAX_CONTACTS:
+        raise MalformedMessage("Too Many Contacts", header="Contact")
+    return [read_contact(value, aor, tokens, default) for value in values]
+
+
+def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int | None = None) -> Contact:
+    """One Contact value of a phone."""
+    address = NameAddr.parse(text, "Contact")
+    uri = SipUri.parse(address.uri_text)
+    if not uri.host:
+        raise MalformedMessage("Malformed Contact", header="Contact")
+    parameters = address.parameters
+    expires = read_expires(parameters.get("expires")) if "expires" in parameters else default_expires
+    return Contact(
+        token=tokens.token(aor, address.uri_text, parameters.get("+sip.instance") or ""),
+        text=text,
+        uri=address.uri_text,
+        expires=expires,
+        parameters=tuple((name, value) for name, value in parameters.items() if name not in _NOT_PASSED_ON),
+    )
+
+
+def read_expires(text: str | None) -> int | None:
+    """Seconds of an Expires header or expires parameter; None when absent or not a number (20.19: as if absent)."""
+    if text is None or not text.isascii() or not text.isdigit():
+        return None
+    return min(int(text[:11]), _LONGEST)
+
+
+def aor_of(uri: SipUri) -> str:
+    """The address-of-record in its one spelling: `sip:user@host`, no port, no parameters (10.3 item 5)."""
+    user = uri.user_unescaped
+    if not user.isprintable():
+        user = uri.user or ""
+    return f"sip:{user}@{uri.host.lower()}" if user else f"sip:{uri.host.lower()}"
+
+
+def canonical_aor(text: str) -> str:
+    """`text` in that spelling; unchanged when it is not a SIP URI."""
+    try:
+        return aor_of(SipUri.parse(text))
+    except MalformedMessage:
+        return text
+
+
+def granted(response: Response, token: str, asked: int) -> int:
+    """The seconds for which a 2xx registered the contact with that token (10.2.1.1)."""
+    values = response.get_all("Contact")
+    mine = [value for value in values if f"{TOKEN_PARAMETER}={token}" in value]
+    if not mine and len(values) == 1:
+        mine = values  # a server that does not keep URI parameters; there is no other it could be
+    if mine:
+        tail = _BEFORE_PARAMETERS.match(mine[0])
+        try:
+            parameters = parse_parameters(mine[0][tail.end() if tail else 0 :], "Contact")
+        except MalformedMessage:
+            parameters = {}
+        seconds = read_expires(parameters.get("expires"))
+        if seconds is not None:
+            return seconds
+    seconds = read_expires(response.get("Expires"))
+    return asked if seconds is None else seconds
+
+
+def with_parameter(text: str, name: str, value: str) -> str:
+    """The header value with that parameter set, every other byte as it was."""
+    before = _BEFORE_PARAMETERS.match(text)
+    end = before.end() if before else 0
+    found = False
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal found
+        if match[1] is None:
+            return match[0]  # a quoted string: what looks like a parameter in it is none
+        found = True
+        return f"{match[1]}={value}"
+
+    pattern = rf'"(?:[^"\\]|\\.)*"|(;\s*{re.escape(name)})\s*(?:=\s*[^;"\s]*|(?=[;\s]|$))'
+    tail = re.sub(pattern, replace, text[end:], flags=re.IGNORECASE | re.DOTALL)
+    return f"{text[:end]}{tail}" if found else f"{text.rstrip()};{name}={value}"
+
+
+def option_tags_without(message: Message, header: str, unwanted: frozenset[str]) -> list[str] | None:
+    """The option tags of that header without some; None when there is nothing to take away."""
+    tags = message.get_all(header)
+    kept = [tag for tag in tags if tag.lower() not in unwanted]
+    return kept if len(kept) != len(tags) else None

@@ -1,0 +1,438 @@
+"""The way of one REGISTER of a phone: `Exchange`.
+
+For the servers we are the phone, for the phone we are the registrar (pitfall D11): a REGISTER is not forwarded but made anew,
+one for each registrar server of the group (`Leg`), and the phone gets one answer. Three things govern it.
+
+*Acceptance.* Nothing may be registered anywhere for somebody whom nobody has accepted. A fallback that trusts our address
+would register any stranger. So there are two phases.
+
+1. Asking. The REGISTER goes to one server, the judge: the one whose nonce the phone shows, else the highest-ranked that is not
+   known to be down. What the judge says is the phone's: its challenge above all, byte for byte, because phones can answer only
+   one (D8). When it is silent for `register_wait`, or is given up or found down, or refuses, the next server is asked as
+   well.
+2. Telling. As soon as the phone is accepted, by a server's 2xx or by our own check of its digest against the password file, the
+   REGISTER goes to all the others at once. A phone that shows a good digest for a challenge of ours to know is accepted on
+   arrival: then both phases are one, and all servers are told concurrently.
+
+*Credentials.* The phone's go to the candidate that issued their nonce and to no other. The others' challenges are answered from
+the password file, if the phone has proved itself by digest, or a server of higher rank has let it in without: what a
+fallback believes is no reason to vouch for a phone at the primary.
+
+*Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, and never for a server that is known
+to be down. Whatever comes later only changes what we know. The phone has its answer within 31 s (D1), and neither a 408
+(RFC 4320) nor a 503 (D7) among them.
+
+The answer: 2xx if any server accepted, with the headers of the highest-ranked one that did, the phone's Contacts byte for byte,
+and the shortest time granted anywhere; else the refusal of the highest-ranked server that refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sbc.clock import Delayed
+from sbc.location.candidate import Candidate
+from sbc.redundancy.group import ServerGroup
+from sbc.redundancy.settings import ServerSettings
+from sbc.registration.bindings import Upstream
+from sbc.registration.contacts import Contact, option_tags_without, with_parameter
+from sbc.registration.leg import Ending, Leg
+from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
+from sbc.registration.own_digest import is_proof
+from sbc.sip.digest import HtdigestFile
+from sbc.sip.headers import canonical_name
+from sbc.sip.message import Request, Response
+from sbc.transaction.interface import Flow
+from sbc.transaction.server import ServerTransaction
+
+if TYPE_CHECKING:
+    from sbc.registration.registrar import Registrar
+
+PHONE_PATIENCE = 31.0
+"""Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
+
+# Between the phone and us only, or made anew for each server.
+_NOT_COPIED = ("Via", "Route", "Record-Route", "Path", "Authorization", "Proxy-Authorization", "Contact", "Expires")
+# What a phone may promise about a Contact of its own, and we not about ours (RFC 5626, 5627, 3327).
+_OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
+# Of a server's answer: ours to write, or true only between the server and us.
+_NOT_RETURNED = frozenset(
+    "via from to call-id cseq contact expires content-length record-route path service-route max-forwards".split()
+)
+_CHALLENGES = frozenset(name.lower() for name in ANSWERED_BY)
+_ABOUT_CREDENTIALS = frozenset(("authentication-info", "proxy-authentication-info"))
+
+
+class Exchange:
+    """Made by the registrar for one REGISTER that it wants asked; tells the registrar what becomes of it."""
+
+    def __init__(
+        self,
+        registrar: Registrar,
+        transaction: ServerTransaction,
+        request: Request,
+        group: ServerGroup,
+        aor: str,
+        contacts: list[Contact],
+    ) -> None:
+        self.group = group
+        self.request = request
+        self.aor = aor
+        self.contacts = contacts
+        """What to register, or with `expires` 0 to remove. Empty for a query."""
+        self.is_query = not contacts
+        self.is_removal = bool(contacts) and all(contact.expires == 0 for contact in contacts)
+        self.phone_flow: Flow = transaction.flow
+        self.clock = registrar.clock
+        self.layer = registrar.layer
+        self.flow_to = registrar.flow_to
+        self.accepted = False
+        """Somebody has let this phone in."""
+        self.proven = False
+        """The phone has shown by digest who it is."""
+        self.username = ""
+        """Whom it proved to be."""
+        self.answered = False
+        self._registrar = registrar
+        self._transaction = transaction
+        self._user = request.to.uri.user or ""
+        self._shown = shown_credentials(request)
+        binding = registrar.bindings.get(contacts[0].token) if contacts else None
+        self._upstreams = {upstream.server: upstream for upstream in binding.upstreams} if binding else {}
+        self._template: Request | None = None
+        self._legs: list[Leg] = []
+        self._deciding = self._decide_again = False
+        self._deadline_timer: Delayed | None = None
+        self._hedge_timer: Delayed | None = None  # then another judge is asked as well
+        self._wait_timer: Delayed | None = None  # then the phone is answered with what there is
+
+    def start(self) -> None:
+        now = self.clock.seconds()
+        deadline = now + PHONE_PATIENCE
+        self._deadline_timer = self.clock.callLater(PHONE_PATIENCE, self._deadline_reached)
+        legs = [Leg(self, server, plan) for server, plan in self.group.register_plans(now, deadline)]
+        self._legs = sorted(legs, key=self._order_of_judges)
+        self._check_credentials(now)
+        if self.accepted:
+            self._registrar.let_in(self)
+        self._decide()
+
+    @property
+    def servers_to_come(self) -> list[str]:
+        """The servers whose word on this REGISTER is still awaited, or will be asked for."""
+        return [leg.server.name for leg in self._legs if leg.ending is None]
+
+    @property
+    def over(self) -> bool:
+        """The phone is answered and nothing is under way any more."""
+        return self.answered and not any(leg.running for leg in self._legs)
+
+    def supersede(self) -> None:
+        """A newer REGISTER for the same contact has come: this one must not change anything any more."""
+        for leg in self._legs:
+            leg.stop()
+        if not self.answered:
+            self._respond(500, "Superseded by a Newer REGISTER")
+
+    # Acceptance
+
+    def _order_of_judges(self, leg: Leg) -> tuple[bool, bool, int]:
+        issuers = [self.group.owner(candidate) for candidate in self._issuers()]
+        return (not self.may_answer(leg.server), leg.server not in issuers, leg.server.rank)
+
+    def _issuers(self) -> list[Candidate]:
+        now = self.clock.seconds()
+        found = (self._registrar.nonces.issuer(credentials.nonce, now) for _, _, credentials in self._shown)
+        return [candidate for candidate in found if candidate is not None]
+
+    def _check_credentials(self, now: float) -> None:
+        """Our own check: the digest fits the password file, and answers a challenge that one of our servers issued.
+
+        It tells who the phone is. That this user may register this address-of-record is the servers' to say, so it
+        counts only where that is plain: the same name, or a name with which a server has accepted this contact before.
+        """
+        nonces = self._registrar.nonces
+        for _, _, credentials in self._shown:
+            if nonces.issuer(credentials.nonce, now) is None:
+                continue
+            if not self._is_own_account(credentials.username):
+                continue
+            if not is_proof(credentials, self._registrar.credentials, self.request):
+                continue
+            if nonces.is_fresh(credentials.nonce, credentials.nc or 0, now):
+                self.accepted = self.proven = True
+                self.username = credentials.username
+
+    def _is_own_account(self, username: str) -> bool:
+        if username == self.request.to.uri.user_unescaped:
+            return True
+        bindings = [self._registrar.bindings.get(contact.token) for contact in self.contacts]
+        return bool(bindings) and all(binding is not None and binding.username == username for binding in bindings)
+
+    @property
+    def own_username(self) -> str:
+        """The name under which we answer challenges for this phone."""
+        if self.username:
+            return self.username
+        for contact in self.contacts:
+            binding = self._registrar.bindings.get(contact.token)
+            if binding is not None and binding.username:
+                return binding.username
+        return self.request.to.uri.user_unescaped
+
+    def own_credentials(self, server: ServerSettings) -> HtdigestFile | None:
+        """The password file, if it may be used for this phone at that server."""
+        let_in_above = any(leg.ending is Ending.ACCEPTED and leg.server.rank < server.rank for leg in self._legs)
+        return self._registrar.credentials if self.proven or let_in_above else None
+
+    def phone_credentials_for(self, candidate: Candidate) -> list[tuple[str, str]]:
+        """The Authorization lines of the phone that answer a challenge of that candidate, as they came."""
+        now = self.clock.seconds()
+        issuer = self._registrar.nonces.issuer
+        return [(name, value) for name, value, shown in self._shown if issuer(shown.nonce, now) == candidate]
+
+    def learn_nonces(self, response: Response, candidate: Candidate) -> None:
+        self._registrar.nonces.learn(response, candidate, self.clock.seconds())
+
+    # Which legs run, and when the phone is answered
+
+    def may_answer(self, server: ServerSettings) -> bool:
+        """False when all that could answer for that server is known to be down.
+
+        With successive registration a leg is not bound to one server: there, all registrar servers.
+        """
+        bound = self.group.settings.registration == "concurrent"
+        return any(
+            self.group.health(candidate).usable
+            for owner, candidate in self.group.candidates()
+            if owner.register and (owner.name == server.name or not bound)
+        )
+
+    def leg_ended(self, leg: Leg) -> None:
+        if leg.ending is Ending.ACCEPTED:
+            self._accepted_by(leg)
+        else:
+            self._not_accepted_by(leg)
+        self._decide()
+
+    def _accepted_by(self, leg: Leg) -> None:
+        now = self.clock.seconds()
+        self.accepted = True
+        nonces = self._registrar.nonces
+        for _, _, credentials in self._shown:
+            if leg.showed_credentials and nonces.issuer(credentials.nonce, now) == leg.candidate:
+                self.proven, self.username = True, credentials.username
+                nonces.used(credentials.nonce, now)
+        if leg.showed_credentials and leg.response is not None and leg.candidate is not None:
+            nonces.learn(leg.response, leg.candidate, now)
+        self._registrar.accepted(self, leg)
+
+    def _not_accepted_by(self, leg: Leg) -> None:
+        if leg.ending is Ending.CHALLENGED and not self.accepted and not self.answered:
+            self._pass_challenge(leg)
+        self._registrar.not_accepted(self, leg)
+
+    def _decide(self) -> None:
+        """Bring what runs and what waits in line with what is known. May be called from within itself: a leg that
+        cannot send ends at once."""
+        self._decide_again = True
+        if self._deciding:
+            return
+        self._deciding = True
+        try:
+            while self._decide_again:
+                self._decide_again = False
+                self._decide_once()
+        finally:
+            self._deciding = False
+        if self.over:
+            self._registrar.exchange_over(self)
+
+    def _decide_once(self) -> None:
+        if self.answered:
+            return
+        self._start_legs()
+        if self._decide_again:
+            return
+        running = [leg for leg in self._legs if leg.running]
+        if not running:
+            self._answer()
+            return
+        has_final_word = any(leg.ending in (Ending.ACCEPTED, Ending.REFUSED, Ending.CHALLENGED) for leg in self._legs)
+        if all(leg.hopeless for leg in running):
+            if any(leg.ending is Ending.ACCEPTED for leg in self._legs):
+                self._answer()
+                return
+            # All that is left is known to be down. It may have come back; that would be known at once.
+            has_final_word = True
+        if has_final_word and self._wait_timer is None:
+            self._wait_timer = self.clock.callLater(self.group.settings.register_wait, self._wait_over)
+
+    def _start_legs(self) -> None:
+        waiting = [leg for leg in self._legs if not leg.started]
+        if not waiting or (self.is_query and any(leg.ending is Ending.ACCEPTED for leg in self._legs)):
+            return
+        if self.accepted and not self.is_query:
+            self._stop_timer("_hedge_timer")
+            for leg in waiting:
+                leg.start()
+        elif not any(leg.running and not leg.hopeless for leg in self._legs):
+            self._ask_another(waiting)
+
+    def _ask_another(self, waiting: list[Leg]) -> None:
+        """Another judge. When only servers remain that are known to be down, all of them: nobody waits for one."""
+        alive = [leg for leg in waiting if not leg.hopeless]
+        asked = alive[:1] or waiting
+        self._stop_timer("_hedge_timer")
+        if len(waiting) > len(asked):
+            self._hedge_timer = self.clock.callLater(self.group.settings.register_wait, self._judge_is_slow)
+        for leg in asked:
+            leg.start()
+
+    def _judge_is_slow(self) -> None:
+        self._hedge_timer = None
+        waiting = [leg for leg in self._legs if not leg.started]
+        if waiting and not self.answered:
+            self._ask_another(waiting)
+        self._decide()
+
+    def _wait_over(self) -> None:
+        self._wait_timer = None
+        if not self.answered:
+            self._answer()
+        self._decide()
+
+    def _deadline_reached(self) -> None:
+        self._deadline_timer = None
+        if not self.answered:
+            self._answer()
+        self._decide()
+
+    def _stop_timer(self, name: str) -> None:
+        timer: Delayed | None = getattr(self, name)
+        if timer is not None:
+            timer.cancel()
+            setattr(self, name, None)
+
+    # What the servers are sent
+
+    def server_named(self, name: str) -> ServerSettings | None:
+        return next((server for server in self.group.settings.servers if server.name == name), None)
+
+    def upstream(self, server: str) -> Upstream:
+        """Our series of REGISTERs at that server: that of the first contact, whose Call-ID all of them share."""
+        known = self._upstreams.get(server)
+        if known is None:
+            known = self._upstreams[server] = self._registrar.new_upstream(server)
+        return known
+
+    def expires_for(self, server: ServerSettings) -> dict[str, int]:
+        """Token -> seconds to ask for: what the phone asks, within what the administrator allows."""
+        return {contact.token: self._expires_of(contact, server) for contact in self.contacts}
+
+    def _expires_of(self, contact: Contact, server: ServerSettings) -> int:
+        if contact.expires == 0:
+            return 0
+        settings = self.group.settings
+        longest = min(server.expires, settings.max_expires or server.expires)
+        wanted = longest if contact.expires is None else contact.expires
+        return min(max(wanted, settings.min_expires), longest)
+
+    def request_for(self, server: ServerSettings, flow: Flow, expires: dict[str, int]) -> Request:
+        """The REGISTER for that server, without credentials: the phone's, in a dress of ours (D10)."""
+        if self._template is None:
+            self._template = self._make_template()
+        request: Request = self._template.copy()
+        token = self.contacts[0].token if self.contacts else self._registrar.query_token(self.aor)
+        call_id, from_tag, cseq = self._registrar.next_in_series(token, self.upstream(server.name))
+        request.set("From", with_parameter(self.request.get("From") or "", "tag", from_tag))
+        request.set("Call-ID", call_id)
+        request.set("CSeq", f"{cseq} REGISTER")
+        if self.contacts:
+            values = [contact.at_server(self._user, flow.contact, expires[contact.token]) for contact in self.contacts]
+            request.set_all("Contact", values)
+            request.set("Expires", str(max(expires.values())))
+        return request
+
+    def _make_template(self) -> Request:
+        request: Request = self.request.copy()
+        for name in _NOT_COPIED:
+            request.remove(name)
+        request.set("Max-Forwards", "70")
+        for name in ("Supported", "Require"):
+            kept = option_tags_without(request, name, _OPTION_TAGS_OF_A_CONTACT)
+            if kept:
+                request.set(name, ", ".join(kept))
+            elif kept is not None:
+                request.remove(name)
+        return request
+
+    # What the phone is told
+
+    def _answer(self) -> None:
+        """Answer with what there is. Bindings are as they should be by now; they are stored before the answer leaves."""
+        accepted = sorted((leg for leg in self._legs if leg.ending is Ending.ACCEPTED), key=lambda leg: leg.server.rank)
+        if accepted or (self.is_removal and self.accepted):
+            self._answer_success(accepted)
+            return
+        refused = sorted((leg for leg in self._legs if leg.ending is Ending.REFUSED), key=lambda leg: leg.server.rank)
+        if refused and refused[0].response is not None:
+            self._pass_refusal(refused[0].response)
+        else:
+            challenged = [leg for leg in self._legs if leg.ending is Ending.CHALLENGED]
+            if challenged:
+                self._pass_challenge(challenged[0])
+            else:
+                self._nobody_answered()
+
+    def _answer_success(self, accepted: list[Leg]) -> None:
+        told = {contact.token: _shortest(contact, accepted) for contact in self.contacts}
+        lines = self._registrar.settle(self, told)
+        headers = [("Contact", line) for line in lines]
+        if accepted and accepted[0].response is not None:
+            best = accepted[0].response
+            dropped = _NOT_RETURNED if accepted[0].showed_credentials else _NOT_RETURNED | _ABOUT_CREDENTIALS
+            headers += [(name, value) for name, value in best.items() if canonical_name(name) not in dropped]
+            if best.has("Expires") and told:
+                headers.append(("Expires", str(max(told.values()))))
+        self._respond(200, None, headers)
+
+    def _pass_challenge(self, leg: Leg) -> None:
+        """401 or 407: the server's own words. With stale=true where the phone had shown credentials that this server
+        was never given, so that it does not take its password for wrong."""
+        assert leg.response is not None
+        unseen = bool(self._shown) and not leg.showed_credentials
+        if self._shown:
+            self._registrar.credentials_rejected(self)
+        headers = []
+        for name, value in leg.response.items():
+            if canonical_name(name) in _NOT_RETURNED:
+                continue
+            is_challenge = canonical_name(name) in _CHALLENGES
+            headers.append((name, with_stale(value) if unseen and is_challenge else value))
+        self._respond(leg.response.status, leg.response.reason, headers)
+
+    def _pass_refusal(self, response: Response) -> None:
+        if self._shown and response.status in (403, 404):
+            self._registrar.credentials_rejected(self)
+        headers = [(name, value) for name, value in response.items() if canonical_name(name) not in _NOT_RETURNED]
+        self._respond(response.status, response.reason, headers)
+
+    def _nobody_answered(self) -> None:
+        """480: 408 is forbidden (RFC 4320 4.2), and a 503 would make the phone think that we are at fault (D7)."""
+        tried = "; ".join(f"{leg.server.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none is configured"
+        text = f"no registrar of {self.group.name} answered ({tried})".replace("\\", "").replace('"', "'")
+        self._respond(480, "No Registrar Answers", [("Warning", f'399 sbc "{text}"')])
+
+    def _respond(self, status: int, reason: str | None, headers: list[tuple[str, str]] | None = None) -> None:
+        self.answered = True
+        for name in ("_deadline_timer", "_hedge_timer", "_wait_timer"):
+            self._stop_timer(name)
+        self._transaction.respond(Response.for_request(self.request, status, reason, headers=headers or ()))
+
+
+def _shortest(contact: Contact, accepted: list[Leg]) -> int:
+    """The shortest time that a server granted for it, 0 when it was removed."""
+    if contact.expires == 0:
+        return 0
+    return min((seconds for leg in accepted if (seconds := leg.granted.get(contact.token, 0)) > 0), default=0)

@@ -1,0 +1,418 @@
+"""The registrar that the phones see: `Registrar`.
+
+One REGISTER, from the phone and back:
+
+    phone -> register_received -> Exchange: who is asked, who is told, when the phone is answered
+                                    -> Leg per server: attempts, Call-ID and CSeq of our own, challenges we can answer
+                                 <- accepted, not_accepted: what a server said, as it comes
+          <- settle: bindings and registrations brought up to date and stored, then the 200 leaves
+
+This module keeps what outlives an exchange: the bindings of the phones and their registrations per server (also on disk,
+written before the phone is told), the nonces, and who has answered wrongly too often. It refuses by itself only what must
+not reach a server: requests out of order, and credentials that were refused again and again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from sbc.clock import Clock
+from sbc.events import RegistrationChanged, Report
+from sbc.location.candidate import Candidate
+from sbc.redundancy.group import ServerGroup
+from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED, Binding, Bindings, Upstream
+from sbc.registration.contacts import Contact, TokenMaker, aor_of, canonical_aor, read_contact, read_contacts, with_parameter
+from sbc.registration.exchange import Exchange
+from sbc.registration.expiry import ExpiryQueue
+from sbc.registration.leg import Ending, Leg
+from sbc.registration.nonces import Nonces
+from sbc.registration.rejections import Rejections
+from sbc.sip.digest import HtdigestFile
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.headers import NameAddr
+from sbc.sip.message import Request, Response
+from sbc.store.interface import RegistrationRow, RegistrationStore
+from sbc.transaction.interface import Flow
+from sbc.transaction.layer import TransactionLayer
+from sbc.transaction.server import ServerTransaction
+
+_LARGEST_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
+
+
+class Registrar:
+    """All phones of all groups. Call `restore` before the first REGISTER."""
+
+    def __init__(
+        self,
+        layer: TransactionLayer,
+        clock: Clock,
+        wall_clock: Callable[[], float],
+        store: RegistrationStore,
+        credentials: HtdigestFile | None,
+        flow_to: Callable[[Candidate], Flow | None],
+        report: Report,
+        *,
+        secret: bytes | None = None,
+    ) -> None:
+        """`secret` makes the contact tokens and should be the same after a restart; by default the store's."""
+        self.layer = layer
+        self.clock = clock
+        self.flow_to = flow_to
+        self.credentials = credentials
+        """The password file; may be replaced at any time."""
+        self.bindings = Bindings()
+        self.nonces = Nonces()
+        self._wall_clock = wall_clock
+        self._store = store
+        self._report = report
+        self._tokens = TokenMaker(secret if secret is not None else store.secret())
+        self._rejections = Rejections()
+        self._expiry = ExpiryQueue(clock, self._lapsed)
+        # The phone is part of the key: another host must not be able to interrupt the exchange of this one.
+        self._under_way: dict[tuple[str, str], Exchange] = {}
+        self._boot = secrets.token_hex(4)
+        self._cseq_floor = 0
+
+    # From the proxy
+
+    def register_received(self, transaction: ServerTransaction, request: Request, group: ServerGroup) -> None:
+        """A phone's REGISTER for a domain of that group. MalformedMessage when its To or Contact cannot be read."""
+        aor = aor_of(request.to.uri)
+        contacts = read_contacts(request, aor, self._tokens)
+        if contacts is None:
+            contacts = self._removal_of_all(aor)
+        who = contacts[0].uri if contacts else ""
+        if self._rejections.must_wait(aor, who, self.clock.seconds()):
+            reason = "Wrong Credentials Too Often, Wait a Minute"
+            transaction.respond(Response.for_request(request, 403, reason))
+            return
+        if not self._is_in_order(transaction, request, contacts):
+            # 10.3 items 6 and 7; 500 is the answer of 12.2.2 for the same mistake
+            transaction.respond(Response.for_request(request, 500, "CSeq Out of Order"))
+            return
+        exchange = Exchange(self, transaction, request, group, aor, contacts)
+        for key in self._keys(exchange):
+            older = self._under_way.get(key)
+            if older is not None:
+                older.supersede()
+                self.exchange_over(older)
+        for key in self._keys(exchange):
+            self._under_way[key] = exchange
+        exchange.start()
+
+    def binding_for_token(self, token: str) -> Binding | None:
+        """The contact behind the gw-tok of a Request-URI."""
+        return self.bindings.get(token)
+
+    def bindings_for_aor(self, aor: str) -> list[Binding]:
+        """All contacts of an address-of-record, oldest first."""
+        return self.bindings.of_aor(canonical_aor(aor))
+
+    def server_changed(self, event: object) -> None:
+        """A server went down or came back. Phones renew by themselves; bringing their registrations to a server that was
+        away, and removals that it missed (`_removal_missed`), belongs here."""
+
+    # At the start
+
+    def restore(self) -> None:
+        """Take up what the store kept. Registrations go on as if nothing had happened."""
+        now, wall_now = self.clock.seconds(), self._wall_clock()
+        rows, upstream_rows = self._store.load_registrations()
+        expired = []
+        for row in rows:
+            remaining = min(row.expires_at - wall_now, row.granted)
+            try:
+                uri = NameAddr.parse(row.contact, "Contact").uri_text
+            except MalformedMessage:
+                remaining = 0.0
+            if remaining <= 0:
+                expired.append(row.token)
+                continue
+            binding = Binding(
+                row.token, row.group, row.aor, row.contact, uri, username=row.username, call_id=row.call_id, cseq=row.cseq,
+                transport=row.transport, host=row.host, port=row.port, local_host=row.local_host, local_port=row.local_port,
+                granted=row.granted, expires_at=now + remaining,
+            )  # fmt: skip
+            self.bindings.add(binding)
+        for upstream_row in upstream_rows:
+            known = self.bindings.get(upstream_row.token)
+            if known is not None:
+                known.upstreams.append(self._restored(upstream_row, now, wall_now))
+        for binding in self.bindings:
+            self._expiry.watch(binding)
+        if expired:
+            self._store.save_registrations((), (), expired)
+
+    def _restored(self, row: RegistrationRow, now: float, wall_now: float) -> Upstream:
+        upstream = Upstream(row.server)
+        upstream.reason = row.reason
+        remaining = row.expires_at - wall_now
+        if row.state == REGISTERED and remaining > 0:
+            upstream.state, upstream.expires_at = REGISTERED, now + remaining
+        elif row.state == FAILED:
+            upstream.state = FAILED
+        return upstream
+
+    # What is known
+
+    def count(self, group: str) -> int:
+        """Contacts known in that group."""
+        return sum(binding.group == group for binding in self.bindings)
+
+    def registration_counts(self) -> dict[tuple[str, str, str], int]:
+        """(group, server, state) -> contacts."""
+        return Counter(
+            (binding.group, upstream.server, upstream.state)
+            for binding in self.bindings
+            for upstream in binding.upstreams
+        )
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """Plain data for the status page."""
+        servers: dict[str, dict[str, int]] = {}
+        for (_, server, state), number in self.registration_counts().items():
+            states = servers.setdefault(server, {})
+            states[state] = states.get(state, 0) + number
+        return {
+            "bindings": len(self.bindings),
+            "servers": servers,
+            "phones": [self._describe_phone(binding, now) for binding in self.bindings],
+        }
+
+    def _describe_phone(self, binding: Binding, now: float) -> dict[str, Any]:
+        host = f"[{binding.host}]" if ":" in binding.host else binding.host
+        return {
+            "aor": _printable(binding.aor),
+            "contact": _printable(binding.contact_uri),
+            "group": binding.group,
+            "source": f"{host}:{binding.port};{binding.transport}",
+            "expires_in": round(binding.expires_at - now),
+            "servers": [
+                {
+                    "server": upstream.server,
+                    "state": upstream.state,
+                    "expires_in": round(upstream.expires_at - now) if upstream.state == REGISTERED else None,
+                    "reason": _printable(upstream.reason),
+                }
+                for upstream in binding.upstreams
+            ],
+        }
+
+    # Before an exchange
+
+    def _removal_of_all(self, aor: str) -> list[Contact]:
+        """`Contact: *` is for us to spell out (D13): the servers may know contacts that did not come through here."""
+        bindings = self.bindings.of_aor(aor)
+        return [
+            replace(read_contact(binding.contact, aor, self._tokens), token=binding.token, expires=0)
+            for binding in bindings
+        ]
+
+    def _is_in_order(self, transaction: ServerTransaction, request: Request, contacts: list[Contact]) -> bool:
+        """False when a later REGISTER of the same series has been here already."""
+        for contact in contacts:
+            binding = self.bindings.get(contact.token)
+            if binding is not None and binding.call_id == request.call_id and binding.cseq >= request.cseq:
+                return False
+            exchange = self._under_way.get((contact.token, transaction.flow.remote[0]))
+            if exchange is not None and exchange.request.call_id == request.call_id:
+                if exchange.request.cseq >= request.cseq:
+                    return False
+        return True
+
+    @staticmethod
+    def _keys(exchange: Exchange) -> list[tuple[str, str]]:
+        return [(contact.token, exchange.phone_flow.remote[0]) for contact in exchange.contacts]
+
+    # From an exchange
+
+    def query_token(self, aor: str) -> str:
+        """In the place of a contact's token, for the series of REGISTERs that have no Contact."""
+        return self._tokens.token(aor, "", "")
+
+    def new_upstream(self, server: str) -> Upstream:
+        """A series that is not under way yet. Its CSeq starts above all that were used since the start, so that a
+        series that was forgotten in between goes on and does not begin again (10.2: CSeq grows within a Call-ID)."""
+        return Upstream(server, self._cseq_floor)
+
+    def next_in_series(self, token: str, upstream: Upstream) -> tuple[str, str, int]:
+        """Call-ID, From tag and CSeq for the next REGISTER of that contact at that server.
+
+        The Call-ID is new with each start of the process, for the CSeq is not kept on disk (pitfall D10).
+        """
+        if self._cseq_floor >= _LARGEST_CSEQ:
+            self._boot, self._cseq_floor = secrets.token_hex(4), 0
+            upstream.cseq = 0
+        self._cseq_floor += 1
+        upstream.cseq = upstream.cseq + 1 if upstream.cseq < _LARGEST_CSEQ else self._cseq_floor
+        series = f"{zlib.crc32(upstream.server.encode()):08x}"
+        return f"{self._boot}-{token}-{series}", f"{self._boot}{series}", upstream.cseq
+
+    def let_in(self, exchange: Exchange) -> None:
+        """The phone is accepted before any server has answered. What it wants removed is removed here at once (D13)."""
+        self._remove(exchange)
+
+    def accepted(self, exchange: Exchange, leg: Leg) -> None:
+        """A server has said 2xx."""
+        now = self.clock.seconds()
+        self._rejections.accepted(exchange.aor, exchange.contacts[0].uri if exchange.contacts else "")
+        self._remove(exchange)
+        for contact in exchange.contacts:
+            seconds = leg.granted.get(contact.token, 0)
+            if contact.expires == 0 or seconds <= 0:
+                continue
+            binding = self._bind(exchange, contact, now + seconds, now)
+            upstream = self._upstream_of(binding, leg.server.name, exchange)
+            upstream.expires_at = now + seconds
+            self._change(binding, upstream, REGISTERED, "")
+            for server in exchange.servers_to_come:
+                awaited = self._upstream_of(binding, server, exchange)
+                if awaited.state == UNREGISTERED:
+                    self._change(binding, awaited, REGISTERING, "")
+            self._expiry.watch(binding)
+        if exchange.answered:
+            self._save(exchange)
+
+    def not_accepted(self, exchange: Exchange, leg: Leg) -> None:
+        """A server refused, challenged, or did not answer."""
+        refused_account = leg.ending is Ending.REFUSED and leg.response is not None and leg.response.status in (403, 404)
+        wrong_password = leg.ending is Ending.CHALLENGED and (leg.showed_credentials or leg.own_password_refused)
+        if leg.ending is Ending.CHALLENGED and not exchange.accepted and not wrong_password:
+            return  # the usual first 401 of every renewal says nothing
+        if exchange.is_removal and leg.ending is Ending.UNREACHABLE and exchange.accepted:
+            self._removal_missed(exchange, leg)
+        reason = leg.reason
+        if leg.ending is Ending.CHALLENGED:
+            reason = "wrong password" if wrong_password else "asks for a password that only the phone knows"
+        new = FAILED if refused_account or wrong_password else None
+        for contact in exchange.contacts:
+            binding = self.bindings.get(contact.token)
+            upstream = binding.upstream(leg.server.name) if binding is not None else None
+            if binding is None or upstream is None:
+                if new is FAILED and not exchange.is_removal:
+                    self._report(
+                        RegistrationChanged(
+                            exchange.group.name, leg.server.name, exchange.aor, UNREGISTERED, FAILED, reason
+                        )
+                    )
+                continue
+            # A registration that could not be renewed holds until it lapses.
+            state = new or (REGISTERED if upstream.state == REGISTERED else UNREGISTERED)
+            self._change(binding, upstream, state, reason)
+        if exchange.answered:
+            self._save(exchange)
+
+    def _removal_missed(self, exchange: Exchange, leg: Leg) -> None:
+        """That server still believes the contacts registered, until they lapse there. A reminder to remove them when it is
+        back belongs here."""
+
+    def credentials_rejected(self, exchange: Exchange) -> None:
+        """The phone has shown credentials, and they did not get it in."""
+        who = exchange.contacts[0].uri if exchange.contacts else ""
+        self._rejections.rejected(exchange.aor, who, self.clock.seconds())
+
+    def settle(self, exchange: Exchange, told: dict[str, int]) -> list[str]:
+        """The phone is about to be told these seconds per token. Store it all; returns the Contact values for the answer:
+        all contacts of the address-of-record that we know (10.3 item 8), the phone's own first."""
+        now = self.clock.seconds()
+        mine = []
+        for contact in exchange.contacts:
+            binding = self.bindings.get(contact.token)
+            if binding is not None and told.get(contact.token):
+                binding.granted = told[contact.token]
+                binding.expires_at = now + binding.granted
+                self._expiry.watch(binding)
+                mine.append(binding)
+        self._save(exchange)
+        others = [binding for binding in self.bindings.of_aor(exchange.aor) if binding not in mine]
+        return [
+            with_parameter(binding.contact, "expires", str(max(0, round(binding.expires_at - now))))
+            for binding in [*mine, *others]
+        ]
+
+    def exchange_over(self, exchange: Exchange) -> None:
+        for key in self._keys(exchange):
+            if self._under_way.get(key) is exchange:
+                del self._under_way[key]
+
+    # Bindings
+
+    def _bind(self, exchange: Exchange, contact: Contact, expires_at: float, now: float) -> Binding:
+        """The binding for a contact that a server has accepted, made or brought up to date."""
+        binding = self.bindings.get(contact.token)
+        if binding is None:
+            binding = Binding(
+                contact.token, exchange.group.name, exchange.aor, contact.text, contact.uri, expires_at=expires_at
+            )
+            binding.granted = expires_at - now
+            self.bindings.add(binding)
+        flow = exchange.phone_flow
+        binding.contact = contact.text
+        binding.username = exchange.username or binding.username
+        binding.call_id, binding.cseq = exchange.request.call_id, exchange.request.cseq
+        binding.transport = flow.transport
+        binding.host, binding.port = flow.remote[0], flow.remote[1]
+        binding.local_host, binding.local_port = flow.local[0], flow.local[1]
+        return binding
+
+    def _upstream_of(self, binding: Binding, server: str, exchange: Exchange) -> Upstream:
+        known = binding.upstream(server)
+        if known is None:
+            first = bool(exchange.contacts) and binding.token == exchange.contacts[0].token
+            known = exchange.upstream(server) if first else self.new_upstream(server)
+            binding.upstreams.append(known)
+        return known
+
+    def _remove(self, exchange: Exchange) -> None:
+        for contact in exchange.contacts:
+            binding = self.bindings.get(contact.token) if contact.expires == 0 else None
+            if binding is not None:
+                self._unbind(binding, "removed by the phone")
+                self._store.save_registrations((), (), (binding.token,))
+
+    def _unbind(self, binding: Binding, reason: str) -> None:
+        for upstream in binding.upstreams:
+            self._change(binding, upstream, UNREGISTERED, reason)
+        self.bindings.remove(binding)
+        self._expiry.forget(binding)
+
+    def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str) -> None:
+        old, upstream.state, upstream.reason = upstream.state, state, reason
+        if old != state:
+            self._report(RegistrationChanged(binding.group, upstream.server, binding.aor, old, state, reason))
+
+    def _lapsed(self, binding: Binding) -> None:
+        """Something about it has expired: a registration at a server, or all of it."""
+        now = self.clock.seconds()
+        if binding.expires_at <= now:
+            self._unbind(binding, "expired")
+            self._store.save_registrations((), (), (binding.token,))
+            return
+        for upstream in binding.upstreams:
+            if upstream.state == REGISTERED and upstream.expires_at <= now:
+                self._change(binding, upstream, UNREGISTERED, f"expired; {upstream.reason}" if upstream.reason else "expired")
+        self._expiry.watch(binding)
+
+    def _save(self, exchange: Exchange) -> None:
+        """Write what this exchange has changed. Returns when it is safe to tell the phone."""
+        bindings = [self.bindings.get(contact.token) for contact in exchange.contacts]
+        self._save_bindings(binding for binding in bindings if binding is not None)
+
+    def _save_bindings(self, bindings: Iterable[Binding]) -> None:
+        offset = self._wall_clock() - self.clock.seconds()
+        rows, upstream_rows = [], []
+        for binding in bindings:
+            row, of_servers = binding.rows(offset)
+            rows.append(row)
+            upstream_rows += of_servers
+        if rows:
+            self._store.save_registrations(rows, upstream_rows)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,39 @@
+"""Who has answered wrongly too often (digest.md 4, item 6).
+
+Some phones answer a repeated challenge without end, 25 times within milliseconds, and a server may lock the account at the
+third wrong password. So a contact that was challenged again and again in spite of its credentials has to wait here.
+"""
+
+from __future__ import annotations
+
+LIMIT = 3
+"""REGISTERs with credentials that were not accepted, in a row."""
+
+PAUSE = 60.0
+"""Seconds without any of them forwarded; also how long one counts."""
+
+_SWEEP_ABOVE = 1000
+
+
+class Rejections:
+    """Counts per contact. Told `now`."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], tuple[int, float]] = {}  # -> times, and until when it counts
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def must_wait(self, aor: str, contact: str, now: float) -> bool:
+        times, until = self._entries.get((aor, contact), (0, 0.0))
+        return times >= LIMIT and now < until
+
+    def rejected(self, aor: str, contact: str, now: float) -> None:
+        """Credentials were shown and not accepted."""
+        if len(self._entries) > _SWEEP_ABOVE:
+            self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > now}
+        times, until = self._entries.get((aor, contact), (0, 0.0))
+        self._entries[aor, contact] = (times + 1 if now < until else 1, now + PAUSE)
+
+    def accepted(self, aor: str, contact: str) -> None:
+        self._entries.pop((aor, contact), None)

@@ -1,0 +1,79 @@
+"""What is kept across a restart, as rows, and what a store must offer.
+
+Rows are tuples of plain values, so that they go to and from a database as they are. Times in rows are wall clock (seconds
+since 1970): a monotonic clock means nothing to the next process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+
+class BindingRow(NamedTuple):
+    """A contact of a phone: where calls for it go."""
+
+    token: str
+    """The gw-tok of the Contact that we wrote at the servers; unique."""
+    group: str
+    aor: str
+    contact: str
+    """The phone's Contact value as it spelled it, parameters included."""
+    username: str
+    """The digest user name that the phone proved to be, "" when it never had to."""
+    call_id: str
+    cseq: int
+    transport: str
+    host: str
+    port: int
+    local_host: str
+    local_port: int
+    granted: float
+    """Seconds granted at `expires_at - granted`: a wall clock that was set back must not make a binding live longer."""
+    expires_at: float
+
+
+class RegistrationRow(NamedTuple):
+    """One contact at one server."""
+
+    token: str
+    server: str
+    state: str
+    reason: str
+    expires_at: float
+
+
+class RegistrationStore(Protocol):
+    """Bindings and registrations. No method raises: a store that cannot write reports an Alarm and keeps trying."""
+
+    def load_registrations(self) -> tuple[list[BindingRow], list[RegistrationRow]]:
+        """All that is kept, expired or not."""
+
+    def save_registrations(
+        self, bindings: Sequence[BindingRow], registrations: Sequence[RegistrationRow], removed: Sequence[str] = ()
+    ) -> None:
+        """Write these rows over what is kept under their keys and forget the `removed` tokens, in one transaction.
+
+        On return they survive a SIGKILL.
+        """
+
+
+class CounterStore(Protocol):
+    """Totals that go on counting after a restart."""
+
+    def load_counters(self) -> dict[str, float]: ...
+
+    def save_counters(self, counters: Mapping[str, float]) -> None: ...
+
+
+class DnsMemoryStore(Protocol):
+    """The last good answer to each DNS question, in whatever words the locator writes."""
+
+    def load(self) -> dict[str, str]: ...
+
+    def save(self, answers: Mapping[str, str]) -> None: ...
+
+
+class SecretStore(Protocol):
+    def secret(self) -> bytes:
+        """32 random bytes, made at the first start and the same ever after: the key of cookies and contact tokens."""
