@@ -67,7 +67,7 @@ class Proxy:
         self._key = key
         self._name = name
         self._report = report
-        self._overload = overload or Overload()
+        self.overload = overload or Overload()
         self._branches = Branches(key, boot)
         self._pins = NoncePins()
         self._late = LateAnswers(clock, layer, self.t1, self._branches.new, report)
@@ -228,7 +228,7 @@ class Proxy:
         """Pitfall D29: new work only, never a request inside a dialog. While stopping: new calls only."""
         if request.to_tag or request.method not in ("INVITE", "REGISTER", "SUBSCRIBE", "OPTIONS"):
             return
-        if self._overload.sheds(request.method):
+        if self.overload.sheds(request.method):
             raise Refused(503, headers=(("Retry-After", str(random.randint(30, 90))),))
         if self.draining and request.method == "INVITE":
             raise Refused(503, headers=(("Retry-After", str(random.randint(5, 15))),))
