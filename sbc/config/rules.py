@@ -40,11 +40,22 @@ def check(document: Document, config: Config) -> None:
         if document.sound(path):
             _warn_group(document, path, group)
             _warn_never_tried(document, config, path, group)
+    _warn_not_built(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
             ("http", "address"),
             f"everyone who reaches {config.http.address} can read names and addresses of phones; there is no password",
         )
+
+
+def _warn_not_built(document: Document, config: Config) -> None:
+    """What a configuration may say already, and this version does not do."""
+    for position, listen in enumerate(config.listens):
+        if listen.transport != "udp" and document.sound(("listen", position)):
+            text = f"this version listens on udp only; with this {listen.transport} socket `sbc run` does not start"
+            document.warn(("listen", position, "transport"), text)
+    if config.appliance.workers != 1:
+        document.warn(("appliance", "workers"), "this version runs as one process, whatever is written here")
 
 
 def _check_listens(document: Document, config: Config) -> None:
