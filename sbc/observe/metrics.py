@@ -37,8 +37,9 @@ FAILBACK_CAUSES = ("new-requests", "probe", "registration", "duration", "dns-ttl
 LATE_ACTIONS = ("forwarded", "acked_and_byed", "dropped")
 DNS_RESULTS = ("ok", "stale", "negative", "timeout", "servfail")
 
-MOST_SERIES = 2000
-"""Per family. A vocabulary that is not as fixed as we believe must not eat the memory of Prometheus."""
+MOST_SERIES = 1000
+"""Per family; what comes after is counted as `other`. A vocabulary that is not as fixed as we believe must not eat the
+memory of Prometheus."""
 
 # Seconds. The steps follow what an administrator looks for: the local network (up to 50 ms), a caller's patience (1 to
 # 4 s) and the give-up times of retry_counts 3 (7.5 s) and of 64*T1 (32 s), each a little below a bucket's end.
@@ -77,22 +78,20 @@ class Registrar(Protocol):
         """How many contacts are in each (group, server, state)."""
 
 
-class Layer(Protocol):
-    """What we read of the transaction layer: plain integers."""
-
-    retransmissions: Mapping[tuple[str, str], int]
-    """(side, method): messages that we sent again."""
-    transactions: Mapping[tuple[str, str], int]
-    """(side, kind): transactions alive now."""
-
-
 class Traffic(Protocol):
-    """What we read of the message path: plain integers."""
+    """The plain integers that the message path keeps."""
 
     requests: Mapping[tuple[str, str], int]
     """(method, side): requests received."""
     responses: Mapping[tuple[str, str, str], int]
     """(method, class, side), class 1xx to 6xx: responses received."""
+
+    @property
+    def retransmissions(self) -> Mapping[tuple[str, str], int]:
+        """(side, method): messages that we sent again."""
+
+    def transactions(self) -> Mapping[tuple[str, str], int]:
+        """(side, kind): transactions alive now."""
 
 
 class Histogram:
@@ -104,15 +103,15 @@ class Histogram:
         self._sums: dict[Labels, float] = {}
 
     def observe(self, labels: Labels, seconds: float) -> None:
+        if labels not in self._rows and len(self._rows) >= MOST_SERIES:
+            labels = (OTHER,) * len(labels)
         self.touch(labels)
-        if labels not in self._rows:  # the family is full
-            return
         self._rows[labels][bisect_left(self._buckets, seconds)] += 1
         self._sums[labels] += seconds
 
     def touch(self, labels: Labels) -> None:
         """Have a row of zeros, so that the first observation shows as an increase."""
-        if labels not in self._rows and len(self._rows) < MOST_SERIES:
+        if labels not in self._rows:
             self._rows[labels] = [0] * (len(self._buckets) + 1)
             self._sums[labels] = 0.0
 
@@ -140,7 +139,6 @@ class Metrics:
 
         self._groups: Iterable[Group] = ()
         self._registrar: Registrar | None = None
-        self._layer: Layer | None = None
         self._traffic: Traffic | None = None
         self._survival_active: Callable[[str], bool] = lambda group: False
         self._seconds: Callable[[], float] = lambda: 0.0
@@ -159,7 +157,6 @@ class Metrics:
         seconds: Callable[[], float] | None = None,
         groups: Iterable[Group] | None = None,
         registrar: Registrar | None = None,
-        layer: Layer | None = None,
         traffic: Traffic | None = None,
         survival_active: Callable[[str], bool] | None = None,
     ) -> None:
@@ -173,8 +170,6 @@ class Metrics:
             self._groups = groups
         if registrar is not None:
             self._registrar = registrar
-        if layer is not None:
-            self._layer = layer
         if traffic is not None:
             self._traffic = traffic
         if survival_active is not None:
@@ -190,8 +185,9 @@ class Metrics:
 
     def _add(self, name: str, *labels: str) -> None:
         counts = self._counts[name]
-        if labels in counts or len(counts) < MOST_SERIES:
-            counts[labels] += 1
+        if labels not in counts and len(counts) >= MOST_SERIES:
+            labels = (OTHER,) * len(labels)
+        counts[labels] += 1
 
     def _count_attempt(self, event: events.AttemptEnded) -> None:
         method = bounded_method(event.method)
@@ -279,7 +275,7 @@ class Metrics:
                 self._probes.touch((group.name, server))
         for action in LATE_ACTIONS:
             self._counts["sbc_late_responses"].setdefault(("INVITE", action), 0)
-        self._counts["sbc_malformed_messages"].setdefault(("udp", "start_line"), 0)
+        self._counts["sbc_malformed_messages"].setdefault(("udp", "message"), 0)
         self._counts["sbc_alarms"].setdefault(("store",), 0)
         for result in DNS_RESULTS:
             self._counts["sbc_dns_lookups"].setdefault(("A", result), 0)
@@ -342,34 +338,32 @@ class Metrics:
         yield from (bindings, registrations)
 
     def _describe_traffic(self) -> Iterator[Metric]:
-        if self._traffic is not None:
-            yield _counter(
-                "sbc_requests",
-                "Requests received.",
-                ("method", "side"),
-                _merged((bounded_method(m), side, count) for (m, side), count in self._traffic.requests.items()),
-            )
-            yield _counter(
-                "sbc_responses",
-                "Responses received.",
-                ("method", "class", "side"),
-                _merged(
-                    (bounded_method(m), status_class, side, count)
-                    for (m, status_class, side), count in self._traffic.responses.items()
-                ),
-            )
-        if self._layer is not None:
-            yield _counter(
-                "sbc_retransmissions",
-                "Messages sent again because no answer came in time.",
-                ("side", "method"),
-                {("phones", "INVITE"): 0, ("servers", "INVITE"): 0}
-                | _merged((side, bounded_method(m), n) for (side, m), n in self._layer.retransmissions.items()),
-            )
-            alive = GaugeMetricFamily("sbc_transactions", "Transactions alive now.", labels=("side", "kind"))
-            for labels, number in self._layer.transactions.items():
-                alive.add_metric(labels, number)
-            yield alive
+        traffic = self._traffic
+        if traffic is None:
+            return
+        yield _counter(
+            "sbc_requests",
+            "Requests received.",
+            ("method", "side"),
+            _merged((bounded_method(method), side, count) for (method, side), count in traffic.requests.items()),
+        )
+        yield _counter(
+            "sbc_responses",
+            "Responses received.",
+            ("method", "class", "side"),
+            _merged((bounded_method(m), status, side, count) for (m, status, side), count in traffic.responses.items()),
+        )
+        yield _counter(
+            "sbc_retransmissions",
+            "Messages sent again because no answer came in time.",
+            ("side", "method"),
+            {("phones", "INVITE"): 0, ("servers", "INVITE"): 0}
+            | _merged((side, bounded_method(m), count) for (side, m), count in traffic.retransmissions.items()),
+        )
+        alive = GaugeMetricFamily("sbc_transactions", "Transactions alive now.", labels=("side", "kind"))
+        for labels, number in traffic.transactions().items():
+            alive.add_metric(labels, number)
+        yield alive
 
 
 def bounded_method(method: str) -> str:

@@ -56,6 +56,12 @@ def metrics(registry: CollectorRegistry, group: FakeGroup) -> Metrics:
     return metrics
 
 
+def fake_traffic(transactions: Any = (), **counts: Any) -> Any:
+    """The counters of the message path."""
+    nothing: dict[str, Any] = {"requests": {}, "responses": {}, "retransmissions": {}}
+    return SimpleNamespace(**nothing | counts, transactions=lambda: dict(transactions))
+
+
 def series(registry: CollectorRegistry, prefix: str) -> list[str]:
     """The sample names with labels that the exposition holds, without values."""
     text = generate_latest(registry).decode()
@@ -209,10 +215,12 @@ def test_bindings_and_registrations_come_from_the_registrar(registry: CollectorR
 def test_traffic_is_read_from_plain_integers(registry: CollectorRegistry, metrics: Metrics) -> None:
     """The message path touches no prometheus_client object."""
     metrics.watch(
-        traffic=SimpleNamespace(requests={("INVITE", "phones"): 3}, responses={("INVITE", "2xx", "servers"): 2}),
-        layer=SimpleNamespace(
-            retransmissions={("servers", "INVITE"): 4}, transactions={("client", "invite"): 5}
-        ),
+        traffic=fake_traffic(
+            requests={("INVITE", "phones"): 3},
+            responses={("INVITE", "2xx", "servers"): 2},
+            retransmissions={("servers", "INVITE"): 4},
+            transactions={("client", "invite"): 5},
+        )
     )
     assert registry.get_sample_value("sbc_requests_total", {"method": "INVITE", "side": "phones"}) == 3
     response = {"method": "INVITE", "class": "2xx", "side": "servers"}
@@ -239,9 +247,10 @@ def test_no_label_grows_with_phones_or_calls(registry: CollectorRegistry, metric
             metrics(events.LateResponse(f"METHOD{number}", "dropped"))
             metrics(events.FailedOver("office", f"METHOD{number}", A, B, "timeout"))
         metrics.watch(
-            traffic=SimpleNamespace(
+            traffic=fake_traffic(
                 requests={(f"METHOD{number}", "phones"): 1 for number in numbers},
                 responses={(f"METHOD{number}", "2xx", "phones"): 1 for number in numbers},
+                retransmissions={("phones", f"METHOD{number}"): 1 for number in numbers},
             )
         )
 
@@ -253,10 +262,12 @@ def test_no_label_grows_with_phones_or_calls(registry: CollectorRegistry, metric
 
 
 def test_a_vocabulary_that_is_not_fixed_is_cut(registry: CollectorRegistry, metrics: Metrics) -> None:
-    """Should a reason ever come from the network, memory stays bounded."""
+    """Should a reason ever come from the network, memory stays bounded, and nothing goes uncounted."""
     for number in range(MOST_SERIES + 100):
         metrics(events.MalformedReceived("udp", f"reason{number}"))
-    assert len(series(registry, "sbc_malformed_messages_total")) <= MOST_SERIES + 1
+    assert len(series(registry, "sbc_malformed_messages_total")) <= MOST_SERIES + 2
+    other = {"transport": "other", "reason": "other"}
+    assert registry.get_sample_value("sbc_malformed_messages_total", other) >= 100
 
 
 def test_unknown_facts_are_welcome(metrics: Metrics) -> None:
