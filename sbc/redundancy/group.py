@@ -9,9 +9,8 @@ What becomes of every request comes in by `observe`. Reported to operators from 
 - ServerStateChanged, once per change of a candidate's state.
 - AttemptEnded, once per attempt of a plan.
 - FailedOver with the request's method, once each time a request had to go on to another candidate.
-- FailedOver with method `*` (ALL_METHODS), once each time the working server fails and new requests go elsewhere. It
-  is a
-  move of its own: with the request that noticed it, two things moved, and each is counted once under its own method.
+- FailedOver with method `*` (ALL_METHODS), once each time the working server fails and new requests go elsewhere.
+  It is a move of its own: with the request that noticed it two things moved, each counted once under its own method.
 - FailedBack, once each time the working server changes to a better one.
 """
 
@@ -114,10 +113,11 @@ class ServerGroup:
 
         `deadline`: no attempt lasts longer; by default 31 s from now, and none for INVITE.
         """
-        pinned_only = method == "BYE" and first is not None and not self.settings.bye_failover
+        working = self.working(now)
+        pinned_only = method == "BYE" and not self.settings.bye_failover
 
         def options(at: float) -> list[Option]:
-            return [self._pinned(first)] if pinned_only and first else self._order(at, method, first)
+            return [self._pinned(first)] if pinned_only and first else self._order(method, first, working)
 
         return self._new_plan(method, options, now, deadline, in_dialog)
 
@@ -128,9 +128,10 @@ class ServerGroup:
         same, which is how its recovery is noticed (Y36). Otherwise one plan over all of them, with the first server.
         """
         registrars = [server for server in self.settings.servers if server.register]
+        working = self.working(now)
         if self.settings.registration == "concurrent":
-            return [(server, self._server_plan(server, now, deadline)) for server in registrars]
-        one_by_one = self._new_plan("REGISTER", self._registration_order, now, deadline, False)
+            return [(server, self._server_plan(server, working, now, deadline)) for server in registrars]
+        one_by_one = self._new_plan("REGISTER", lambda at: self._registration_order(working), now, deadline, False)
         return [(registrars[0], one_by_one)] if registrars else []
 
     # What happened
@@ -271,22 +272,22 @@ class ServerGroup:
             first.setdefault(option.candidate, option)
         return list(first.values())
 
-    def _order(self, now: float, method: str, first: Candidate | None) -> list[Option]:
-        """What a request may try, in this order: its own server and that server's siblings, the working server, the
-        rest by preference. Known-down ones come after all others, and are tried in order when nothing else is left.
+    def _order(self, method: str, first: Candidate | None, working: Candidate | None) -> list[Option]:
+        """What a request may try, in this order: its own server and that server's siblings, what was the working
+        server when it came, then the list from its top (P15: "the next server in the list", not the next working one).
+        Known-down ones come after all others, and are tried in order when nothing else is left.
         """
         allowed = self._options
         if self.settings.method_servers.get(method) == "first":
             allowed = [option for option in allowed if option.server.rank == 1]
         if first is None and not self.settings.skip_down:
             return allowed
-        working = self.working(now)
-        if first is None:
-            front = [option for option in allowed if option.candidate == working]
-        else:
+        # When all are down the working server has no claim to come first.
+        front = [o for o in allowed if o.candidate == working and self.health(o.candidate).usable]
+        if first is not None:
             pinned = self._pinned(first)
             siblings = [option for option in allowed if option.server is pinned.server]
-            front = [pinned, *siblings, *(option for option in allowed if option.candidate == working)]
+            front = [pinned, *siblings, *front]
         return self._usable_first(self._without_repetition([*front, *allowed]))
 
     def _usable_first(self, options: list[Option]) -> list[Option]:
@@ -301,13 +302,13 @@ class ServerGroup:
                 return option
         return Option(self.settings.servers[0], candidate)
 
-    def _registration_order(self, now: float) -> list[Option]:
+    def _registration_order(self, working: Candidate | None) -> list[Option]:
         """Successive and single registration: the working server, then the other registrars by preference.
 
         With failback mode `registration` a renewal is what finds out whether the better server is back (Y27), so
         there the list is tried from its top, known-down ones too.
         """
-        registrars = [option for option in self._order(now, "REGISTER", None) if option.server.register]
+        registrars = [option for option in self._order("REGISTER", None, working) if option.server.register]
         if not registrars or registrars[0].server.rank == 1:
             return registrars
         seeking = [
@@ -319,9 +320,11 @@ class ServerGroup:
         ]
         return self._without_repetition([*self._usable_first(seeking), *registrars])
 
-    def _server_plan(self, server: ServerSettings, now: float, deadline: float | None) -> AttemptPlan:
+    def _server_plan(
+        self, server: ServerSettings, working: Candidate | None, now: float, deadline: float | None
+    ) -> AttemptPlan:
         def options(at: float) -> list[Option]:
-            return [option for option in self._order(at, "REGISTER", None) if option.server is server]
+            return [option for option in self._order("REGISTER", None, working) if option.server is server]
 
         return self._new_plan("REGISTER", options, now, deadline, False)
 

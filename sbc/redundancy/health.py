@@ -143,6 +143,11 @@ class CandidateHealth:
         return self._before_freeze if self.state is State.FROZEN else self.state
 
     @property
+    def in_doubt(self) -> bool:
+        """True when the last result was bad: a probe soon would settle it."""
+        return self._bad > 0
+
+    @property
     def up_since(self) -> float | None:
         """Since when it has been up; None when it is not."""
         return self.since if self.state is State.UP else None

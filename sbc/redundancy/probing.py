@@ -38,9 +38,8 @@ class ProbeCalendar:
             del self._first[candidate]
             self._sent.pop(candidate, None)
             self._unanswered.discard(candidate)
-        new = [candidate for candidate in candidates if candidate not in self._first]
-        for place, candidate in enumerate(new):
-            self._first[candidate] = now + place * STAGGER
+        for place, candidate in enumerate(candidates):
+            self._first.setdefault(candidate, now + place * STAGGER)
 
     def due_at(self, candidate: Candidate, health: CandidateHealth) -> float:
         """When the next probe of this candidate is due."""
@@ -64,4 +63,5 @@ class ProbeCalendar:
         self._unanswered.discard(candidate)
 
     def _interval(self, health: CandidateHealth) -> float:
-        return self._interval_up if health.state is State.UP else self._interval_down
+        well = health.state is State.UP and not health.in_doubt
+        return self._interval_up if well else self._interval_down
