@@ -231,7 +231,7 @@ class TransactionLayer:
     def _ack_received(self, ack: Request, flow: Flow) -> None:
         invite = self._servers.get(server_key(ack, "INVITE"))
         if isinstance(invite, InviteServerTransaction) and invite.is_ack_of(ack):
-            invite.ack_received(ack)
+            invite.ack_received(ack, flow)
         else:
             self.user.ack_received(ack, flow)
 

@@ -227,9 +227,9 @@ class InviteServerTransaction(ServerTransaction):
         """True for an ACK to what we sent, where the key leaves the To tag open (s.17.2.3, RFC 2543 elements)."""
         return not from_rfc2543(self.key) or ack.to_tag == self._to_tag_sent
 
-    def ack_received(self, ack: Request) -> None:
+    def ack_received(self, ack: Request, flow: Flow) -> None:
         """An ACK that matches: to our failure, or to a 2xx by an element that keeps the branch for it."""
-        self._take(Input.ACK, ack)
+        self._take(Input.ACK, (ack, flow))
 
     def _provide(self, response: Response) -> None:
         stop(self._timer_trying)
@@ -239,8 +239,8 @@ class InviteServerTransaction(ServerTransaction):
         self._send_final(response)
         self._timer_end = self._after(self.layer.timers.l, Input.TIMER_L)
 
-    def _pass_ack(self, ack: Request) -> None:
-        self.layer.ack_for_user(ack, self.flow)
+    def _pass_ack(self, received: tuple[Request, Flow]) -> None:
+        self.layer.ack_for_user(*received)
 
     def _refuse(self, response: Response) -> None:
         self._send_final(response)

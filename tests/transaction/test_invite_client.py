@@ -280,6 +280,22 @@ def test_terminate_is_silent(layer, user, flow, clock, invite):
     assert clock.pending == 0
 
 
+@pytest.mark.parametrize("status", [180, 200, 486])
+def test_error_in_the_user_leaves_the_transaction_in_order(layer, user, flow, clock, invite, status):
+    """The callback comes last: what the RFC asks for is done, and the end of the transaction is set."""
+
+    def fail(transaction, response):
+        raise ZeroDivisionError
+
+    user.response_received = fail
+    with pytest.raises(ZeroDivisionError):
+        layer.response_received(response_to(invite.request, status), flow)
+    expected = {180: State.PROCEEDING, 200: State.ACCEPTED, 486: State.COMPLETED}[status]
+    assert invite.state == expected
+    assert flow.summary() == (["INVITE", "ACK"] if status == 486 else ["INVITE"])
+    assert clock.pending == (0 if status == 180 else 1)
+
+
 def test_user_may_terminate_from_within_a_callback(layer, user, flow, invite):
     """The callback is the last thing an action does, so the transaction may be gone when it returns."""
     user.response_received = lambda transaction, response: transaction.terminate()

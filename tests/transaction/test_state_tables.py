@@ -1,7 +1,8 @@
 """Every (state, input) pair of the four machines: where it leads, what is sent, what the user hears.
 
 The charts here are written from the figures of RFC 3261, RFC 6026 and RFC 4320, not from the tables they check. An
-entry is "NEXT STATE: sent | told"; a pair that is not in a chart cannot happen, and must raise LocalError and change nothing.
+entry is "NEXT STATE: sent | told"; a pair that is not in a chart cannot happen: it must raise LocalError and change
+nothing.
 """
 
 import pytest
@@ -281,23 +282,23 @@ def server_in(state, method, layer, user, phone, clock):
     return transaction
 
 
-def server_message(event, transaction):
+def server_message(event, transaction, flow):
     statuses = {"PROVISIONAL": 183, "SUCCESS": 200, "FAILURE": 486}
     if event.name in statuses:
         return Response.for_request(transaction.request, statuses[event.name], to_tag="here")
-    return request("ACK", to_tag="here") if event.name == "ACK" else None
+    return (request("ACK", to_tag="here"), flow) if event.name == "ACK" else None
 
 
 @pytest.mark.parametrize(("state", "event"), pairs(INVITE_SERVER, server.Input))
 def test_invite_server(state, event, layer, user, phone, clock):
     transaction = server_in(state, "INVITE", layer, user, phone, clock)
-    observe(transaction, event, server_message(event, transaction), phone, user, clock, INVITE_SERVER)
+    observe(transaction, event, server_message(event, transaction, phone), phone, user, clock, INVITE_SERVER)
 
 
 @pytest.mark.parametrize(("state", "event"), pairs(NON_INVITE_SERVER, server.Input))
 def test_non_invite_server(state, event, layer, user, phone, clock):
     transaction = server_in(state, "OPTIONS", layer, user, phone, clock)
-    observe(transaction, event, server_message(event, transaction), phone, user, clock, NON_INVITE_SERVER)
+    observe(transaction, event, server_message(event, transaction, phone), phone, user, clock, NON_INVITE_SERVER)
 
 
 @pytest.mark.parametrize(
