@@ -7,6 +7,8 @@ Two kinds of compiled module:
 * what cannot be written as Python at all (system calls over arrays of structures): the sources in `ext/`.
 """
 
+from glob import glob
+
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 
@@ -20,6 +22,12 @@ extensions.append(Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]))
 
 setup(
     packages=find_packages(include=["sbc", "sbc.*"]),
+    package_data={"sbc.observe": ["*.html"]},
+    # Where `sbc.config` looks when it does not run from a checkout.
+    data_files=[
+        ("share/sbc", ["conf/sbc.toml"]),
+        ("share/sbc/profiles", sorted(glob("conf/profiles/*.toml"))),
+    ],
     ext_modules=cythonize(
         extensions,
         # Without include_path a .pxd in ext/ would be ignored for a dotted module name, silently.

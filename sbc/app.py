@@ -101,7 +101,13 @@ class App:
         self.listeners = Listeners()
         self._resolver = Resolver(self._reactor, config.dns.servers)
         self.locator = Locator(
-            self.clock, self._resolver.ask, self.report, memory=self.store.dns_memory, requery=config.dns.requery
+            self.clock,
+            self._resolver.ask,
+            self.report,
+            memory=self.store.dns_memory,
+            requery=config.dns.requery,
+            families=_families(config),
+            salt=config.appliance.name,
         )
         self._resolver.start()
         self._add_groups(config.groups)
@@ -174,7 +180,7 @@ class App:
             for server in group_settings.servers:
                 self._watch(group, server)
             if known is not None:
-                group.adopt_health(known)
+                group.go_on_from(known, self.clock.seconds())
         for name, group in old.items():
             if self.groups.get(name) is not group:
                 for server in group.settings.servers:
@@ -277,6 +283,13 @@ class App:
         self.store.close()
         self.systemd.stop_signs()
         done()
+
+
+def _families(config: Config) -> list[str]:
+    """The kinds of addresses that our sockets can reach servers at."""
+    addresses = [listen.address for listen in config.listens if listen.side != "phones"]
+    kinds = {"AAAA" if ":" in address else "A" for address in addresses}
+    return sorted(kinds)
 
 
 class _Values:

@@ -97,6 +97,14 @@ class ServerGroup:
         """The configured server that this candidate belongs to; None when it is not in the list."""
         return next((option.server for option in self._options if option.candidate == candidate), None)
 
+    def go_on_from(self, other: ServerGroup, now: float) -> None:
+        """Take over what the same group, under other settings, knows of the candidates that both have."""
+        for candidate, health in self._health.items():
+            if candidate in other._health:
+                health.go_on_from(other._health[candidate])
+        self._working.go_on_from(other._working)
+        self._choose(now, "configuration")
+
     # Plans
 
     def plan(

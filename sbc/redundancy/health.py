@@ -108,6 +108,13 @@ class StateChange:
     """True when the server is dead to everybody who waits for it, not merely unwilling."""
 
 
+_KNOWLEDGE = (
+    "state", "since", "reason", "registered_at", "last_answer", "held_until", "down_cause", "_good", "_bad",
+    "_before_freeze", "_since_before_freeze", "_reason_before_freeze",
+)  # fmt: skip
+"""What was learnt, as opposed to what was set."""
+
+
 class CandidateHealth:
     """What is known about one candidate, since when and why."""
 
@@ -131,6 +138,11 @@ class CandidateHealth:
         self._before_freeze = State.UNKNOWN
         self._since_before_freeze = now
         self._reason_before_freeze = self.reason
+
+    def go_on_from(self, known: CandidateHealth) -> None:
+        """Take over what is known of the same candidate under other settings."""
+        for name in _KNOWLEDGE:
+            setattr(self, name, getattr(known, name))
 
     @property
     def usable(self) -> bool:

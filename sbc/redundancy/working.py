@@ -44,6 +44,11 @@ class WorkingServer:
         self._hold = hold
         self._ttl = ttl
 
+    def go_on_from(self, other: WorkingServer) -> None:
+        """Take over the choice of the same group under other settings; `choose` looks whether it still stands."""
+        self.current = other.current
+        self.since = other.since
+
     def choose(self, options: Sequence[Option], now: float, cause: str) -> Moved | None:
         """Look again, because something happened (`cause`) or time has passed. Returns the move, if it was one.
 

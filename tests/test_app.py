@@ -1,0 +1,205 @@
+"""The appliance as a process: starting, reloading, stopping. No peers: its servers are closed ports on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+CONFIG = """
+[appliance]
+name = "test"
+state_dir = "{state}"
+drain = 5
+
+[[listen]]
+transport = "udp"
+address = "127.0.0.1"
+port = {port}
+
+[http]
+address = "127.0.0.1"
+port = {http}
+
+[[group]]
+name = "office"
+domains = ["{domain}"]
+
+  [[group.server]]
+  name = "primary"
+  address = "127.0.0.1"
+  port = 9
+"""
+
+INVITE = (
+    "INVITE sip:bob@{domain} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n"
+    "From: <sip:alice@{domain}>;tag=1\r\nTo: <sip:bob@{domain}>\r\nCall-ID: {branch}\r\nCSeq: 1 INVITE\r\n"
+    "Contact: <sip:alice@127.0.0.1>\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+def free_port(kind: int) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    """`sbc run` with its configuration file and its log."""
+
+    def __init__(self, folder) -> None:
+        self.file = folder / "sbc.toml"
+        self.state = folder / "state"
+        self.port = free_port(socket.SOCK_DGRAM)
+        self.http = free_port(socket.SOCK_STREAM)
+        self.log = folder / "log"
+        self._process: subprocess.Popen | None = None
+
+    def configure(self, domain="example.com", text=CONFIG) -> None:
+        self.file.write_text(text.format(state=self.state, port=self.port, http=self.http, domain=domain))
+
+    def start(self) -> str:
+        """The ready line."""
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sbc", "run", "-c", str(self.file)], stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        return self._process.stdout.readline()
+
+    def signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    def wait(self) -> int:
+        return self._process.wait(timeout=20)
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+
+    def status(self) -> dict:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/status.json", timeout=5) as answer:
+            return json.load(answer)
+
+    def ask(self, domain: str, branch: str) -> int:
+        """The first final status of an INVITE to that domain."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+            phone.settimeout(10)
+            phone.sendto(INVITE.format(domain=domain, branch=branch).encode(), ("127.0.0.1", self.port))
+            while True:
+                status = int(phone.recv(4096).split()[1])
+                if status >= 200:
+                    return status
+
+
+@pytest.fixture
+def appliance(tmp_path):
+    made = Process(tmp_path)
+    made.configure()
+    yield made
+    made.end()
+
+
+def eventually(condition) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it never became so"
+        time.sleep(0.05)
+
+
+def test_says_when_it_is_ready(appliance):
+    """One line with every address, on standard output."""
+    line = appliance.start()
+    assert line == f"sbc ready: udp 127.0.0.1:{appliance.port} http 127.0.0.1:{appliance.http}\n"
+    assert appliance.status()["appliance"]["ready"] is True
+
+
+def test_sigterm_ends_it_with_0(appliance):
+    appliance.start()
+    appliance.signal(signal.SIGTERM)
+    assert appliance.wait() == 0
+
+
+def test_taken_port_is_1_and_one_line(appliance):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", appliance.port))
+        assert appliance.start() == ""
+        assert appliance.wait() == 1
+    last = appliance.log.read_text().splitlines()[-1]
+    assert last == f"sbc: cannot listen on udp 127.0.0.1:{appliance.port}: Address already in use"
+
+
+def test_taken_http_port_is_1(appliance):
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+        other.bind(("127.0.0.1", appliance.http))
+        other.listen()
+        assert appliance.start() == ""
+        assert appliance.wait() == 1
+    assert "cannot listen on http" in appliance.log.read_text()
+
+
+def test_bad_configuration_is_2(appliance):
+    appliance.configure(text=CONFIG + "\ncolour = 1\n")
+    assert appliance.start() == ""
+    assert appliance.wait() == 2
+
+
+def test_reload_serves_another_domain(appliance):
+    """SIGHUP: the new configuration is in force without a restart."""
+    appliance.start()
+    assert appliance.ask("other.example", "a") == 403
+    appliance.configure(domain="other.example")
+    appliance.signal(signal.SIGHUP)
+    eventually(lambda: appliance.status()["groups"][0]["domains"] == ["other.example"])
+    assert appliance.ask("other.example", "b") == 480
+    assert appliance.ask("example.com", "c") == 403
+
+
+def test_reload_keeps_what_is_known_of_servers(appliance):
+    """A changed group does not forget that its server is down."""
+    appliance.start()
+
+    def state() -> str:
+        return appliance.status()["groups"][0]["servers"][0]["candidates"][0]["state"]
+
+    eventually(lambda: state() == "down")
+    since = appliance.status()["groups"][0]["servers"][0]["candidates"][0]["since"]
+    appliance.configure(domain="other.example")
+    appliance.signal(signal.SIGHUP)
+    eventually(lambda: appliance.status()["groups"][0]["domains"] == ["other.example"])
+    assert abs(appliance.status()["groups"][0]["servers"][0]["candidates"][0]["since"] - since) < 1
+
+
+def test_bad_reload_is_refused_and_told(appliance):
+    """The old configuration stays, the log names file, line and key, and the status page shows it."""
+    appliance.start()
+    appliance.configure(text=CONFIG + "\ncolour = 1\n")
+    appliance.signal(signal.SIGHUP)
+    eventually(lambda: "colour" in appliance.log.read_text())
+    assert appliance.ask("example.com", "a") == 480
+    assert any("reload refused" in event["text"] for event in appliance.status()["events"])
+
+
+def test_clock_and_state_survive_a_kill(appliance):
+    """Started again after a SIGKILL with the same state: ready as before."""
+    appliance.start()
+    appliance.signal(signal.SIGKILL)
+    appliance.wait()
+    assert appliance.start().startswith("sbc ready:")
+
+
+def test_useless_state_is_an_alarm(appliance):
+    """Phones are served from memory when the state cannot be kept, and the status page says so."""
+    appliance.state.mkdir()
+    (appliance.state / "sbc.sqlite3").mkdir()
+    assert appliance.start().startswith("sbc ready:")
+    assert any("nothing will survive a restart" in event["text"] for event in appliance.status()["events"])
+    assert "Traceback" not in appliance.log.read_text()
