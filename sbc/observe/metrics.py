@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from sbc import events
+from sbc.observe.story import ALL_METHODS
 
 METHODS = frozenset(
     (
@@ -31,9 +32,9 @@ OTHER = "other"
 
 SERVER_STATES = ("unknown", "up", "down", "frozen")
 REGISTRATION_STATES = ("unregistered", "registering", "registered", "failed")
-FAILOVER_METHODS = ("INVITE", "REGISTER", "BYE", "OPTIONS")
+FAILOVER_METHODS = (ALL_METHODS, "INVITE", "REGISTER", "BYE")
 FAILOVER_CAUSES = ("timeout", "icmp", "refused", "reset", "connect_timeout", "tls", "status_5xx")
-FAILBACK_CAUSES = ("new-requests", "probe", "registration", "duration", "dns-ttl")
+FAILBACK_CAUSES = ("new-requests", "probe", "registration", "duration", "dns-ttl", "working-failed")
 LATE_ACTIONS = ("forwarded", "acked_and_byed", "dropped")
 DNS_RESULTS = ("ok", "stale", "negative", "timeout", "servfail")
 
@@ -368,7 +369,7 @@ class Metrics:
 
 def bounded_method(method: str) -> str:
     """The method as a label: a sender may invent methods, our labels may not."""
-    return method if method in METHODS else OTHER
+    return method if method in METHODS or method == ALL_METHODS else OTHER
 
 
 def _word(state: Any) -> str:

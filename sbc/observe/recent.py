@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sbc import events
-from sbc.observe.story import NO_NAMES, ServerNames, Story, in_words, tell
+from sbc.observe.story import ALL_METHODS, NO_NAMES, ServerNames, Story, in_words, tell
 
 KEPT = 50
 MERGE_WITHIN = 300.0  # seconds after its first fact that an entry still takes in others of its kind
@@ -56,7 +56,7 @@ class RecentEvents:
 
     def __call__(self, event: object) -> None:
         now = self._wall_clock()
-        if isinstance(event, events.FailedOver):
+        if isinstance(event, events.FailedOver) and event.method == ALL_METHODS:
             because = f"{self._names.named(event.group, event.from_candidate)} failed: {in_words(event.cause)}"
             self._switches[event.group] = Switch(now, event.to_candidate, because)
         elif isinstance(event, events.FailedBack):

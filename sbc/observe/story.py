@@ -13,6 +13,9 @@ from sbc import events
 
 DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
 
+ALL_METHODS = "*"
+"""The method of a failover that moved all new requests of a group, rather than one request."""
+
 _CAUSES = {
     "timeout": "no answer came in time",
     "icmp": "its host or port is unreachable (ICMP)",
@@ -27,6 +30,7 @@ _CAUSES = {
     "dns-ttl": "the DNS records ran out and were asked anew",
     "registration": "a registration there succeeded again",
     "duration": "the failback time is over",
+    "working-failed": "the server in use failed",
     "manual": "an administrator asked for it",
 }
 
@@ -103,7 +107,7 @@ def _server_state(event: events.ServerStateChanged, names: ServerNames) -> Story
 def _failed_over(event: events.FailedOver, names: ServerNames) -> Story:
     way = (
         f"from {names.named(event.group, event.from_candidate)} to {names.named(event.group, event.to_candidate)},"
-        f" noticed by {event.method}: {in_words(event.cause)}"
+        f" {'all new requests' if event.method == ALL_METHODS else event.method}: {in_words(event.cause)}"
     )
     return Story(
         level=WARNING,

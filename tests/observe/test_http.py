@@ -84,7 +84,7 @@ def test_status_has_the_recent_events(browser: Browser) -> None:
 def test_status_says_why_a_group_works_where_it_works(browser: Browser) -> None:
     """The reason of the last switch, as long as the group still is where that switch took it."""
     working = browser.status["groups"][0]["working"]
-    browser.recent(events.FailedOver("office", "INVITE", "192.0.2.9:5060;udp", working, "timeout"))
+    browser.recent(events.FailedOver("office", "*", "192.0.2.9:5060;udp", working, "timeout"))
     group = json.loads(browser.get("/status.json").body)["groups"][0]
     assert group["working_since"] == samples.WALL_NOW
     assert group["working_because"] == "192.0.2.9:5060;udp failed: no answer came in time"

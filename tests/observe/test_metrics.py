@@ -176,8 +176,11 @@ def test_one_fact_counts_once(
 
 def test_failover_counters_exist_before_the_first_failover(registry: CollectorRegistry, metrics: Metrics) -> None:
     """A counter that appears with the value 1 is no increase for Prometheus; the alert would miss the first one."""
-    labels = {"group": "office", "method": "INVITE", "cause": "timeout"}
-    assert registry.get_sample_value("sbc_failovers_total", labels) == 0
+    for method in ("*", "INVITE"):
+        labels = {"group": "office", "method": method, "cause": "timeout"}
+        assert registry.get_sample_value("sbc_failovers_total", labels) == 0
+        metrics(events.FailedOver("office", method, A, B, "timeout"))
+        assert registry.get_sample_value("sbc_failovers_total", labels) == 1
 
 
 def test_histogram_buckets_are_cumulative(registry: CollectorRegistry, metrics: Metrics) -> None:

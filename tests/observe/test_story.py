@@ -41,7 +41,7 @@ def test_a_failover_names_both_servers_and_the_cause() -> None:
     story = tell(events.FailedOver("office", "INVITE", A, B, "timeout"), NAMES)
     assert story is not None
     assert story.text == (
-        f"office: failover from primary ({A}) to fallback ({B}), noticed by INVITE: no answer came in time"
+        f"office: failover from primary ({A}) to fallback ({B}), INVITE: no answer came in time"
     )
 
 
@@ -147,7 +147,9 @@ def test_every_server_state_change_is_an_entry_of_its_own() -> None:
 def test_the_last_switch_of_a_group_is_remembered() -> None:
     recent = RecentEvents(lambda: 42.0, NAMES)
     assert recent.switch("office") is None
-    recent(events.FailedOver("office", "INVITE", A, B, "icmp"))
+    recent(events.FailedOver("office", "INVITE", B, A, "timeout"))
+    assert recent.switch("office") is None, "one request that went on is no switch of the group"
+    recent(events.FailedOver("office", "*", A, B, "icmp"))
     switch = recent.switch("office")
     assert switch is not None
     assert (switch.at, switch.to_candidate) == (42.0, B)

@@ -1,0 +1,134 @@
+"""The status page in a real browser: what the document says after its script has run."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.peers import Peers, Sbc, wait_until
+from tests.e2e.test_dashboard import http_address
+
+CHROMIUM = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+TIME_FOR_THE_PAGE = 3000
+"""Milliseconds of the browser's own clock, enough for the first refresh."""
+
+
+class Page:
+    """A loaded page, as text in the order of the document."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        browser = shutil.which("chromium")
+        assert browser, "chromium is not installed (Debian: apt install chromium)"
+        done = subprocess.run(
+            [browser, *CHROMIUM, f"--user-data-dir={folder}", f"--virtual-time-budget={TIME_FOR_THE_PAGE}",
+             "--dump-dom", url],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        self.dom = re.sub(r"<(script|style)>.*?</\1>", "", done.stdout, flags=re.DOTALL)
+        self.console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+    def text(self, element: str = "body") -> str:
+        """The words inside the first element that matches `tag` or `#id`."""
+        opening = rf'<(\w+)[^>]* id="{element[1:]}"[^>]*>' if element.startswith("#") else rf"<({element})(?: [^>]*)?>"
+        found = re.search(opening + r"(.*?)</\1>", self.dom, re.DOTALL)
+        assert found, f"no {element} in {self.dom}"
+        return _words(found[2])
+
+    def rows(self) -> list[str]:
+        """The rows of all tables, as words."""
+        return [_words(row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", self.dom, re.DOTALL)]
+
+    @property
+    def title(self) -> str:
+        return self.text("title")
+
+
+def _words(markup: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+
+
+@pytest.fixture
+def page_of(tmp_path: Path):
+    """Loads the status page of an appliance, each time with a browser that knows nothing."""
+    loaded = 0
+
+    def load(sbc: Sbc) -> Page:
+        nonlocal loaded
+        loaded += 1
+        page = Page(f"http://{http_address(sbc)}/", tmp_path / f"chromium{loaded}")
+        assert page.console == []
+        return page
+
+    return load
+
+
+def test_the_page_tells_the_story(peers: Peers, page_of) -> None:
+    """All well; then on the fallback, with the reason; then no server at all."""
+    primary = peers.kamailio("primary", challenge_calls=False)
+    fallback = peers.kamailio("fallback", challenge_calls=False)
+    sbc = peers.sbc([primary, fallback], accounts=("bob",))
+    peers.sipp_phone("bob", sbc.proxy()).register()
+    wait_until(lambda: fallback.contacts("bob"), "bob is registered at both")
+    wait_until(lambda: sbc.metric("sbc_redundancy_ready") == 1, "both servers are up")
+
+    page = page_of(sbc)
+    assert page.title == "✔ end-to-end: Everything works."
+    assert "Calls use primary; another server stands by." in page.text("#verdict")
+    [first, second] = [row for row in page.rows() if row.startswith(("primary", "fallback"))]
+    assert re.match(rf"primary P1:1 127\.0\.0\.1:{primary.port} udp up\* in use", first)
+    assert re.match(rf"fallback P2:1 127\.0\.0\.1:{fallback.port} udp up ", second)
+    assert any(
+        row.startswith("bob@testdomain.local") and "primary: registered" in row and "fallback: registered" in row
+        for row in page.rows()
+    )
+
+    primary.kill()
+    wait_until(lambda: sbc.working_server() == "fallback", "the fallback is the working server")
+    page = page_of(sbc)
+    assert page.title == "! end-to-end: Calls work, but something needs attention."
+    assert "Calls use fallback, because primary does not answer." in page.text("#verdict")
+    assert re.search(r"New calls go to fallback \(127\.0\.0\.1:\d+\) since .+, because primary .+ failed", page.text())
+    [first] = [row for row in page.rows() if row.startswith("primary")]
+    assert " udp down " in first
+    assert "failover from primary" in page.text("ol")
+
+    fallback.kill()
+    wait_until(lambda: sbc.metric("sbc_server_up") == 0, "no server is up")
+    page = page_of(sbc)
+    assert page.title == "✖ end-to-end: Calls are failing or will fail."
+    assert "No server answers: primary, fallback." in page.text("#verdict")
+
+
+def test_a_strange_name_is_shown_and_not_run(peers: Peers, page_of) -> None:
+    """A phone may register under any name; markup in it stays text."""
+    fallback = peers.kamailio("fallback")
+    sbc = peers.sbc([fallback], accounts=())
+    phone = peers.socket_phone(sbc)
+    phone.send(
+        f"REGISTER sip:testdomain.local SIP/2.0\r\nVia: SIP/2.0/UDP {phone.here};branch=z9hG4bKx;rport\r\n"
+        f"From: <sip:%3Cb%3E@testdomain.local>;tag=1\r\nTo: <sip:%3Cb%3E@testdomain.local>\r\nCall-ID: strange\r\n"
+        f"CSeq: 1 REGISTER\r\nContact: <sip:<script>@{phone.here}>\r\nMax-Forwards: 70\r\n"
+        f"Content-Length: 0\r\n\r\n".encode()
+    )
+    phone.receive(5)
+    assert "<script>" not in page_of(sbc).dom
+
+
+def test_lost_contact_is_said(peers: Peers, tmp_path: Path) -> None:
+    """A page that cannot reach the appliance must not look as if all were well."""
+    fallback = peers.kamailio("fallback")
+    sbc = peers.sbc([fallback])
+    text = sbc.get("/")
+    copy = tmp_path / "copy.html"
+    copy.write_text(text)
+    page = Page(copy.as_uri(), tmp_path / "chromium")
+    assert "No contact." in page.text("#contact")
