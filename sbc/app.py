@@ -132,7 +132,8 @@ class App:
             overload=self.overload,
         )
         self.layer.user = self.proxy
-        self.edge = Edge(self.layer, self.proxy.is_server, self.report)
+        self.layer.side_of = self.proxy.side_of
+        self.edge = Edge(self.layer, self.proxy.side_of, self.report)
         self.metrics.watch(
             seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge
         )

@@ -84,9 +84,9 @@ class Proxy:
         """A group learnt new addresses of its servers."""
         self._sides.refresh()
 
-    def is_server(self, flow: Flow) -> bool:
-        """True when a call server is behind this flow."""
-        return self._sides.server_of(flow) is not None
+    def side_of(self, flow: Flow) -> str:
+        """Who is behind this flow: phones or servers."""
+        return "phones" if self._sides.server_of(flow) is None else "servers"
 
     @property
     def under_way(self) -> int:

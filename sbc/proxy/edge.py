@@ -6,6 +6,8 @@ of every message.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sbc.events import MalformedReceived, Report
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Request, Response
@@ -18,11 +20,11 @@ METHODS = frozenset(
 
 
 class Edge:
-    """The only receiver of all transports. `is_server(flow)` tells the sides apart."""
+    """The only receiver of all transports. `side_of(flow)` says who is behind it, phones or servers."""
 
-    def __init__(self, layer: TransactionLayer, is_server, report: Report) -> None:
+    def __init__(self, layer: TransactionLayer, side_of: Callable[[Flow], str], report: Report) -> None:
         self._layer = layer
-        self._is_server = is_server
+        self._side_of = side_of
         self._report = report
         self.requests: dict[tuple[str, str], int] = {}
         """Received: {(method, side): number}, side phones | servers."""
@@ -40,7 +42,7 @@ class Edge:
 
     def message_received(self, message: Request | Response, flow: Flow) -> None:
         """A well-formed message. MalformedMessage of what shows only later has been answered by the layer."""
-        side = "servers" if self._is_server(flow) else "phones"
+        side = self._side_of(flow)
         try:
             if isinstance(message, Request):
                 method = message.method if message.method in METHODS else "other"

@@ -266,7 +266,7 @@ class ClientTransaction:
         return self._after(self._interval, event)
 
     def _send_again(self) -> None:
-        self.layer.count_retransmission(self.flow.side, self.method)
+        self.layer.count_retransmission(self.flow, self.method)
         self.flow.send(self._data)
 
     def _stop_timers(self) -> None:

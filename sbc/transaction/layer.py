@@ -57,6 +57,8 @@ class TransactionLayer:
         self.new_branch = new_branch
         self._clients: dict[ClientKey, ClientTransaction] = {}
         self._servers: dict[ServerKey, ServerTransaction] = {}
+        self.side_of: Callable[[Flow], str] = lambda flow: flow.side
+        """Who is behind a flow, phones or servers; set where one socket has both on it."""
         self.retransmissions: dict[tuple[str, str], int] = {}
         """Messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}."""
         self.transactions: dict[tuple[str, str], int] = {
@@ -196,8 +198,9 @@ class TransactionLayer:
         """An ACK to a 2xx that kept the branch of the INVITE (RFC 6026 s.7.1)."""
         self.user.ack_received(ack, flow)
 
-    def count_retransmission(self, side: str, method: str) -> None:
+    def count_retransmission(self, flow: Flow, method: str) -> None:
         """One message was sent once more."""
+        side = self.side_of(flow)
         self.retransmissions[side, method] = self.retransmissions.get((side, method), 0) + 1
 
     # Our own part.

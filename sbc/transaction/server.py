@@ -190,7 +190,7 @@ class ServerTransaction:
     def _repeat(self, what: Any) -> None:
         """The peer repeats its request: our response, if there was one, got lost."""
         if self._last_sent is not None:
-            self.layer.count_retransmission(self.flow.side, self.request.method)
+            self.layer.count_retransmission(self.flow, self.request.method)
             self.flow.send(self._last_sent)
 
     def _end(self, what: Any) -> None:

@@ -92,7 +92,7 @@ class Site:
             report=self.facts.append,
         )
         self.layer.user = proxy
-        self.edge = Edge(self.layer, proxy.is_server, self.facts.append)
+        self.edge = Edge(self.layer, proxy.side_of, self.facts.append)
         return proxy
 
     # FlowFinder
