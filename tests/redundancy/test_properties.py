@@ -57,7 +57,7 @@ STEPS = st.lists(
 
 @given(sites(), STEPS)
 def test_every_request_and_the_working_server(site, steps):
-    """A plan never repeats a candidate and never outlives its deadline; exactly one candidate is working at any time."""
+    """A plan never repeats a candidate and never outlives its deadline; exactly one candidate works at any time."""
     listed = [candidate for _, candidate in site.group.candidates()]
     for step in steps:
         walks = perform(site, step, listed)

@@ -1,0 +1,162 @@
+"""Who may import whom, and what each module may do when it is imported (design, section 3)."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sbc
+
+ROOT = Path(sbc.__file__).parent
+
+MAY_IMPORT = {
+    "sip": set(),
+    "transaction": {"sip", "clock"},
+    "location": {"sip", "clock", "events"},
+    "redundancy": {"location", "events"},
+    "registration": {"sip", "transaction", "location", "redundancy", "events", "clock", "store"},
+    "proxy": {"sip", "transaction", "location", "redundancy", "events", "clock", "store"},
+    "survival": {"sip", "transaction", "location", "redundancy", "events", "clock", "store"},
+    "transport": {"sip", "location", "events", "clock"},
+    "store": {"events"},
+    "observe": {"events", "clock"},
+    "config": {"redundancy", "sip", "location"},
+    "lab": {"sip", "transaction", "redundancy", "location", "clock", "events"},
+    "clock": set(),
+    "events": set(),
+}
+"""Package or module of `sbc` -> the others that it may import. A lower one never imports a higher one. Not listed,
+because they put everything together: `app`, `cli`, `preflight`."""
+
+ONLY_TYPES = {
+    "redundancy": {"location": {"sbc.location.candidate"}},
+    "registration": {"location": {"sbc.location.candidate"}, "store": {"sbc.store.interface"}},
+    "proxy": {"location": {"sbc.location.candidate"}, "store": {"sbc.store.interface"}},
+    "survival": {"location": {"sbc.location.candidate"}, "store": {"sbc.store.interface"}},
+    "transport": {"location": {"sbc.location.candidate"}},
+}
+"""Where only a package's types are wanted: the modules that hold them."""
+
+TWISTED_IN = ("transport/", "location/resolver.py", "store/", "observe/http.py", "lab/", "app.py")
+DNS_IN = ("location/resolver.py", "preflight.py")
+PROMETHEUS_IN = ("observe/", "lab/")
+SOCKETS_IN = ("transport/", "observe/", "location/resolver.py", "config/", "lab/", "app.py", "cli.py", "preflight.py")
+"""Files, and folders with everything in them, that may import such a library."""
+
+FOREIGN = {
+    "twisted": TWISTED_IN,
+    "dns": DNS_IN,
+    "prometheus_client": PROMETHEUS_IN,
+    "socket": SOCKETS_IN,
+    "sqlite3": ("store/",),
+}
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "_pure.py")
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports(path: Path):
+    """Every import in the file: (module name, names taken from it, whether it runs when the module is imported)."""
+    tree = ast.parse(path.read_text("utf-8"))
+    inside_functions = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        at_import = id(node) not in inside_functions
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, [], at_import
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute, so that they can be read without counting dots"
+            yield node.module, [alias.name for alias in node.names], at_import
+
+
+def our_imports(path: Path):
+    """The modules of ours that the file imports, by full name."""
+    for module, names, _ in imports(path):
+        if module == "sbc":
+            yield from (f"sbc.{name}" for name in names if (ROOT / name).exists() or (ROOT / f"{name}.py").exists())
+        elif module.startswith("sbc."):
+            yield module
+
+
+def is_in(path: Path, places: tuple[str, ...]) -> bool:
+    relative = path.relative_to(ROOT).as_posix()
+    return any(relative == place or (place.endswith("/") and relative.startswith(place)) for place in places)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_only_what_its_package_may(path):
+    package = package_of(path)
+    if package not in MAY_IMPORT:
+        assert package in ("__init__", "__main__", "app", "cli", "preflight"), f"say in MAY_IMPORT what {package} may do"
+        return
+    for module in our_imports(path):
+        other = module.split(".")[1]
+        assert other == package or other in MAY_IMPORT[package], f"{name_of(path)} imports {module}"
+        types = ONLY_TYPES.get(package, {}).get(other)
+        assert types is None or module in types, f"{name_of(path)} imports {module}, only {types} are for it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_libraries_stay_where_they_belong(path):
+    """Twisted, sockets, files of state, DNS and Prometheus each have their rooms."""
+    for module, _, _ in imports(path):
+        places = FOREIGN.get(module.split(".")[0])
+        assert places is None or is_in(path, places), f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_global_reactor_is_never_imported_with_a_module(path):
+    """It is passed in. Commands may fetch it when they start."""
+    for module, names, at_import in imports(path):
+        fetches = module == "twisted.internet.reactor" or (module == "twisted.internet" and "reactor" in names)
+        assert not (fetches and at_import), f"{name_of(path)} imports the global reactor"
+        assert not fetches or is_in(path, ("app.py", "lab/")), f"{name_of(path)} fetches the global reactor"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_reads_a_clock_of_its_own(path):
+    """Objects that decide are told `now`; objects that wait are given a clock."""
+    package = package_of(path)
+    if package not in ("sip", "transaction", "location", "redundancy", "registration", "proxy", "survival"):
+        return
+    for module, _, _ in imports(path):
+        assert module != "time", f"{name_of(path)} imports time"
+
+
+def test_only_the_command_line_imports_the_application():
+    importers = {name_of(path) for path in MODULES if "sbc.app" in our_imports(path)}
+    assert importers <= {"sbc.cli"}
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for path in MODULES}), ids=lambda path: path.name)
+def test_each_module_imports_alone(package):
+    """In a fresh interpreter, whatever was imported before, and without starting a reactor."""
+    for path in (path for path in MODULES if path.parent == package):
+        if path.name == "__main__.py":
+            continue
+        script = (
+            f"import sys, {name_of(path)}\n"
+            "assert 'twisted.internet.reactor' not in sys.modules, 'a reactor was installed'\n"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT.parent, env=os.environ, capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, f"{name_of(path)}: {ran.stderr}"
