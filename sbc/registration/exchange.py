@@ -18,8 +18,8 @@ would register any stranger. So there are two phases.
 the password file, if the phone has proved itself by digest, or a server of higher rank has let it in without: what a
 fallback believes is no reason to vouch for a phone at the primary.
 
-*Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, and never for a server that is known
-to be down. Whatever comes later only changes what we know. The phone has its answer within 31 s (D1), and neither a 408
+*Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, but not for a server that is known
+to be down, nor again for a judge that has used up its time. Whatever comes later only changes what we know. The phone has its answer within 31 s (D1), and neither a 408
 (RFC 4320) nor a 503 (D7) among them.
 
 The answer: 2xx if any server accepted, with the headers of the highest-ranked one that did, the phone's Contacts byte for byte,
@@ -255,20 +255,37 @@ class Exchange:
         if self._decide_again:
             return
         running = [leg for leg in self._legs if leg.running]
-        if not running:
+        if not running or self._is_decided():
             self._answer()
             return
-        has_final_word = any(leg.ending in (Ending.ACCEPTED, Ending.REFUSED, Ending.CHALLENGED) for leg in self._legs)
+        endings = {leg.ending for leg in self._legs}
+        if Ending.ACCEPTED in endings and all(leg.hopeless or leg.slow for leg in running):
+            self._answer()
+            return
+        has_final_word = bool(endings & {Ending.ACCEPTED, Ending.REFUSED, Ending.CHALLENGED})
         if all(leg.hopeless for leg in running):
-            if any(leg.ending is Ending.ACCEPTED for leg in self._legs):
-                self._answer()
-                return
             # All that is left is known to be down. It may have come back; that would be known at once.
             has_final_word = True
         if has_final_word and self._wait_timer is None:
             self._wait_timer = self.clock.callLater(self.group.settings.register_wait, self._wait_over)
 
+    def _is_decided(self) -> bool:
+        """Has the judge refused in a way that is no other server's business (table D6: 403 and 404 are)? Only as long as
+        nobody has let the phone in, and unless a better server may still speak."""
+        return not self.accepted and any(
+            leg.ending is Ending.REFUSED
+            and leg.response is not None
+            and self._action(leg.response.status) == "return"
+            and not any(other.running and other.server.rank < leg.server.rank for other in self._legs)
+            for leg in self._legs
+        )
+
+    def _action(self, status: int) -> str:
+        return self.group.settings.status_failover.get("REGISTER", {}).get(str(status), "return")
+
     def _start_legs(self) -> None:
+        if self._is_decided():
+            return
         waiting = [leg for leg in self._legs if not leg.started]
         if not waiting or (self.is_query and any(leg.ending is Ending.ACCEPTED for leg in self._legs)):
             return
@@ -291,9 +308,9 @@ class Exchange:
 
     def _judge_is_slow(self) -> None:
         self._hedge_timer = None
-        waiting = [leg for leg in self._legs if not leg.started]
-        if waiting and not self.answered:
-            self._ask_another(waiting)
+        for leg in self._legs:
+            leg.slow = leg.running
+        self._ask_another([leg for leg in self._legs if not leg.started])
         self._decide()
 
     def _wait_over(self) -> None:

@@ -64,6 +64,8 @@ class Leg:
         self.showed_credentials = False
         """The last request carried the phone's own credentials."""
         self.started = False
+        self.slow = False
+        """As the judge it was silent for so long that another server was asked."""
         self._exchange = exchange
         self._group = exchange.group
         self._plan = plan

@@ -15,6 +15,7 @@ not reach a server: requests out of order, and credentials that were refused aga
 from __future__ import annotations
 
 import secrets
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -133,9 +134,11 @@ class Registrar:
             if remaining <= 0:
                 expired.append(row.token)
                 continue
+            # Rows repeat the same few names ten thousand times; one copy of each is enough.
+            group, transport, local_host = map(sys.intern, (row.group, row.transport, row.local_host))
             binding = Binding(
-                row.token, row.group, row.aor, row.contact, uri, username=row.username, call_id=row.call_id, cseq=row.cseq,
-                transport=row.transport, host=row.host, port=row.port, local_host=row.local_host, local_port=row.local_port,
+                row.token, group, row.aor, row.contact, uri, username=row.username, call_id=row.call_id, cseq=row.cseq,
+                transport=transport, host=row.host, port=row.port, local_host=local_host, local_port=row.local_port,
                 granted=row.granted, expires_at=now + remaining,
             )  # fmt: skip
             self.bindings.add(binding)
@@ -149,7 +152,7 @@ class Registrar:
             self._store.save_registrations((), (), expired)
 
     def _restored(self, row: RegistrationRow, now: float, wall_now: float) -> Upstream:
-        upstream = Upstream(row.server)
+        upstream = Upstream(sys.intern(row.server))
         upstream.reason = row.reason
         remaining = row.expires_at - wall_now
         if row.state == REGISTERED and remaining > 0:

@@ -28,10 +28,14 @@ FILE_NAME = "sbc.sqlite3"
 SECRET_NAME = "secret.key"
 SECRET_BYTES = 32
 
-# Writes between two checkpoints: the log stays below some megabytes.
 _CHECKPOINT_EVERY = 1000
-# A writer waits so long for another process of ours; the telephones wait with it.
-_BUSY_SECONDS = 0.2
+"""Writes between two checkpoints: the log is used again from its start and stays at some megabytes."""
+
+_LARGEST_LOG = 16_000_000
+"""Bytes. Writes that never pause keep the log from starting anew; at this size they are made to pause."""
+
+_BUSY_SECONDS = 0.5
+"""How long a writer waits for another process of ours; the telephones wait with it."""
 
 _SCHEMA = """
 CREATE TABLE bindings (
@@ -348,6 +352,8 @@ def _create_tables(database: sqlite3.Connection) -> None:
 
 
 def _checkpoint(path: Path) -> None:
-    """Move the log into the database. Waits for the disk, but neither for the writer nor makes it wait."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(str(path))) as database:
+    """Move the log into the database. Waits for the disk; the writer goes on meanwhile."""
+    with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(_connect(str(path))) as database:
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        if path.with_name(f"{FILE_NAME}-wal").stat().st_size > _LARGEST_LOG:
+            database.execute("PRAGMA wal_checkpoint(RESTART)")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sbc.clock import TimerQueue
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
+from sbc.redundancy.outcome import TransportFailed
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.registration.registrar import Registrar
 from sbc.sip import digest
@@ -259,14 +260,11 @@ class Phone:
             headers.append(f"Expires: {expires}")
         if authorization is not None:
             headers.append(authorization)
-        data = "\r\n".join([*headers, *lines, "", ""]).encode()
-        self.receive(data)
-        return branch
-
-    def receive(self, data: bytes) -> None:
+        data = "\r\n".join([*headers, *lines, "", ""]).encode("utf-8", "surrogateescape")
         request = parse(data)
         assert isinstance(request, Request)
         self.site.layer.request_received(request, self.flow)
+        return branch
 
     def answer_to(self, response: Response, password: str | None = None, username: str | None = None) -> str:
         """The Authorization line for the (last) challenge of a response."""
@@ -344,8 +342,6 @@ class Site:
 
     def take_down(self, server: ScriptedServer) -> None:
         """Make it known to be down, as a probe would."""
-        from sbc.redundancy.outcome import TransportFailed
-
         self.group.observe(server.candidate, TransportFailed("icmp"), self.clock.seconds(), "OPTIONS")
 
     def state(self, server: str, user: str = "alice") -> str | None:

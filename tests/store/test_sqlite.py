@@ -1,0 +1,280 @@
+"""The SQLite store: what it keeps, and what no disk may do to the telephones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sbc.events import Alarm
+from sbc.store import sqlite
+from sbc.store.interface import BindingRow, RegistrationRow
+from sbc.store.sqlite import SqliteStore, StateUnreadable
+
+
+def binding(token: str = "t1", **changes) -> BindingRow:
+    row = BindingRow(
+        token, "office", "sip:alice@example.com", "<sip:alice@203.0.113.7>;q=1", "alice", "call", 7,
+        "udp", "203.0.113.7", 5062, "198.51.100.1", 5060, 3600.0, 1.7e9,
+    )  # fmt: skip
+    return row._replace(**changes)
+
+
+def registration(token: str = "t1", server: str = "primary", state: str = "registered") -> RegistrationRow:
+    return RegistrationRow(token, server, state, "", 1.7e9)
+
+
+@pytest.fixture
+def events() -> list[Alarm]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path, events):
+    store = SqliteStore(tmp_path, events.append)
+    yield store
+    store.close()
+
+
+def reopened(tmp_path, events=None) -> SqliteStore:
+    return SqliteStore(tmp_path, (events if events is not None else []).append)
+
+
+def test_starts_empty(store, events):
+    assert ([], []) == store.load_registrations()
+    assert {} == store.load_counters()
+    assert {} == store.dns_memory.load()
+    assert [] == events
+
+
+def test_rows_come_back_as_they_were(store, tmp_path):
+    store.save_registrations([binding()], [registration(), registration(server="fallback", state="failed")])
+    rows, registrations = reopened(tmp_path).load_registrations()
+    assert [binding()] == rows
+    assert {registration(), registration(server="fallback", state="failed")} == set(registrations)
+
+
+def test_later_rows_replace_earlier_ones(store, tmp_path):
+    store.save_registrations([binding(port=1)], [registration()])
+    store.save_registrations([binding(port=2)], [registration(state="failed")])
+    rows, registrations = reopened(tmp_path).load_registrations()
+    assert [2] == [row.port for row in rows]
+    assert ["failed"] == [row.state for row in registrations]
+
+
+def test_removed_token_takes_its_registrations_along(store, tmp_path):
+    store.save_registrations([binding("a"), binding("b")], [registration("a"), registration("b")])
+    store.save_registrations([], [], ["a"])
+    rows, registrations = reopened(tmp_path).load_registrations()
+    assert (["b"], ["b"]) == ([row.token for row in rows], [row.token for row in registrations])
+
+
+def test_bytes_that_are_not_utf_8(store, tmp_path):
+    row = binding(contact='"\udcff" <sip:ä@203.0.113.7>')
+    store.save_registrations([row], [])
+    assert [row] == reopened(tmp_path).load_registrations()[0]
+
+
+def test_counters_and_dns_answers(store, tmp_path):
+    store.save_counters({"a": 1, "b": 2.5})
+    store.save_counters({"a": 3})
+    store.dns_memory.save({"SRV _sip._udp.example.com": "[...]"})
+    again = reopened(tmp_path)
+    assert {"a": 3, "b": 2.5} == again.load_counters()
+    assert {"SRV _sip._udp.example.com": "[...]"} == again.dns_memory.load()
+
+
+def test_state_directory_is_made(tmp_path):
+    SqliteStore(tmp_path / "not" / "yet", print).close()
+    assert (tmp_path / "not" / "yet" / "sbc.sqlite3").exists()
+
+
+def test_file_is_for_its_owner_only(store, tmp_path):
+    assert 0o600 == stat.S_IMODE((tmp_path / "sbc.sqlite3").stat().st_mode)
+
+
+# The secret
+
+
+def test_secret_is_made_once_and_for_its_owner_only(store, tmp_path):
+    secret = store.secret()
+    assert 32 == len(secret)
+    assert secret == store.secret() == reopened(tmp_path).secret()
+    assert 0o600 == stat.S_IMODE((tmp_path / "secret.key").stat().st_mode)
+    assert ["sbc.sqlite3", "secret.key"] == sorted(p.name for p in tmp_path.iterdir() if "-" not in p.name)
+
+
+def test_secret_that_was_cut_short_is_replaced(store, tmp_path):
+    (tmp_path / "secret.key").write_bytes(b"short")
+    assert 32 == len(store.secret())
+
+
+def test_secret_that_cannot_be_written_lasts_until_the_end(tmp_path, events):
+    """No key on disk is an alarm, not a reason to stand still."""
+    (tmp_path / "file").write_text("")
+    store = SqliteStore(tmp_path / "file" / "dir", events.append)
+    assert 32 == len(store.secret())
+    assert "secret" in [event.subject for event in events]
+
+
+# Trouble
+
+
+def test_kill_9_loses_nothing(tmp_path):
+    """What was saved before the 200 left is there after SIGKILL."""
+    code = (
+        "import sys, time\n"
+        "from tests.store.test_sqlite import *\n"
+        f"store = SqliteStore({str(tmp_path)!r}, print)\n"
+        "store.save_registrations([binding()], [registration()])\n"
+        "print('saved', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and "saved\n" == process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert [binding()] == reopened(tmp_path).load_registrations()[0]
+
+
+@pytest.mark.parametrize("damage", [b"this is no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_corrupt_file_is_moved_aside(tmp_path, events, damage):
+    (tmp_path / "sbc.sqlite3").write_bytes(damage)
+    store = SqliteStore(tmp_path, events.append, wall_clock=lambda: 1234.5)
+    store.save_registrations([binding()], [])
+    assert ["store"] == [event.subject for event in events]
+    assert "sbc.sqlite3.corrupt-1234" in events[0].text
+    assert damage == (tmp_path / "sbc.sqlite3.corrupt-1234").read_bytes()
+    assert [binding()] == reopened(tmp_path).load_registrations()[0]
+
+
+def test_damage_inside_the_file_is_found_at_the_start(store, tmp_path, events):
+    store.save_registrations([binding(f"token-{n}") for n in range(500)], [])
+    store.close()
+    path = tmp_path / "sbc.sqlite3"
+    sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(path.read_bytes())
+    content[8192:12288] = os.urandom(4096)
+    path.write_bytes(content)
+    SqliteStore(tmp_path, events.append)
+    assert 1 == len(events) and "corrupt" in events[0].text
+
+
+def test_file_of_a_newer_version_is_kept(tmp_path, events):
+    SqliteStore(tmp_path, events.append).close()
+    with sqlite3.connect(tmp_path / "sbc.sqlite3") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    SqliteStore(tmp_path, events.append, wall_clock=lambda: 5.0)
+    assert "newer version" in events[0].text
+    assert (tmp_path / "sbc.sqlite3.corrupt-5").exists()
+
+
+def test_full_disk(store, tmp_path, events):
+    """Said once; what was not written is kept, and written when there is room again."""
+    store.save_registrations([binding("before")], [])
+    store._database.execute("PRAGMA max_page_count = 1")
+    for number in range(200):
+        store.save_registrations([binding(f"t{number}")], [registration(f"t{number}")])
+    assert 1 == len(events) and "full" in events[0].text
+    store.save_registrations([], [], ["before"])
+    store._database.execute("PRAGMA max_page_count = 100000")
+    store.save_registrations([binding("after")], [])
+    assert "can be written again" in events[1].text
+    rows, registrations = reopened(tmp_path).load_registrations()
+    assert {"after", *(f"t{number}" for number in range(200))} == {row.token for row in rows}
+    assert 200 == len(registrations)
+
+
+def test_no_state_directory_at_all(tmp_path, events):
+    """In memory, with an alarm."""
+    (tmp_path / "file").write_text("")
+    store = SqliteStore(tmp_path / "file" / "dir", events.append)
+    store.save_registrations([binding()], [])
+    assert [binding()] == store.load_registrations()[0]
+    assert 1 == len(events) and "cannot create" in events[0].text
+
+
+@pytest.fixture
+def as_somebody_else(tmp_path):
+    """Root may write everywhere; file permissions mean something to others only."""
+    if os.geteuid() != 0:
+        yield
+        return
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent.stat().st_mode & 0o005 != 0o005 and parent.owner() == "root":
+            parent.chmod(parent.stat().st_mode | 0o055)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_read_only_directory(as_somebody_else, tmp_path, events):
+    """What is there is read and kept in memory; and it is said that nothing will be written."""
+    state = tmp_path / "state"
+    first = SqliteStore(state, events.append)
+    first.save_registrations([binding()], [registration()])
+    first.close()
+    for path in state.iterdir():
+        path.chmod(0o444)
+    state.chmod(0o555)
+    store = SqliteStore(state, events.append)
+    assert [binding()] == store.load_registrations()[0]
+    store.save_registrations([binding("t2")], [])
+    assert {"t1", "t2"} == {row.token for row in store.load_registrations()[0]}
+    assert 1 == len(events) and "nothing will survive" in events[0].text
+    state.chmod(0o755)
+
+
+def test_unreadable_file_stops_the_start(as_somebody_else, tmp_path, events):
+    """interface.md: could not start, state unreadable. Going on without what is there would be no service."""
+    state = tmp_path / "state"
+    SqliteStore(state, events.append).close()
+    (state / "sbc.sqlite3").chmod(0o000)
+    with pytest.raises(StateUnreadable, match="cannot be read"):
+        SqliteStore(state, events.append)
+
+
+def test_checkpoint_keeps_the_log_small(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_CHECKPOINT_EVERY", 50)
+    for number in range(500):
+        store.save_registrations([binding(port=number)], [])
+        if store._checkpointing is not None:
+            store._checkpointing.join()  # as if the registrations came at their usual pace
+    assert (tmp_path / "sbc.sqlite3-wal").stat().st_size < 500_000
+    assert [499] == [row.port for row in reopened(tmp_path).load_registrations()[0]]
+
+
+def test_log_that_never_gets_a_pause_is_given_one(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_CHECKPOINT_EVERY", 50)
+    monkeypatch.setattr(sqlite, "_LARGEST_LOG", 400_000)
+    for number in range(2000):
+        store.save_registrations([binding(port=number)], [])
+    assert (tmp_path / "sbc.sqlite3-wal").stat().st_size < 4_000_000
+
+
+def test_two_processes_share_the_file(store, tmp_path):
+    """`workers` above 1."""
+    other = reopened(tmp_path)
+    other.save_registrations([binding("b")], [])
+    store.save_registrations([binding("a")], [])
+    assert {"a", "b"} == {row.token for row in other.load_registrations()[0]}
+
+
+def test_ten_thousand_load_in_well_under_a_second(store, tmp_path):
+    rows = [binding(f"token-{number:05}") for number in range(10_000)]
+    store.save_registrations(rows, [registration(row.token, server) for row in rows for server in ("p", "f")])
+    again = reopened(tmp_path)
+    started = time.perf_counter()
+    bindings, registrations = again.load_registrations()
+    assert time.perf_counter() - started < 0.8
+    assert (10_000, 20_000) == (len(bindings), len(registrations))
