@@ -108,6 +108,7 @@ class Program:
             return
         if self.running:
             self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(3)
         # Also when the leader is gone: children of a crashed server would keep its port.
