@@ -103,6 +103,7 @@ class ServerGroup:
             if candidate in other._health:
                 health.go_on_from(other._health[candidate])
         self._working.go_on_from(other._working)
+        self._link_up = other._link_up
         self._choose(now, "configuration")
 
     # Plans

@@ -171,7 +171,7 @@ class CandidateHealth:
         reason = f"{method}: {outcome}"
         if not isinstance(outcome, Answered) or self._meaning(outcome, method) in ("suspect", "held"):
             self.down_cause = outcome.cause
-        if isinstance(outcome, TransportFailed) and not outcome.soft:
+        if isinstance(outcome, TransportFailed) and not outcome.is_soft:
             self._count_bad(self._fall)
             return self._step(Input.FAILED, reason, now, silent=True)
         if isinstance(outcome, Answered):

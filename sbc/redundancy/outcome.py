@@ -56,15 +56,20 @@ class TransportFailed:
     """The request could not be delivered: ICMP, refused or reset connection, TLS error."""
 
     cause: str
-    """icmp | refused | reset | tls | connect_timeout | ..."""
+    """icmp | unreachable | refused | reset | tls | connect_timeout | ..."""
     soft: bool = False
-    """Host or net unreachable: a router's opinion, worth one bad result and no more (D16)."""
+    """True makes it worth one bad result and no more; `unreachable` always is."""
     highest_provisional: int = 0
     """As for `Answered`."""
 
     @property
     def label(self) -> str:
         return self.cause
+
+    @property
+    def is_soft(self) -> bool:
+        """Host or net unreachable is a router's opinion, not the server's refusal (D16)."""
+        return self.soft or self.cause == "unreachable"
 
     def __str__(self) -> str:
         return f"transport failed: {self.cause}"

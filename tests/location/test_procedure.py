@@ -137,7 +137,8 @@ def test_naptr_that_leads_nowhere_falls_to_the_next_and_to_srv():
 def test_naptr_preference_decides_within_an_order():
     zone = {
         "NAPTR pbx.example": [
-            Naptr(1, 20, "s", "SIP+D2U", "_sip._udp.pbx.example"), Naptr(1, 10, "S", "sip+d2t", "_sip._tcp.pbx.example"),
+            Naptr(1, 20, "s", "SIP+D2U", "_sip._udp.pbx.example"),
+            Naptr(1, 10, "S", "sip+d2t", "_sip._tcp.pbx.example"),
         ],
         **{key: ZONE[key] for key in ZONE if not key.startswith("NAPTR")},
     }

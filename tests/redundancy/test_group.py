@@ -532,3 +532,16 @@ def test_renewal_seeks_the_better_server_in_mode_registration():
     site.answers[P1] = 200
     assert [P1] == site.register()["primary"].servers
     assert [P1] == site.request("INVITE").servers
+
+
+def test_other_settings_keep_what_is_known():
+    """A reload forgets no dead server and moves nobody."""
+    site = make_site(alive=[P2])
+    site.request("INVITE")
+    after = make_site(alive=[P2], probe_interval=60)
+    after.now = site.now
+    after.group.go_on_from(site.group, site.now)
+    assert P2 == after.group.working(after.now)
+    assert [P2] == after.request("INVITE").servers
+    assert [] == after.moves()
+    assert site.group.health(P1).reason == after.group.health(P1).reason

@@ -87,7 +87,7 @@ def test_transport_errors_count_at_once(health, cause):
 def test_host_unreachable_is_one_bad_result(health):
     """D16: a router's opinion is soft."""
     health.observe(Answered(200), 0.0, "OPTIONS")
-    assert health.observe(TransportFailed("icmp", soft=True), 1.0, "INVITE") is None
+    assert health.observe(TransportFailed("unreachable"), 1.0, "INVITE") is None
     assert health.observe(TransportFailed("icmp", soft=True), 2.0, "INVITE").new is State.DOWN
 
 
