@@ -34,15 +34,13 @@ class Child(ProcessProtocol):
         self._ready_mark = ready_mark
         self._partial = b""
         self._stopped = False
+        self.pid: int | None = None
+        """Of the process, also after its end."""
 
     def start(self, reactor, environment: dict[str, str]) -> Child:
         """The process stays in our process group, so that Ctrl-C in a terminal reaches it too."""
-        reactor.spawnProcess(self, self._command[0], self._command, env=environment)
+        self.pid = reactor.spawnProcess(self, self._command[0], self._command, env=environment).pid
         return self
-
-    @property
-    def pid(self) -> int | None:
-        return self.transport.pid if self.transport is not None else None
 
     @property
     def alive(self) -> bool:

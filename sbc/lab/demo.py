@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from twisted.internet.task import deferLater
 
 from sbc.lab.child import DiedEarly
 from sbc.lab.narrator import Narrator
-from sbc.lab.phone import Call, Phone, RequestFailed
+from sbc.lab.phone import Call, RequestFailed
 from sbc.lab.stage import FAILBACK_HOLD, LINES, PROBE_INTERVAL_DOWN, RETRY_COUNTS, RISE, Stage
+from sbc.redundancy.group import ALL_METHODS
 from sbc.redundancy.schedule import Timing, give_up
 from sbc.sip.uri import format_host_port
 
@@ -40,9 +41,10 @@ SILENT_CALL = 7.6
 CALLS_PER_FIGURE = 3
 """Post-dial delays are medians of so many calls, but for those that only a first call can show."""
 
+_READING_TIME = 1.2  # seconds, for people: when nobody watches, the story is told without a pause
 
-_LOG_LINE = re.compile(r"\S+ \[sbc\S*\] \w+: ((?:server|failover|new requests) .*)")
-"""What the appliance logs about its servers; the prefix, with time and group, is left out here."""
+_LOG_LINE = re.compile(r"\S+ \[sbc\S*\] \w+: (server .*|failover .*all new requests.*|new requests .*)")
+"""What the appliance logs about its servers, without time and group."""
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Figure:
 
     what: str
     delay: float
+    at_most: float | None
     through: str
 
 
@@ -62,6 +65,8 @@ class Story:
         self._reactor = stage.reactor
         self._tell = narrator
         self._without_fallback = without_fallback
+        self._usual = 0.0
+        """Post-dial delay on an ordinary day."""
         self._figures: list[Figure] = []
         self._facts: list[tuple[str, str]] = []
         self._calls_through = {"primary": 0, "fallback": 0}
@@ -70,18 +75,23 @@ class Story:
     async def run(self) -> None:
         await self._set_the_stage()
         await self._register()
-        usual = await self._call_as_usual()
-        await self._kill_the_primary(usual)
-        await self._bring_it_back("The primary is started again", "after the return", usual, self._start_primary)
-        await self._freeze_the_primary(usual)
-        await self._bring_it_back("The primary wakes up", "after it woke up", usual, self._wake_primary)
+        await self._call_as_usual()
+        await self._kill_the_primary()
+        await self._call_in_from_outside()
+        await self._bring_it_back("The primary is started again", "after its restart", self._start_primary)
+        await self._freeze_the_primary()
+        await self._bring_it_back("The primary wakes up", "after it woke up", self._wake_primary)
         await self._compare_with_metrics()
+        await self._kill_the_appliance()
 
-    def print_table(self) -> None:
-        rows = [(figure.what, _milliseconds(figure.delay), figure.through) for figure in self._figures]
+    def print_tables(self) -> None:
         self._tell.plain()
-        if rows:
-            self._tell.table(("calls", "post-dial delay", "through"), rows)
+        if self._figures:
+            rows = [
+                (figure.what, _milliseconds(figure.delay), _milliseconds(figure.at_most), figure.through)
+                for figure in self._figures
+            ]
+            self._tell.table(("calls", "post-dial delay", "at most", "through"), rows)
             self._tell.plain()
         if self._facts:
             self._tell.table(("besides", "measured"), self._facts)
@@ -102,25 +112,25 @@ class Story:
         starting.append(stage.start_sbc())
         for ready in starting:
             line = await self._within(SOON * 2, ready, "start")
-        tell.say(f"{' and '.join(servers)} run; so does the appliance: {line.strip()}")
+        stage.children["sbc"].said = self._repeat_log_line
+        tell.say(f"Started: {', '.join(servers)}, and the appliance, which says: {line.strip()}")
         tell.say(
-            f"Its configuration is an ordinary one, retry_counts = {RETRY_COUNTS}; only failback is in a hurry here: "
+            f"Its configuration is an ordinary one, with retry_counts = {RETRY_COUNTS}; only failback is in a hurry: "
             f"a server that is down is probed every {PROBE_INTERVAL_DOWN} s and must then be up for {FAILBACK_HOLD} s."
         )
         tell.say(f"Status page: {stage.status_page}")
-        tell.say('What the appliance logs about its servers is repeated below, as "sbc | ..."')
-        stage.children["sbc"].said = self._repeat_log_line
+        tell.say('What the appliance logs about its servers is repeated below: "sbc | ..."')
 
     async def _register(self) -> None:
         stage, tell = self._stage, self._tell
-        tell.chapter("Both phones register, once")
+        await self._chapter("Both phones register, once")
         for user in LINES:
             phone = stage.phones[user] = stage.plug_in(user, stage.sbc_address)
             asked = self._reactor.seconds()
             granted = await self._within(SOON, phone.register(), f"REGISTER of {user}")
             taken = self._reactor.seconds() - asked
-            tell.say(f"{user} registers by its outbound proxy: 200 after {_milliseconds(taken)}, for {granted} s.")
-        tell.say("Now the call servers themselves are asked, past the appliance, what they know:")
+            tell.say(f"{user} registers at its outbound proxy: answered in {_milliseconds(taken)}, for {granted} s.")
+        tell.say("Now the call servers are asked what they know, each of them directly, past the appliance:")
         for name in stage.addresses:
             holds = 0
             for user in LINES:
@@ -131,53 +141,44 @@ class Story:
             self._facts.append((f"registered at the {name}", f"{holds} of {len(LINES)} phones"))
         stage.phones["carol"] = stage.plug_in("carol", stage.addresses["fallback"])
 
-    async def _call_as_usual(self) -> float:
-        tell = self._tell
-        tell.chapter("A call on an ordinary day")
+    async def _call_as_usual(self) -> None:
+        await self._chapter("A call on an ordinary day")
         delay, through = await self._several_calls("alice", "bob")
-        tell.check(
-            f"alice dials bob: the ringing tone comes after {_milliseconds(delay)}, through the {through}",
-            through == "primary",
-        )
-        self._figures.append(Figure("on an ordinary day", delay, through))
-        return delay
+        self._usual = delay
+        self._note(Figure("on an ordinary day", delay, None, through), "alice dials bob, who rings", "primary")
 
-    async def _kill_the_primary(self, usual: float) -> None:
+    async def _kill_the_primary(self) -> None:
         stage, tell = self._stage, self._tell
-        tell.chapter("The primary dies in the middle of a call")
+        await self._chapter("The primary dies in the middle of a call")
         call = await self._dial("alice", "bob")
         tell.say(f"alice and bob are talking, through the {stage.server_at(call.path)}.")
         primary = stage.children["primary"]
         await self._within(SOON, primary.kill(), "SIGKILL of the primary")
         tell.say(f"kill -9 {primary.pid}: the primary is gone. They talk on; then alice hangs up.")
-        ended = await self._hang_up(call)
-        tell.check(
-            f"the BYE ends the call at both phones after {_milliseconds(ended)}, although its server is dead",
-            call.bye_status == 200 and self._other_end(call).hung_up_by_peer,
-        )
-        self._facts.append(("the call that was under way", f"ended by its BYE in {_milliseconds(ended)}"))
+        await self._pause()
+        await self._end_with_bye(call, "although its server is dead")
 
         call = await self._dial("alice", "bob")
-        self._note("first after kill -9", call, usual + REFUSED_CALL_EXTRA, "The next call")
+        at_most = self._usual + REFUSED_CALL_EXTRA
+        first = Figure("first after kill -9", call.post_dial_delay, at_most, stage.server_at(call.path))
+        self._note(first, "The next call rings", "fallback")
         await self._hang_up(call)
         delay, through = await self._several_calls("alice", "bob")
-        self._note_figure("later ones", delay, through, usual + LATER_CALL_EXTRA, "Later calls")
+        later = Figure("later ones", delay, self._usual + LATER_CALL_EXTRA, through)
+        self._note(later, "Later calls ring", "fallback")
 
-        tell.say("Somebody outside calls in, by the server that is left:")
+    async def _call_in_from_outside(self) -> None:
+        self._tell.say("Carol, who is not behind sbc, calls in by the server that is left:")
         call = await self._dial("carol", "bob")
-        delay = call.post_dial_delay
-        tell.check(
-            f"carol reaches bob through the {stage.server_at(call.path)} after {_milliseconds(delay)}",
-            stage.server_at(call.path) == "fallback",
-        )
-        self._figures.append(Figure("from outside, meanwhile", delay, stage.server_at(call.path)))
+        figure = Figure("from outside, meanwhile", call.post_dial_delay, None, self._stage.server_at(call.path))
+        self._note(figure, "bob rings", "fallback")
         await self._hang_up(call)
 
-    async def _freeze_the_primary(self, usual: float) -> None:
+    async def _freeze_the_primary(self) -> None:
         stage, tell = self._stage, self._tell
-        patience = give_up(RETRY_COUNTS, "INVITE", Timing())
-        tell.chapter("The hard case: the primary falls silent")
+        await self._chapter("The hard case: the primary falls silent")
         stage.children["primary"].freeze()
+        patience = give_up(RETRY_COUNTS, "INVITE", Timing())
         tell.say(
             f"kill -STOP {stage.children['primary'].pid}: its port is open and nobody reads it. No error tells that it "
             f"is dead, only patience: one send and {RETRY_COUNTS} repetitions take {patience:.1f} s."
@@ -187,53 +188,81 @@ class Story:
             call = await self._dial("alice", "bob", at_most=40)
         finally:
             watching.cancel()
-        self._note("first, primary silent", call, SILENT_CALL, "The first call pays once for all")
+        first = Figure("first, primary silent", call.post_dial_delay, SILENT_CALL, stage.server_at(call.path))
+        self._note(first, "The first call pays for all: it rings", "fallback")
         await self._hang_up(call)
         delay, through = await self._several_calls("alice", "bob")
-        at_most = usual + LATER_CALL_EXTRA
-        self._note_figure("later ones, still silent", delay, through, at_most, "Later calls do not wait")
+        later = Figure("later ones, still silent", delay, self._usual + LATER_CALL_EXTRA, through)
+        self._note(later, "Later calls do not wait, they ring", "fallback")
 
-    async def _bring_it_back(self, title: str, label: str, usual: float, revive) -> None:
-        tell = self._tell
-        tell.chapter(title)
+    async def _bring_it_back(self, title: str, label: str, revive: Callable[[], Awaitable[None]]) -> None:
+        await self._chapter(title)
         began = self._reactor.seconds()
         await revive()
-        tell.say(
-            f"It answers again. sbc wants {RISE} good probes, {PROBE_INTERVAL_DOWN} s apart, "
-            f"and {FAILBACK_HOLD} s of peace ..."
+        self._tell.say(
+            f"It answers again. sbc wants {RISE} good answers and {FAILBACK_HOLD} s of peace before it trusts it ..."
         )
         await self._within(SOON * 2, ensureDeferred(self._until_working("primary")), "return to the primary")
         taken = self._reactor.seconds() - began
+        self._tell.say(f"New calls return to it {taken:.1f} s after it came back.")
+        self._facts.append((f"calls return {label}", f"in {taken:.1f} s"))
         delay, through = await self._several_calls("alice", "bob")
-        tell.check(
-            f"calls return to it {taken:.1f} s later: {_milliseconds(delay)}, through the {through}",
-            through == "primary",
-        )
-        self._figures.append(Figure(label, delay, through))
-        self._facts.append((f"calls returned {label.replace('the return', 'the restart')}", f"in {taken:.1f} s"))
+        figure = Figure(label, delay, self._usual + LATER_CALL_EXTRA, through)
+        self._note(figure, "alice dials bob, who rings", "primary")
 
     async def _compare_with_metrics(self) -> None:
-        tell = self._tell
-        tell.chapter("What do the appliance's own metrics say?")
+        await self._chapter("Do the appliance's own metrics agree with what was seen from outside?")
         metrics = await self._within(SOON, self._stage.metrics(), "/metrics")
+
+        def agree(seen: int, name: str, **labels: str) -> None:
+            counted = metrics.total(name, **labels)
+            told = ",".join(f'{label}="{value}"' for label, value in labels.items())
+            difference = "" if counted == seen else f", but it was {seen}"
+            self._tell.check(f"{name}{{{told}}} {counted:.0f}{difference}", counted == seen)
+
         for server, calls in self._calls_through.items():
-            counted = metrics.total("sbc_attempts_total", server=server, method="INVITE", outcome="status_2xx")
-            self._agree(f'sbc_attempts_total{{server="{server}",method="INVITE",outcome="status_2xx"}}', counted, calls)
+            agree(calls, "sbc_attempts_total", server=server, method="INVITE", outcome="status_2xx")
         for server in self._stage.addresses:
-            counted = metrics.total("sbc_registrations", server=server, state="registered")
-            self._agree(f'sbc_registrations{{server="{server}",state="registered"}}', counted, len(LINES))
-        self._agree('sbc_working_server{server="primary"}', metrics.total("sbc_working_server", server="primary"), 1)
-        for cause in ("icmp", "timeout"):
-            counted = metrics.total("sbc_failovers_total", cause=cause)
-            tell.check(f'sbc_failovers_total{{cause="{cause}"}} is {counted:.0f}: it was noticed', counted >= 1)
-            self._facts.append((f"failovers counted, cause {cause}", f"{counted:.0f}"))
-        counted = metrics.total("sbc_failbacks_total")
-        self._agree("sbc_failbacks_total", counted, 2)
+            agree(len(LINES), "sbc_registrations", server=server, state="registered")
+        agree(1, "sbc_failovers_total", method=ALL_METHODS, cause="icmp")
+        agree(1, "sbc_failovers_total", method=ALL_METHODS, cause="timeout")
+        agree(2, "sbc_failbacks_total", group="office")
+        agree(1, "sbc_working_server", server="primary")
+        agree(0, "sbc_working_server", server="fallback")
+
+    async def _kill_the_appliance(self) -> None:
+        stage, tell = self._stage, self._tell
+        await self._chapter("And what if sbc itself dies?")
+        call = await self._dial("alice", "bob")
+        tell.say("alice and bob are talking again.")
+        sbc = stage.children["sbc"]
+        await self._within(SOON, sbc.kill(), "SIGKILL of the appliance")
+        began = self._reactor.seconds()
+        await self._within(SOON * 2, stage.start_sbc(), "restart of the appliance")
+        taken = self._reactor.seconds() - began
+        stage.children["sbc"].said = self._repeat_log_line
+        tell.say(f"kill -9 {sbc.pid}, and a new start: ready after {taken:.1f} s. The phones know nothing of it.")
+        self._facts.append(("sbc killed and started again", f"ready in {taken:.1f} s"))
+        await self._end_with_bye(call, "although sbc has forgotten it")
+        call = await self._dial("carol", "bob")
+        tell.check(
+            f"bob has not registered again, and still rings when carol calls in: {_milliseconds(call.post_dial_delay)}",
+            stage.phones["bob"].registrations == 1,
+        )
+        await self._hang_up(call)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
+    async def _chapter(self, title: str) -> None:
+        await self._pause()
+        self._tell.chapter(title)
+
+    async def _pause(self) -> None:
+        if self._tell.watched:
+            await deferLater(self._reactor, _READING_TIME)
+
     async def _dial(self, caller: str, callee: str, at_most: float = SOON) -> Call:
-        """A call that is answered; both ends must know of it."""
+        """A call that is answered."""
         call = self._stage.phones[caller].call(callee)
         await self._within(at_most, call.answered.wait(), f"call from {caller} to {callee}")
         through = self._stage.server_at(call.path)
@@ -247,6 +276,15 @@ class Story:
         await self._within(SOON, call.hang_up(), f"BYE of {call.phone.user}")
         return self._reactor.seconds() - began
 
+    async def _end_with_bye(self, call: Call, circumstance: str) -> None:
+        taken = await self._hang_up(call)
+        other_end = self._stage.phones[call.peer].calls[-1]
+        self._tell.check(
+            f"the BYE ends the call at both phones after {_milliseconds(taken)}, {circumstance}",
+            call.bye_status == 200 and other_end.hung_up_by_peer,
+        )
+        self._facts.append((f"call ended by BYE, {circumstance}", _milliseconds(taken)))
+
     async def _several_calls(self, caller: str, callee: str) -> tuple[float, str]:
         """The median of their post-dial delays, and the call servers that they went through."""
         delays, servers = [], set()
@@ -257,23 +295,15 @@ class Story:
             await self._hang_up(call)
         return statistics.median(delays), " and ".join(sorted(servers))
 
-    def _other_end(self, call: Call) -> Call:
-        """The call as the called phone sees it: the last one that it was rung for."""
-        phone: Phone = self._stage.phones[call.peer]
-        return phone.calls[-1]
-
-    def _note(self, label: str, call: Call, at_most: float, subject: str) -> None:
-        self._note_figure(label, call.post_dial_delay, self._stage.server_at(call.path), at_most, subject)
-
-    def _note_figure(self, label: str, delay: float, through: str, at_most: float, subject: str) -> None:
-        self._figures.append(Figure(label, delay, through))
+    def _note(self, figure: Figure, what_happened: str, expected_server: str) -> None:
+        """Put a figure into the table, and check it."""
+        self._figures.append(figure)
+        in_time = figure.at_most is None or figure.delay <= figure.at_most
+        limit = "" if in_time else f", too late: at most {_milliseconds(figure.at_most)}"
         self._tell.check(
-            f"{subject}: {_milliseconds(delay)} (allowed: {_milliseconds(at_most)}), through the {through}",
-            through == "fallback" and delay <= at_most,
+            f"{what_happened} after {_milliseconds(figure.delay)}{limit}, through the {figure.through}",
+            in_time and figure.through == expected_server,
         )
-
-    def _agree(self, name: str, counted: float, seen: int) -> None:
-        self._tell.check(f"{name} is {counted:.0f}; seen from outside: {seen}", counted == seen)
 
     def _repeat_log_line(self, line: str) -> None:
         if found := _LOG_LINE.fullmatch(line.strip()):
@@ -290,15 +320,15 @@ class Story:
             await deferLater(self._reactor, 0.2)
 
     def _watch_repetitions(self) -> Deferred:
-        """Tell of each repetition of the INVITE as the appliance counts it."""
+        """Tell of each repetition of the INVITE as the appliance counts it, until cancelled."""
 
         async def watch() -> None:
-            known = await self._repetitions()
+            known = before = await self._repetitions()
             while True:
                 await deferLater(self._reactor, 0.1)
                 counted = await self._repetitions()
                 if counted > known:
-                    self._tell.say(f"... sbc repeats the INVITE ({counted:.0f} so far)")
+                    self._tell.say(f"... sbc has repeated the INVITE ({counted - before:.0f} of {RETRY_COUNTS})")
                     known = counted
 
         watching = ensureDeferred(watch())
@@ -306,7 +336,7 @@ class Story:
         return watching
 
     async def _repetitions(self) -> float:
-        return (await self._stage.metrics()).total("sbc_retransmissions_total", side="servers", method="INVITE")
+        return (await self._stage.metrics()).total("sbc_retransmissions_total", method="INVITE")
 
     async def _within(self, seconds: float, deferred: Deferred, what: str):
         """The result, or TooSlow."""
@@ -322,8 +352,8 @@ class TooSlow(Exception):
     """Something that the story waits for did not happen."""
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms"
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1000:.1f} ms"
 
 
 class _Performance:
@@ -349,7 +379,7 @@ class _Performance:
             await self._story.run()
         except (RequestFailed, TooSlow, DiedEarly) as failure:
             self._narrator.trouble(str(failure))
-        self._story.print_table()
+        self._story.print_tables()
         if not self._narrator.verdict():
             print(f"What the processes wrote is in {self._folder}")
             return

@@ -20,6 +20,8 @@ class Narrator:
         self._seconds = seconds
         self._started = seconds()
         self._colours = output.isatty() and "NO_COLOR" not in os.environ
+        self.watched = output.isatty()
+        """Somebody may be reading along, at a human pace."""
         self.checks = 0
         self.broken: list[str] = []
         """What did not come true."""
@@ -64,9 +66,9 @@ class Narrator:
             self._write(" " * _MARGIN + self._paint(line, _DIM))
 
     def table(self, heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-        """Columns as wide as they need to be; one whose cells are measures ("12 ms") is aligned to the right."""
+        """Columns as wide as they need to be; one of measures ("12 ms", or empty) is aligned to the right."""
         widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
-        measures = [all(row[column].endswith(" ms") for row in rows) for column in range(len(heading))]
+        measures = [all(not cell or cell.endswith(" ms") for cell in cells) for cells in zip(*rows, strict=True)]
 
         def line(row: tuple[str, ...]) -> str:
             cells = [

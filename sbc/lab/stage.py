@@ -100,14 +100,17 @@ class Stage:
     # -- the appliance -----------------------------------------------------------------------------------------------
 
     def start_sbc(self) -> Deferred:
-        """Fires with its line "sbc ready: ..."."""
+        """Start or restart it. Fires with its line "sbc ready: ..."."""
+        return self._start("sbc", (*self._sbc_command, str(self._configuration())), "sbc ready:")
+
+    def _configuration(self) -> Path:
         credentials = self.folder / "phones.htdigest"
         credentials.write_text(
             "".join(f"{user}:{DOMAIN}:{ha1(user, DOMAIN, PASSWORDS[user], 'MD5')}\n" for user in LINES)
         )
         credentials.chmod(0o600)
         state_dir = self.folder / "state"
-        state_dir.mkdir()
+        state_dir.mkdir(exist_ok=True)
         configuration = self.folder / "sbc.toml"
         configuration.write_text(
             _CONFIGURATION.format(
@@ -126,7 +129,7 @@ class Stage:
                 retry_counts=RETRY_COUNTS,
             )
         )
-        return self._start("sbc", (*self._sbc_command, str(configuration)), "sbc ready:")
+        return configuration
 
     def metrics(self) -> Deferred:
         """Scrape /metrics; fires with Metrics."""
