@@ -20,9 +20,7 @@ from sbc.sip.headers import quote, unquote
 _ALGORITHMS = {"MD5": (hashlib.md5, 32), "SHA-256": (hashlib.sha256, 64)}
 _SESSION = "-sess"
 
-_PARAMETER = re.compile(
-    r"""\s*([A-Za-z0-9\-.!%*_+`'~]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)\s*(?:,|$)""", re.DOTALL
-)
+_PARAMETER = re.compile(r"""\s*([A-Za-z0-9\-.!%*_+`'~]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)\s*(?:,|$)""", re.DOTALL)
 
 
 def _parse_scheme(value: str, header: str) -> dict[str, str]:
@@ -320,8 +318,12 @@ def _read_accounts(path: Path) -> dict[tuple[str, str, str], str]:
         realm, _, digest = rest.rpartition(":")
         algorithm = algorithms.get(len(digest))
         if not user or not realm or algorithm is None or not re.fullmatch(r"[0-9A-Fa-f]+", digest):
-            raise HtdigestError(path, number, "expected user:realm:HA1 with 32 (MD5) or 64 (SHA-256) hexadecimal digits")
+            raise HtdigestError(
+                path, number, "expected user:realm:HA1 with 32 (MD5) or 64 (SHA-256) hexadecimal digits"
+            )
         if (user, realm, algorithm) in accounts:
-            raise HtdigestError(path, number, f"expected one {algorithm} line for each user and realm; this is the second")
+            raise HtdigestError(
+                path, number, f"expected one {algorithm} line for each user and realm; this is the second"
+            )
         accounts[user, realm, algorithm] = digest.lower()
     return accounts

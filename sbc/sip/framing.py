@@ -9,9 +9,10 @@ import re
 
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.limits import MAX_MESSAGE
+from sbc.sip.scanner import scan_number
 
-_CONTENT_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:(?:[ \t]|\r\n[ \t])*([0-9]+)[ \t]*(?=\r\n[^ \t])", re.IGNORECASE)
-_DIGITS = 10  # a number of more digits is above every limit
+# A whole Content-Length line, its value folded or not. The value is checked apart, so that a broken one is not overlooked.
+_CONTENT_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)(?=\r\n)", re.IGNORECASE)
 
 
 class StreamFramer:
@@ -25,8 +26,9 @@ class StreamFramer:
         self._buffer = bytearray()
         self._searched = 0  # up to here the buffer holds no end of headers
         self._wanted = 0  # size of the message whose headers are complete, 0 while they are not
-        self.pings = 0  # CRLFCRLF seen and not yet taken: the peer wants a CRLF back
-        self.pongs = 0  # CRLF seen between messages and not yet taken
+        self._pings = 0
+        self._pongs = 0
+        self._odd_line = False  # the last thing that came was an empty line, which may be the first half of a ping
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that are complete now, in order. MalformedMessage when the stream cannot be followed."""
@@ -37,12 +39,17 @@ class StreamFramer:
             del self._buffer[: self._wanted]
             self._wanted = 0
             self._searched = 0
+            self._odd_line = False
         return messages
 
     def take_keepalives(self) -> tuple[int, int]:
-        """(pings, pongs) since the last call. A ping, CRLFCRLF, is to be answered with CRLF (RFC 5626 s.4.4.1)."""
-        seen = (self.pings, self.pongs)
-        self.pings = self.pongs = 0
+        """(pings, pongs) since the last call. A ping, CRLFCRLF, is to be answered with CRLF (RFC 5626 s.4.4.1).
+
+        A ping may come in two pieces, so its first half counts as a pong until the second is there; and two pongs with
+        nothing between them count as a ping. Answering one too many does no harm, leaving one unanswered costs the flow.
+        """
+        seen = (self._pings, self._pongs)
+        self._pings = self._pongs = 0
         return seen
 
     @property
@@ -65,21 +72,25 @@ class StreamFramer:
         return len(self._buffer) >= self._wanted
 
     def _skip_keepalives(self) -> None:
-        """Count and drop the empty lines before a message; half of one may still be under way."""
-        buffer = self._buffer
-        while buffer.startswith(b"\r\n"):
-            if buffer.startswith(b"\r\n\r\n"):
-                self.pings += 1
-                del buffer[:4]
-            elif len(buffer) == 3 and buffer.endswith(b"\r"):
-                return  # CRLF CR: the rest of a ping may come
+        """Count and drop the empty lines before a message."""
+        while self._buffer.startswith(b"\r\n"):
+            del self._buffer[:2]
+            self._searched = 0
+            if self._odd_line:
+                self._pings += 1
+                self._pongs = max(0, self._pongs - 1)
             else:
-                self.pongs += 1
-                del buffer[:2]
+                self._pongs += 1
+            self._odd_line = not self._odd_line
 
     def _content_length(self, headers_end: int) -> int:
-        lengths = {int(digits) if len(digits) <= _DIGITS else self._limit + 1 for digits in
-                   _CONTENT_LENGTH.findall(self._buffer, 0, headers_end + 3)}
-        if len(lengths) != 1:  # s.20.14: must be there on a stream; two different ones are an attack or a bug
-            raise MalformedMessage("Missing or contradictory Content-Length", header="Content-Length")
-        return lengths.pop()
+        values = {value.strip() for value in _CONTENT_LENGTH.findall(self._buffer, 0, headers_end + 2)}
+        if not values:
+            raise MalformedMessage("Missing Content-Length", header="Content-Length")  # s.20.14: a stream needs it
+        value = values.pop()
+        length = -1 if values else scan_number(value, 0, len(value), self._limit)
+        if length == -1:
+            raise MalformedMessage("Malformed Content-Length", header="Content-Length")
+        if length == -2:
+            raise MalformedMessage("Message Too Large", status_hint=513)
+        return length

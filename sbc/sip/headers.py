@@ -67,7 +67,7 @@ def unquote(text: str) -> str:
 
 
 def parse_parameters(text: str, header: str) -> dict[str, str | None]:
-    """`;name=value;name`: names in lower case, values as spelled, quotes included. MalformedMessage when it is not that."""
+    """`;name=value;name`: names in lower case, values as spelled, quotes included. MalformedMessage if it is not that."""
     data = _raw(text)
     parameters = scan_parameters(data, 0, len(data))
     if parameters is None:
@@ -156,9 +156,7 @@ class NameAddr:
 
     __slots__ = ("display_name", "uri_text", "parameters", "_uri")
 
-    def __init__(
-        self, uri_text: str, parameters: dict[str, str | None] | None = None, display_name: str = ""
-    ) -> None:
+    def __init__(self, uri_text: str, parameters: dict[str, str | None] | None = None, display_name: str = "") -> None:
         self.display_name = display_name
         self.uri_text = uri_text
         self.parameters: dict[str, str | None] = {} if parameters is None else parameters

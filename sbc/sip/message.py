@@ -293,7 +293,10 @@ class Message:
         if self._call_id is not None:
             return
         line: Line = self._required(CALL_ID)
-        if line.value_start == line.value_end or find_blank(line.data, line.value_start, line.value_end) != line.value_end:
+        if (
+            line.value_start == line.value_end
+            or find_blank(line.data, line.value_start, line.value_end) != line.value_end
+        ):
             raise _malformed(line)
         self._call_id = line.value()
 
@@ -304,9 +307,7 @@ class Message:
         line: Line = self._required(CSEQ)
         number_end: cython.Py_ssize_t = find_blank(line.data, line.value_start, line.value_end)
         number: cython.longlong = scan_number(line.data, line.value_start, number_end, MAX_CSEQ)
-        method: str = method_of(
-            line.data, skip_whitespace(line.data, number_end, line.value_end), line.value_end
-        )
+        method: str = method_of(line.data, skip_whitespace(line.data, number_end, line.value_end), line.value_end)
         if number == -2:
             raise MalformedMessage("CSeq number too large", header="CSeq")
         if number < 0 or method == "":
@@ -383,7 +384,7 @@ class Message:
         return _first_value(line) if key in _LIST_HEADERS else line.value()
 
     def get_all(self, name: str) -> list[str]:
-        """All values in order; comma lists are split where the header's grammar is a list, their empty elements left out."""
+        """All values in order; where the header's grammar is a list, commas split it and empty elements are left out."""
         key: str = _key_of(name)
         values: list = []
         line: Line
@@ -410,7 +411,7 @@ class Message:
         self._replace([_new_line(name, value)], _key_of(name))
 
     def set_all(self, name: str, values: Iterable[str]) -> None:
-        """Replace the lines of that name by one line per value, where the first one stood; append when there was none."""
+        """Replace the lines of that name by one line per value, where the first stood; append when there was none."""
         self._replace([_new_line(name, value) for value in values], _key_of(name))
 
     @cython.cfunc

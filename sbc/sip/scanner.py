@@ -1,7 +1,7 @@
 """Walking over the bytes of a message without making objects of them (RFC 3261 sections 7.3 and 25).
 
-Compiled when installed, and ordinary Python when SBC_PURE_PYTHON=1; `scanner.pxd` shows the compiled side what it may call
-directly. Nothing here raises on bad input: a function says None or a position of -1 where the bytes do not follow the
+Compiled when installed, and ordinary Python when SBC_PURE_PYTHON=1; `scanner.pxd` shows the compiled side what it may
+call directly. Nothing here raises on bad input: a function says None or a position of -1 where the bytes do not follow the
 grammar, and the caller knows which header that was.
 
 Bounds: every function takes `start` and `end` with 0 <= start <= end <= len(data), reads no octet outside of them, and
@@ -16,6 +16,9 @@ import sys
 import cython
 
 from sbc.sip.names import COMPACT_FORMS, SPELLINGS, canonical_name
+
+# True in the compiled module, False when it runs from source.
+COMPILED = bool(cython.compiled)
 
 _HTAB = cython.declare(cython.uchar, 0x09)
 _LF = cython.declare(cython.uchar, 0x0A)
@@ -42,9 +45,9 @@ def _table(octets: bytes) -> bytes:
 
 # What a character may be part of, by its octet: 1 yes, 0 no.
 TOKEN_OCTETS = cython.declare(bytes, _table(_ALPHANUMERIC + b"-.!%*_+`'~"))  # s.25.1 token
-HOST_OCTETS = cython.declare(bytes, _table(_ALPHANUMERIC + b"-._"))  # s.25.1 hostname; "_" is in the names of real networks
+HOST_OCTETS = cython.declare(bytes, _table(_ALPHANUMERIC + b"-._"))  # s.25.1 hostname; "_": real networks use it
 IPV6_OCTETS = cython.declare(bytes, _table(b"0123456789abcdefABCDEF:."))
-# s.25.1 says token, host or quoted-string. Tags and branches in base64 or with braces exist: all that separates nothing.
+# s.25.1 says token, host or quoted-string. Tags and branches in base64 or with braces exist: what separates nothing is in.
 VALUE_OCTETS = cython.declare(bytes, _table(bytes(set(range(0x21, 0x100)) - set(b'",;<>\x7f'))))
 
 # The headers that every message is asked for, one bit each.
@@ -86,21 +89,15 @@ _KNOWN_NAMES = cython.declare(dict, _known_names())
 
 def _words(words: str) -> dict[bytes, str]:
     """Words in lower and upper case, so that the usual ones need no decoding: octets -> the word as given."""
-    return {variant.encode(): sys.intern(word) for word in words.split() for variant in (word.lower(), word.upper())}
+    return {variant.encode(): sys.intern(word) for word in words.split(" ") for variant in (word.lower(), word.upper())}
 
 
 _KNOWN_PARAMETERS = cython.declare(
     dict, _words("branch rport received alias keep ttl maddr tag lr expires q transport ob reg-id +sip.instance")
 )
-_KNOWN_METHODS = cython.declare(
-    dict,
-    {
-        method.encode(): sys.intern(method)
-        for method in "INVITE ACK BYE CANCEL REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH MESSAGE REFER INFO UPDATE PRACK".split()
-    },
-)
-_KNOWN_PROTOCOLS = cython.declare(dict, {variant.encode(): "SIP" for variant in "SIP sip Sip SIp SiP sIP siP sIp".split()})
-_KNOWN_VERSIONS = cython.declare(dict, _words("2.0"))
+_METHODS = "INVITE ACK BYE CANCEL REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH MESSAGE REFER INFO UPDATE PRACK"
+_KNOWN_METHODS = cython.declare(dict, {method.encode(): sys.intern(method) for method in _METHODS.split(" ")})
+_KNOWN_PROTOCOLS = cython.declare(dict, _words("SIP"))
 _KNOWN_TRANSPORTS = cython.declare(dict, _words("UDP TCP TLS SCTP TLS-SCTP WS WSS"))
 
 
@@ -404,20 +401,23 @@ def scan_via(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t):  # 
     token_start: cython.Py_ssize_t = start
     token_end: cython.Py_ssize_t = start
     part: cython.int
-    for part in range(3):  # s.25.1 sent-protocol: SIP SLASH 2.0 SLASH transport
+    for part in range(3):  # s.25.1 sent-protocol: SIP SLASH version SLASH transport
         token_start = skip_whitespace(data, token_end + (1 if part else 0), end)
         token_end = skip_octets(data, token_start, end, TOKEN_OCTETS)
         if part == 0:
-            if _known(data, token_start, token_end, _KNOWN_PROTOCOLS) is None:
+            if (
+                _known(data, token_start, token_end, _KNOWN_PROTOCOLS) is None
+                and data[token_start:token_end].upper() != b"SIP"
+            ):
                 return None
-        elif part == 1 and _known(data, token_start, token_end, _KNOWN_VERSIONS) is None:
-            return None
+        elif token_start == token_end:
+            return None  # any version will do here: a request of another one is to be answered 505, not dropped
         if part < 2:
             token_end = skip_whitespace(data, token_end, end)
             if token_end >= end or octets[token_end] != _SLASH:
                 return None
     position = skip_whitespace(data, token_end, end)
-    if token_end == token_start or position == token_end:
+    if position == token_end:
         return None
     sent_by_start: cython.Py_ssize_t = position
     while position < end and octets[position] != _SEMICOLON:
