@@ -34,6 +34,7 @@ from sbc.observe.log import EventLog
 from sbc.observe.metrics import Metrics
 from sbc.observe.notify import Systemd
 from sbc.observe.recent import RecentEvents
+from sbc.observe.story import ServerNames
 from sbc.proxy.core import Proxy
 from sbc.proxy.edge import Edge
 from sbc.proxy.overload import INTERVAL as OVERLOAD_INTERVAL
@@ -77,8 +78,9 @@ class App:
         self._groups_view = _Values(self.groups)
 
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
-        self.recent = RecentEvents(self._wall_clock)
-        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(log)]
+        names = ServerNames(self._groups_view)
+        self.recent = RecentEvents(self._wall_clock, names)
+        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(log, names)]
         self.systemd = Systemd()
 
     def report(self, event: object) -> None:
