@@ -1,7 +1,8 @@
 """A phone's Contact and the one that we write at the servers in its place (RFC 3261 10.2.1; pitfall D25).
 
-Servers get `<sip:USER@us;gw-tok=TOKEN>` with the phone's own header parameters; the phone gets its own value back byte for
-byte, but for `expires`. Several phones may have the same number, so only the token says which one a call is for.
+Servers get `<sip:USER@us;gw-tok=TOKEN>` with the phone's own header parameters; the phone gets its own value back
+byte for byte, but for `expires`. Several phones may have the same number, so only the token says which one a call is
+for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.headers import NameAddr, parse_parameters
+from sbc.sip.headers import NameAddr, format_parameters, parse_parameters
 from sbc.sip.message import Message, Request, Response
 from sbc.sip.uri import SipUri
 
@@ -44,15 +45,16 @@ class Contact:
 
     def at_server(self, user: str, our_host_port: str, expires: int) -> str:
         """Our Contact for it, as a header value."""
-        parameters = "".join(f";{name}" if value is None else f";{name}={value}" for name, value in self.parameters)
-        return f"<sip:{user}{'@' if user else ''}{our_host_port};{TOKEN_PARAMETER}={self.token}>;expires={expires}{parameters}"
+        userinfo = f"{user}@" if user else ""
+        uri = f"sip:{userinfo}{our_host_port};{TOKEN_PARAMETER}={self.token}"
+        return f"<{uri}>;expires={expires}{format_parameters(dict(self.parameters))}"
 
 
 class TokenMaker:
     """Tokens that nobody can guess and that are the same each time.
 
-    Made from the secret of this appliance rather than drawn by lot, a contact keeps its token even when the store was lost,
-    so that a REGISTER after that renews the binding at the server and does not add a second one that rings as well.
+    Made from the secret of this appliance rather than drawn by lot, a contact keeps its token even when the store was
+    lost, so that a REGISTER after that renews the binding at the server and does not add a second one that rings too.
     """
 
     def __init__(self, secret: bytes) -> None:

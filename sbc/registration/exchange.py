@@ -1,29 +1,29 @@
 """The way of one REGISTER of a phone: `Exchange`.
 
-For the servers we are the phone, for the phone we are the registrar (pitfall D11): a REGISTER is not forwarded but made anew,
-one for each registrar server of the group (`Leg`), and the phone gets one answer. Three things govern it.
+For the servers we are the phone, for the phone we are the registrar (pitfall D11): a REGISTER is not forwarded but
+made anew, one for each registrar server of the group (`Leg`), and the phone gets one answer. Three things govern it.
 
-*Acceptance.* Nothing may be registered anywhere for somebody whom nobody has accepted. A fallback that trusts our address
-would register any stranger. So there are two phases.
+*Acceptance.* Nothing may be registered anywhere for somebody whom nobody has accepted. A fallback that trusts our
+address would register any stranger. So there are two phases.
 
-1. Asking. The REGISTER goes to one server, the judge: the one whose nonce the phone shows, else the highest-ranked that is not
-   known to be down. What the judge says is the phone's: its challenge above all, byte for byte, because phones can answer only
-   one (D8). When it is silent for `register_wait`, or is given up or found down, or refuses, the next server is asked as
-   well.
-2. Telling. As soon as the phone is accepted, by a server's 2xx or by our own check of its digest against the password file, the
-   REGISTER goes to all the others at once. A phone that shows a good digest for a challenge of ours to know is accepted on
-   arrival: then both phases are one, and all servers are told concurrently.
+1. Asking. The REGISTER goes to one server, the judge: the one whose nonce the phone shows, else the highest-ranked
+   that is not known to be down. What the judge says is the phone's: its challenge above all, byte for byte, because
+   phones can answer only one (D8). When it is silent for `register_wait`, or is given up or found down, or refuses,
+   the next server is asked as well.
+2. Telling. As soon as the phone is accepted, by a server's 2xx or by our own check of its digest against the password
+   file, the REGISTER goes to all the others at once. A phone that shows a good digest for a challenge of ours to know
+   is accepted on arrival: then both phases are one, and all servers are told concurrently.
 
-*Credentials.* The phone's go to the candidate that issued their nonce and to no other. The others' challenges are answered from
-the password file, if the phone has proved itself by digest, or a server of higher rank has let it in without: what a
-fallback believes is no reason to vouch for a phone at the primary.
+*Credentials.* The phone's go to the candidate that issued their nonce and to no other. The others' challenges are
+answered from the password file, if the phone has proved itself by digest, or a server of higher rank has let it in
+without: what a fallback believes is no reason to vouch for a phone at the primary.
 
-*Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, but not for a server that is known
-to be down, nor again for a judge that has used up its time. Whatever comes later only changes what we know. The phone has its answer within 31 s (D1), and neither a 408
-(RFC 4320) nor a 503 (D7) among them.
+*Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, but not for a server
+that is known to be down, nor again for a judge that has used up its time. Whatever comes later only changes what we
+know. The phone has its answer within 31 s (D1), and neither a 408 (RFC 4320) nor a 503 (D7) among them.
 
-The answer: 2xx if any server accepted, with the headers of the highest-ranked one that did, the phone's Contacts byte for byte,
-and the shortest time granted anywhere; else the refusal of the highest-ranked server that refused.
+The answer: 2xx if any server accepted, with the headers of the highest-ranked one that did, the phone's Contacts byte
+for byte, and the shortest time granted anywhere; else the refusal of the highest-ranked server that refused.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ _NOT_COPIED = ("Via", "Route", "Record-Route", "Path", "Authorization", "Proxy-A
 _OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
 # Of a server's answer: ours to write, or true only between the server and us.
 _NOT_RETURNED = frozenset(
-    "via from to call-id cseq contact expires content-length record-route path service-route max-forwards".split()
+    ("via", "from", "to", "call-id", "cseq", "contact", "expires", "content-length", "max-forwards")
+    + ("record-route", "path", "service-route")
 )
 _CHALLENGES = frozenset(name.lower() for name in ANSWERED_BY)
 _ABOUT_CREDENTIALS = frozenset(("authentication-info", "proxy-authentication-info"))
@@ -263,15 +264,15 @@ class Exchange:
             self._answer()
             return
         has_final_word = bool(endings & {Ending.ACCEPTED, Ending.REFUSED, Ending.CHALLENGED})
-        if all(leg.hopeless for leg in running):
+        if all(leg.hopeless for leg in running) and all(leg.started for leg in self._legs):
             # All that is left is known to be down. It may have come back; that would be known at once.
             has_final_word = True
         if has_final_word and self._wait_timer is None:
             self._wait_timer = self.clock.callLater(self.group.settings.register_wait, self._wait_over)
 
     def _is_decided(self) -> bool:
-        """Has the judge refused in a way that is no other server's business (table D6: 403 and 404 are)? Only as long as
-        nobody has let the phone in, and unless a better server may still speak."""
+        """Has the judge refused in a way that is no other server's business (table D6: 403 and 404 are)? Only as long
+        as nobody has let the phone in, and unless a better server may still speak."""
         return not self.accepted and any(
             leg.ending is Ending.REFUSED
             and leg.response is not None
@@ -293,18 +294,21 @@ class Exchange:
             self._stop_timer("_hedge_timer")
             for leg in waiting:
                 leg.start()
-        elif not any(leg.running and not leg.hopeless for leg in self._legs):
+            return
+        running = [leg for leg in self._legs if leg.running]
+        another_is_alive = any(not leg.hopeless for leg in waiting)
+        if not running or (another_is_alive and all(leg.hopeless for leg in running)):
             self._ask_another(waiting)
 
     def _ask_another(self, waiting: list[Leg]) -> None:
-        """Another judge. When only servers remain that are known to be down, all of them: nobody waits for one."""
-        alive = [leg for leg in waiting if not leg.hopeless]
-        asked = alive[:1] or waiting
+        """Another judge: the first that is not known to be down, else the first. One that is down gets T1 only: if it
+        has come back, that is enough."""
+        judge = next((leg for leg in waiting if not leg.hopeless), waiting[0])
         self._stop_timer("_hedge_timer")
-        if len(waiting) > len(asked):
-            self._hedge_timer = self.clock.callLater(self.group.settings.register_wait, self._judge_is_slow)
-        for leg in asked:
-            leg.start()
+        if len(waiting) > 1:
+            patience = self.layer.timers.t1 if judge.hopeless else self.group.settings.register_wait
+            self._hedge_timer = self.clock.callLater(patience, self._judge_is_slow)
+        judge.start()
 
     def _judge_is_slow(self) -> None:
         self._hedge_timer = None
@@ -387,7 +391,7 @@ class Exchange:
     # What the phone is told
 
     def _answer(self) -> None:
-        """Answer with what there is. Bindings are as they should be by now; they are stored before the answer leaves."""
+        """Answer with what there is."""
         accepted = sorted((leg for leg in self._legs if leg.ending is Ending.ACCEPTED), key=lambda leg: leg.server.rank)
         if accepted or (self.is_removal and self.accepted):
             self._answer_success(accepted)
@@ -437,7 +441,7 @@ class Exchange:
 
     def _nobody_answered(self) -> None:
         """480: 408 is forbidden (RFC 4320 4.2), and a 503 would make the phone think that we are at fault (D7)."""
-        tried = "; ".join(f"{leg.server.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none is configured"
+        tried = "; ".join(f"{leg.server.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none configured"
         text = f"no registrar of {self.group.name} answered ({tried})".replace("\\", "").replace('"', "'")
         self._respond(480, "No Registrar Answers", [("Warning", f'399 sbc "{text}"')])
 

@@ -1,9 +1,9 @@
 """One REGISTER at one server, or, with successive registration, at one server after the other: `Leg`.
 
-A leg asks its `AttemptPlan` where to send, sends under a Call-ID, CSeq and From tag of our own (pitfall D10), and tells the
-group's health what became of it. What only concerns this server it settles by itself: a challenge that the password file
-can answer, a 423 whose Min-Expires is longer than what we asked. It ends in one of four ways (`Ending`), and tells its
-exchange, once.
+A leg asks its `AttemptPlan` where to send, sends under a Call-ID, CSeq and From tag of our own (pitfall D10), and
+tells the group's health what became of it. What only concerns this server it settles by itself: a challenge that the
+password file can answer, a 423 whose Min-Expires is longer than what we asked. It ends in one of four ways
+(`Ending`), and tells its exchange, once.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class Nonces:
     def is_fresh(self, nonce: str, count: int, now: float) -> bool:
         """Is this the first time that the nonce is shown with that count or a higher one? Then it counts as shown.
 
-        Who overheard an answer can repeat it but not make the next (RFC 7616 3.4, nc). Without qop the count is 0 and an
-        answer is believed once.
+        Who overheard an answer can repeat it but not make the next (RFC 7616 3.4, nc). Without qop the count is 0 and
+        an answer is believed once.
         """
         issue = self._issues.get(nonce)
         if issue is None or now - issue.used_at >= LIFETIME or max(count, 1) <= issue.highest_count:
@@ -114,7 +114,7 @@ def shown_credentials(message: Message) -> list[tuple[str, str, Credentials]]:
 def with_stale(value: str) -> str:
     """A challenge with stale=true: the password was not wrong, only the nonce was another server's.
 
-    It decides whether twinkle and sofia try again at all (digest.md, C2). Every other byte stays.
+    It decides whether some phones (twinkle, sofia) try again at all. Every other byte stays.
     """
     try:
         challenge = Challenge.parse(value)

@@ -7,9 +7,9 @@ One REGISTER, from the phone and back:
                                  <- accepted, not_accepted: what a server said, as it comes
           <- settle: bindings and registrations brought up to date and stored, then the 200 leaves
 
-This module keeps what outlives an exchange: the bindings of the phones and their registrations per server (also on disk,
-written before the phone is told), the nonces, and who has answered wrongly too often. It refuses by itself only what must
-not reach a server: requests out of order, and credentials that were refused again and again.
+This module keeps what outlives an exchange: the bindings of the phones and their registrations per server (also on
+disk, written before the phone is told), the nonces, and who has answered wrongly too often. It refuses by itself only
+what must not reach a server: requests out of order, and credentials that were refused again and again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from sbc.events import RegistrationChanged, Report
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED, Binding, Bindings, Upstream
-from sbc.registration.contacts import Contact, TokenMaker, aor_of, canonical_aor, read_contact, read_contacts, with_parameter
+from sbc.registration.contacts import (
+    Contact,
+    TokenMaker,
+    aor_of,
+    canonical_aor,
+    read_contact,
+    read_contacts,
+    with_parameter,
+)
 from sbc.registration.exchange import Exchange
 from sbc.registration.expiry import ExpiryQueue
 from sbc.registration.leg import Ending, Leg
@@ -37,7 +45,7 @@ from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.sip.message import Request, Response
-from sbc.store.interface import RegistrationRow, RegistrationStore
+from sbc.store.interface import RegistrarStore, RegistrationRow
 from sbc.transaction.interface import Flow
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.server import ServerTransaction
@@ -53,14 +61,12 @@ class Registrar:
         layer: TransactionLayer,
         clock: Clock,
         wall_clock: Callable[[], float],
-        store: RegistrationStore,
+        store: RegistrarStore,
         credentials: HtdigestFile | None,
         flow_to: Callable[[Candidate], Flow | None],
         report: Report,
-        *,
-        secret: bytes | None = None,
     ) -> None:
-        """`secret` makes the contact tokens and should be the same after a restart; by default the store's."""
+        """`flow_to` gives the way to a server, None when we have no socket for it."""
         self.layer = layer
         self.clock = clock
         self.flow_to = flow_to
@@ -71,7 +77,7 @@ class Registrar:
         self._wall_clock = wall_clock
         self._store = store
         self._report = report
-        self._tokens = TokenMaker(secret if secret is not None else store.secret())
+        self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
         self._expiry = ExpiryQueue(clock, self._lapsed)
         # The phone is part of the key: another host must not be able to interrupt the exchange of this one.
@@ -115,8 +121,8 @@ class Registrar:
         return self.bindings.of_aor(canonical_aor(aor))
 
     def server_changed(self, event: object) -> None:
-        """A server went down or came back. Phones renew by themselves; bringing their registrations to a server that was
-        away, and removals that it missed (`_removal_missed`), belongs here."""
+        """A server went down or came back. Phones renew by themselves; bringing their registrations to a server that
+        was away, and removals that it missed (`_removal_missed`), belongs here."""
 
     # At the start
 
@@ -223,9 +229,9 @@ class Registrar:
             if binding is not None and binding.call_id == request.call_id and binding.cseq >= request.cseq:
                 return False
             exchange = self._under_way.get((contact.token, transaction.flow.remote[0]))
-            if exchange is not None and exchange.request.call_id == request.call_id:
-                if exchange.request.cseq >= request.cseq:
-                    return False
+            earlier = exchange.request if exchange is not None else None
+            if earlier is not None and earlier.call_id == request.call_id and earlier.cseq >= request.cseq:
+                return False
         return True
 
     @staticmethod
@@ -283,7 +289,8 @@ class Registrar:
 
     def not_accepted(self, exchange: Exchange, leg: Leg) -> None:
         """A server refused, challenged, or did not answer."""
-        refused_account = leg.ending is Ending.REFUSED and leg.response is not None and leg.response.status in (403, 404)
+        status = leg.response.status if leg.response is not None else 0
+        refused_account = leg.ending is Ending.REFUSED and status in (403, 404)
         wrong_password = leg.ending is Ending.CHALLENGED and (leg.showed_credentials or leg.own_password_refused)
         if leg.ending is Ending.CHALLENGED and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
@@ -311,8 +318,8 @@ class Registrar:
             self._save(exchange)
 
     def _removal_missed(self, exchange: Exchange, leg: Leg) -> None:
-        """That server still believes the contacts registered, until they lapse there. A reminder to remove them when it is
-        back belongs here."""
+        """That server still believes the contacts registered, until they lapse there. A reminder to remove them when it
+        is back belongs here."""
 
     def credentials_rejected(self, exchange: Exchange) -> None:
         """The phone has shown credentials, and they did not get it in."""
@@ -320,8 +327,8 @@ class Registrar:
         self._rejections.rejected(exchange.aor, who, self.clock.seconds())
 
     def settle(self, exchange: Exchange, told: dict[str, int]) -> list[str]:
-        """The phone is about to be told these seconds per token. Store it all; returns the Contact values for the answer:
-        all contacts of the address-of-record that we know (10.3 item 8), the phone's own first."""
+        """The phone is about to be told these seconds per token. Store it all; returns the Contact values for the
+        answer: all contacts of the address-of-record that we know (10.3 item 8), the phone's own first."""
         now = self.clock.seconds()
         mine = []
         for contact in exchange.contacts:
@@ -355,6 +362,7 @@ class Registrar:
             binding.granted = expires_at - now
             self.bindings.add(binding)
         flow = exchange.phone_flow
+        binding.group = exchange.group.name
         binding.contact = contact.text
         binding.username = exchange.username or binding.username
         binding.call_id, binding.cseq = exchange.request.call_id, exchange.request.cseq
@@ -398,7 +406,8 @@ class Registrar:
             return
         for upstream in binding.upstreams:
             if upstream.state == REGISTERED and upstream.expires_at <= now:
-                self._change(binding, upstream, UNREGISTERED, f"expired; {upstream.reason}" if upstream.reason else "expired")
+                reason = f"expired; {upstream.reason}" if upstream.reason else "expired"
+                self._change(binding, upstream, UNREGISTERED, reason)
         self._expiry.watch(binding)
 
     def _save(self, exchange: Exchange) -> None:

@@ -1,7 +1,8 @@
-"""Who has answered wrongly too often (digest.md 4, item 6).
+"""Who has answered wrongly too often (pitfall D8).
 
-Some phones answer a repeated challenge without end, 25 times within milliseconds, and a server may lock the account at the
-third wrong password. So a contact that was challenged again and again in spite of its credentials has to wait here.
+Some phones answer a repeated challenge without end, 25 times within milliseconds, and a server may lock the account
+at the third wrong password. So a contact that was challenged again and again in spite of its credentials has to wait
+here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class Rejections:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], tuple[int, float]] = {}  # -> times, and until when it counts
+        self._sweep_above = _SWEEP_ABOVE
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -30,8 +32,9 @@ class Rejections:
 
     def rejected(self, aor: str, contact: str, now: float) -> None:
         """Credentials were shown and not accepted."""
-        if len(self._entries) > _SWEEP_ABOVE:
+        if len(self._entries) > self._sweep_above:
             self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > now}
+            self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._entries))
         times, until = self._entries.get((aor, contact), (0, 0.0))
         self._entries[aor, contact] = (times + 1 if now < until else 1, now + PAUSE)
 

@@ -1,7 +1,7 @@
 """What is kept across a restart, as rows, and what a store must offer.
 
-Rows are tuples of plain values, so that they go to and from a database as they are. Times in rows are wall clock (seconds
-since 1970): a monotonic clock means nothing to the next process.
+Rows are tuples of plain values, so that they go to and from a database as they are. Times in rows are wall clock
+(seconds since 1970): a monotonic clock means nothing to the next process.
 """
 
 from __future__ import annotations
@@ -75,5 +75,11 @@ class DnsMemoryStore(Protocol):
 
 
 class SecretStore(Protocol):
+    """What must not be guessed."""
+
     def secret(self) -> bytes:
         """32 random bytes, made at the first start and the same ever after: the key of cookies and contact tokens."""
+
+
+class RegistrarStore(RegistrationStore, SecretStore, Protocol):
+    """What the registrar needs."""

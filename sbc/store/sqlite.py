@@ -1,12 +1,13 @@
 """The store of one appliance: `sbc.sqlite3` in the state directory, and beside it the file `secret.key`.
 
 A registration is answered only after it was written, and it must survive `kill -9`. With a write-ahead log and
-`synchronous = NORMAL` a committed transaction is in the kernel's hands when `commit` returns, without waiting for the disk:
-it survives the end of the process, however violent. A power cut may take the last transactions, never the file. What does
-wait for the disk, moving the log into the database, happens in a thread of its own.
+`synchronous = NORMAL` a committed transaction is in the kernel's hands when `commit` returns, without waiting for the
+disk: it survives the end of the process, however violent. A power cut may take the last transactions, never the file.
+What does wait for the disk, moving the log into the database, happens in a thread of its own.
 
-Nothing here stops the telephones. A corrupt file is moved aside and a new one begun; where the disk is full or cannot be
-written, what could not be written is kept and tried again with the next write. Each such trouble is an `Alarm`, said once.
+Nothing here stops the telephones. A corrupt file is moved aside and a new one begun; where the disk is full or cannot
+be written, what could not be written is kept and tried again with the next write. Each such trouble is an `Alarm`,
+said once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SCHEMA_VERSION = 1
 FILE_NAME = "sbc.sqlite3"
 SECRET_NAME = "secret.key"
 SECRET_BYTES = 32
+_CONSEQUENCE = "calls will not survive a restart"
 
 _CHECKPOINT_EVERY = 1000
 """Writes between two checkpoints: the log is used again from its start and stays at some megabytes."""
@@ -59,14 +61,14 @@ _PUT_ANSWER = "INSERT OR REPLACE INTO dns_answers VALUES (?,?)"
 
 
 class StateUnreadable(Exception):  # noqa: N818 (told to an operator under this name)
-    """The state directory holds a file that this user may not read: the appliance was probably started as another user."""
+    """The state directory holds a file that this user may not read; it was probably made by another user."""
 
 
 class SqliteStore:
     """Implements all protocols of `sbc.store.interface`; `dns_memory` is the one for DNS answers."""
 
     def __init__(self, state_dir: str | Path, report: Report, wall_clock: Callable[[], float] = time.time) -> None:
-        """Open or create. Raises StateUnreadable; every other trouble is reported, and memory takes the file's place."""
+        """Open or create. Raises StateUnreadable; any other trouble is reported, and memory takes the file's place."""
         self.path = Path(state_dir) / FILE_NAME
         self._report = report
         self._wall_clock = wall_clock
@@ -192,15 +194,16 @@ class SqliteStore:
 
     def _start_checkpoint(self) -> None:
         if self._checkpointing is None or not self._checkpointing.is_alive():
-            self._checkpointing = threading.Thread(target=_checkpoint, args=(self.path,), name="checkpoint", daemon=True)
+            self._checkpointing = threading.Thread(target=_checkpoint, args=(self.path,), daemon=True)
             self._checkpointing.start()
 
     # Bindings and registrations
 
     def load_registrations(self) -> tuple[list[BindingRow], list[RegistrationRow]]:
         try:
-            bindings = [_as_text(BindingRow._make(row)) for row in self._database.execute("SELECT * FROM bindings")]
-            registrations = [RegistrationRow._make(row) for row in self._database.execute("SELECT * FROM registrations")]
+            execute = self._database.execute
+            bindings = [_as_text(BindingRow._make(row)) for row in execute("SELECT * FROM bindings")]
+            registrations = [RegistrationRow._make(row) for row in execute("SELECT * FROM registrations")]
         except sqlite3.Error as error:
             self._report(Alarm("store", f"cannot read {self.path}: {error}"))
             return [], []
@@ -247,17 +250,18 @@ class SqliteStore:
             except FileNotFoundError:
                 pass
             except OSError as error:
-                self._report(Alarm("secret", f"cannot read {path}: {error.strerror}; calls will not survive a restart"))
+                self._report(Alarm("secret", f"cannot read {path}: {error.strerror}; {_CONSEQUENCE}"))
                 return secrets.token_bytes(SECRET_BYTES)
             secret = secrets.token_bytes(SECRET_BYTES)
             try:
                 # Under another name first: whoever reads `path` reads a whole secret.
                 draft = path.with_name(f"{SECRET_NAME}.{secrets.token_hex(4)}")
                 descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with open(descriptor, "wb") as file:
-                    file.write(secret)
-                    file.flush()
+                try:
+                    os.write(descriptor, secret)
                     os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
                 try:
                     os.link(draft, path)
                 finally:
@@ -266,7 +270,7 @@ class SqliteStore:
             except FileExistsError:
                 continue
             except OSError as error:
-                self._report(Alarm("secret", f"cannot write {path}: {error.strerror}; calls will not survive a restart"))
+                self._report(Alarm("secret", f"cannot write {path}: {error.strerror}; {_CONSEQUENCE}"))
                 return secret
         return secrets.token_bytes(SECRET_BYTES)
 
@@ -306,7 +310,7 @@ class _Unwritten:
     def statements(self) -> list[tuple[str, list]]:
         """In an order in which a token that was removed and then bound again ends up bound."""
         removed = [(token,) for token in self.removed]
-        all_of_them = [
+        all_of_them: list[tuple[str, list]] = [
             (_DROP_BINDING, removed),
             (_DROP_REGISTRATIONS, removed),
             (_PUT_BINDING, list(self.bindings.values())),
@@ -328,8 +332,8 @@ def _connect(name: str) -> sqlite3.Connection:
     return sqlite3.connect(name, timeout=_BUSY_SECONDS, isolation_level=None, uri=name.startswith("file:"))
 
 
-# What a phone wrote. It may hold bytes that are not UTF-8, which we carry as surrogate escapes and SQLite refuses as text;
-# such a value is stored as a blob.
+# What a phone wrote. It may hold bytes that are not UTF-8, which we carry as surrogate escapes and SQLite refuses as
+# text; such a value is stored as a blob.
 _FREE_TEXTS = ("aor", "contact", "username", "call_id")
 
 

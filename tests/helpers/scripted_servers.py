@@ -41,7 +41,7 @@ class ServerFlow:
 
 
 class ScriptedServer:
-    """A call server that does what its `reply` says, `delay` seconds after each request, and remembers what it was sent.
+    """A call server that does what its `reply` says, `delay` seconds after each request, and remembers all requests.
 
     `requests` holds each request once, as (seconds since the start, request); `sends` counts every datagram.
     """
@@ -216,7 +216,7 @@ class MemoryStore:
 
 
 class Phone:
-    """A phone that registers with whatever Call-ID, CSeq and headers a test wants; it is as slow-witted as real ones."""
+    """A phone that registers with whatever Call-ID, CSeq and headers a test wants."""
 
     def __init__(self, site: Site, user: str = "alice", password: str = "secret", port: int = 5062) -> None:
         self.site = site

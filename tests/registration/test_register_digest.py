@@ -61,6 +61,18 @@ def test_nothing_is_registered_for_a_stranger(site):
     assert [] == site.fallback.requests
 
 
+def test_nothing_is_registered_for_a_stranger_when_all_are_believed_down(site):
+    """One after the other then, too."""
+    for server in site.servers:
+        site.take_down(server)
+    site.primary.reply = DigestRegistrar(REALM, USERS, "N1")
+    phone = Phone(site)
+    phone.register()
+    site.clock.advance(60)
+    assert [401] == phone.answers
+    assert [] == site.fallback.requests
+
+
 def test_trusting_fallback_is_told_after_the_primary_accepted(site):
     """D8, method 3; and the phone's credentials are not shown to it."""
     site.primary.reply = DigestRegistrar(REALM, USERS, "N1")
@@ -115,7 +127,7 @@ def test_primary_dies_between_challenge_and_answer(make_site, password_file):
 
 
 def test_fallback_s_challenge_after_the_primary_went_silent(site):
-    """Without the password file: the next challenge, marked stale so that the phone answers it (digest.md 4, item 5)."""
+    """Without the password file: the next challenge, marked stale so that the phone answers it."""
     with_passwords(site)
     phone = Phone(site)
     phone.register()
@@ -236,7 +248,7 @@ def test_own_nonce_that_went_stale_is_replaced(make_site, password_file):
 
 
 def test_server_that_calls_every_nonce_stale_is_left(make_site, password_file):
-    """One answer and one more for a stale nonce; then this registration has failed (digest.md, C5)."""
+    """One answer and one more for a stale nonce; then this registration has failed ."""
     site = make_site(credentials=password_file(("alice", REALM, "secret")))
     with_passwords(site)
     numbers = iter(range(100))
@@ -352,7 +364,7 @@ def test_a_trusting_fallback_does_not_vouch_for_a_phone_at_the_primary(make_site
 
 
 def test_wrong_password_is_not_forwarded_again_and_again(make_site, password_file):
-    """digest.md 4, item 6: baresip repeats itself 25 times within milliseconds, and the server locks the account."""
+    """baresip repeats itself 25 times within milliseconds, and the server locks the account."""
     site = make_site(credentials=password_file(("alice", REALM, "secret")))
     with_passwords(site)
     phone = Phone(site)
@@ -416,7 +428,7 @@ def test_first_challenge_of_a_renewal_says_nothing_about_the_state(site):
 
 
 def test_next_nonce_is_remembered(site):
-    """RFC 7616 3.5: a nonce announced in Authentication-Info belongs to that server as well (linphone, sofia use it)."""
+    """RFC 7616 3.5: a nonce announced in Authentication-Info belongs to that server (linphone, sofia use it)."""
     first = DigestRegistrar(REALM, USERS, "N1")
 
     def announcing(request):

@@ -236,7 +236,7 @@ def test_read_only_directory(as_somebody_else, tmp_path, events):
 
 
 def test_unreadable_file_stops_the_start(as_somebody_else, tmp_path, events):
-    """interface.md: could not start, state unreadable. Going on without what is there would be no service."""
+    """Exit status 1: state unreadable. Going on without what is there would be no service."""
     state = tmp_path / "state"
     SqliteStore(state, events.append).close()
     (state / "sbc.sqlite3").chmod(0o000)
@@ -254,12 +254,21 @@ def test_checkpoint_keeps_the_log_small(store, tmp_path, monkeypatch):
     assert [499] == [row.port for row in reopened(tmp_path).load_registrations()[0]]
 
 
-def test_log_that_never_gets_a_pause_is_given_one(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "_CHECKPOINT_EVERY", 50)
-    monkeypatch.setattr(sqlite, "_LARGEST_LOG", 400_000)
-    for number in range(2000):
-        store.save_registrations([binding(port=number)], [])
-    assert (tmp_path / "sbc.sqlite3-wal").stat().st_size < 4_000_000
+@pytest.mark.parametrize("largest, expected", [(10**9, ["PASSIVE"]), (1, ["PASSIVE", "RESTART"])])
+def test_log_that_never_gets_a_pause_is_given_one(store, monkeypatch, largest, expected):
+    """Only then is the writer made to wait."""
+    store.save_registrations([binding()], [])
+    monkeypatch.setattr(sqlite, "_LARGEST_LOG", largest)
+    connect, statements = sqlite._connect, []
+
+    def recording(name):
+        database = connect(name)
+        database.set_trace_callback(statements.append)
+        return database
+
+    monkeypatch.setattr(sqlite, "_connect", recording)
+    sqlite._checkpoint(store.path)
+    assert [f"PRAGMA wal_checkpoint({mode})" for mode in expected] == statements
 
 
 def test_two_processes_share_the_file(store, tmp_path):

@@ -1,0 +1,277 @@
+"""The small parts: Contacts, nonces, the expiry queue, rejections."""
+
+from __future__ import annotations
+
+import pytest
+
+from sbc.location.candidate import Candidate
+from sbc.registration.bindings import REGISTERED, Binding, Bindings, Upstream
+from sbc.registration.contacts import (
+    TokenMaker,
+    aor_of,
+    canonical_aor,
+    granted,
+    read_contact,
+    read_expires,
+    with_parameter,
+)
+from sbc.registration.expiry import ExpiryQueue
+from sbc.registration.nonces import LIFETIME, Nonces
+from sbc.registration.rejections import LIMIT, PAUSE, Rejections
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.message import Response
+from sbc.sip.uri import SipUri
+from tests.helpers.clock import FakeClock
+
+TOKENS = TokenMaker(b"k" * 32)
+P = Candidate("192.0.2.1", 5060, "udp")
+F = Candidate("192.0.2.2", 5060, "udp")
+
+
+# Contacts
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("<sip:a@h>", "<sip:a@h>;expires=9"),
+        ("sip:a@h", "sip:a@h;expires=9"),
+        ("<sip:a@h;expires=1>;q=1", "<sip:a@h;expires=1>;q=1;expires=9"),
+        ("<sip:a@h>;Expires = 60 ;q=1", "<sip:a@h>;Expires=9 ;q=1"),
+        ("<sip:a@h>;expires", "<sip:a@h>;expires=9"),
+        ("<sip:a@h>;xexpires=1;expires=2", "<sip:a@h>;xexpires=1;expires=9"),
+        ('"x;expires=1 <y>" <sip:a@h>;t=";expires=2"', '"x;expires=1 <y>" <sip:a@h>;t=";expires=2";expires=9'),
+        ("sip:a@h;expires=60", "sip:a@h;expires=9"),
+    ],
+)
+def test_parameter_is_set_and_nothing_else_changes(text, expected):
+    assert expected == with_parameter(text, "expires", "9")
+
+
+def test_token_depends_on_number_contact_and_instance():
+    tokens = {TOKENS.token(*parts) for parts in [("a", "u", "i"), ("b", "u", "i"), ("a", "v", "i"), ("a", "u", "j")]}
+    assert 4 == len(tokens)
+    assert TOKENS.token("a", "u", "i") == TokenMaker(b"k" * 32).token("a", "u", "i")
+    assert TOKENS.token("a", "u", "i") != TokenMaker(b"x" * 32).token("a", "u", "i")
+    assert all(26 == len(token) and token.isalnum() and token == token.lower() for token in tokens)
+
+
+def test_contact_at_a_server():
+    """What binds the Contact to the phone's own flow stays behind; the rest is passed on."""
+    contact = read_contact('"A" <sip:x@10.0.0.1>;reg-id=1;ob;q=0.1;methods="INVITE, BYE";lr', "sip:a@d", TOKENS)
+    assert (
+        f'<sip:alice@[2001:db8::1]:5060;transport=tcp;gw-tok={contact.token}>;expires=60;q=0.1;methods="INVITE, BYE";lr'
+        == contact.at_server("alice", "[2001:db8::1]:5060;transport=tcp", 60)
+    )
+    assert contact.at_server("", "192.0.2.9:5060", 0).startswith("<sip:192.0.2.9:5060;gw-tok=")
+
+
+@pytest.mark.parametrize("text", ["<mailto:a@b>", "nonsense", "<sip:>", '"A <sip:a@b>'])
+def test_contact_that_is_none(text):
+    with pytest.raises(MalformedMessage):
+        read_contact(text, "sip:a@d", TOKENS)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [(None, None), ("60", 60), ("x", None), ("-1", None), ("", None), ("9" * 30, 2**32 - 1), ("²", None)],
+)
+def test_expires(text, expected):
+    assert expected == read_expires(text)
+
+
+@pytest.mark.parametrize(
+    "uri, aor",
+    [
+        ("sip:Alice@Example.COM:5060;user=phone", "sip:Alice@example.com"),
+        ("sips:al%69ce@example.com", "sip:alice@example.com"),
+        ("sip:example.com", "sip:example.com"),
+        ("sip:a%00b@example.com", "sip:a%00b@example.com"),
+    ],
+)
+def test_address_of_record(uri, aor):
+    assert aor == aor_of(SipUri.parse(uri)) == canonical_aor(uri)
+
+
+def test_granted_looks_for_our_contact():
+    def answer(*headers):
+        return Response.create(200, None, headers)
+
+    two = ("Contact", "<sip:a@us;gw-tok=tok>;expires=70, <sip:b@other>;expires=30")
+    assert 70 == granted(answer(two), "tok", 99)
+    assert 99 == granted(answer(two), "another", 99)
+    assert 30 == granted(answer(("Contact", "<sip:a@us>;expires=30")), "tok", 99)
+    assert 40 == granted(answer(("Contact", "<sip:a@us;gw-tok=tok>"), ("Expires", "40")), "tok", 99)
+    assert 99 == granted(answer(), "tok", 99)
+    assert 99 == granted(answer(("Contact", "<sip:a@us;gw-tok=tok>;;;")), "tok", 99)
+
+
+# Bindings
+
+
+def test_bindings_by_number():
+    bindings = Bindings()
+    made = [Binding(token, "office", "sip:a@d", "<sip:x@h>", "sip:x@h") for token in "abc"]
+    for binding in made:
+        bindings.add(binding)
+    assert made == bindings.of_aor("sip:a@d")
+    bindings.remove(made[1])
+    assert [made[0], made[2]] == bindings.of_aor("sip:a@d")
+    bindings.remove(made[0])
+    assert [made[2]] == bindings.of_aor("sip:a@d")
+    bindings.remove(made[2])
+    assert ([], 0) == (bindings.of_aor("sip:a@d"), len(bindings))
+
+
+# Nonces
+
+
+def challenge(nonce):
+    return Response.create(401, None, [("WWW-Authenticate", f'Digest realm="r", nonce="{nonce}"')])
+
+
+def test_nonce_is_known_for_an_hour_after_its_last_use():
+    nonces = Nonces()
+    nonces.learn(challenge("n"), P, 0.0)
+    assert P == nonces.issuer("n", LIFETIME - 1)
+    assert None is nonces.issuer("n", LIFETIME)
+    nonces.used("n", LIFETIME - 1)
+    assert P == nonces.issuer("n", 2 * LIFETIME - 2)
+
+
+def test_old_nonces_are_forgotten():
+    nonces = Nonces()
+    for number in range(10):
+        nonces.learn(challenge(f"n{number}"), P, number * LIFETIME / 5)
+    assert 5 == len(nonces)
+
+
+def test_flood_of_nonces_is_bounded(monkeypatch):
+    monkeypatch.setattr("sbc.registration.nonces._MOST", 10)
+    nonces = Nonces()
+    for number in range(100):
+        nonces.learn(challenge(f"n{number}"), P, 0.0)
+    assert 10 == len(nonces)
+    assert P == nonces.issuer("n99", 0.0)
+
+
+def test_same_nonce_from_another_server_belongs_to_the_last():
+    nonces = Nonces()
+    nonces.learn(challenge("n"), P, 0.0)
+    assert nonces.is_fresh("n", 1, 0.0)
+    nonces.learn(challenge("n"), F, 1.0)
+    assert F == nonces.issuer("n", 1.0)
+    assert nonces.is_fresh("n", 1, 1.0)
+
+
+def test_a_count_is_fresh_once():
+    nonces = Nonces()
+    nonces.learn(challenge("n"), P, 0.0)
+    assert [True, False, True, False] == [nonces.is_fresh("n", count, 1.0) for count in (1, 1, 5, 4)]
+    nonces.learn(challenge("n"), P, 2.0)
+    assert not nonces.is_fresh("n", 5, 2.0)
+    assert not nonces.is_fresh("unknown", 1, 2.0)
+
+
+def test_without_count_an_answer_is_fresh_once():
+    nonces = Nonces()
+    nonces.learn(challenge("n"), P, 0.0)
+    assert [True, False] == [nonces.is_fresh("n", 0, 1.0), nonces.is_fresh("n", 0, 1.0)]
+
+
+# Expiry
+
+
+class Lapses:
+    def __init__(self):
+        self.clock = FakeClock(0.0)
+        self.seen = []
+        self.queue = ExpiryQueue(self.clock, self.lapsed)
+
+    def binding(self, token, expires_at):
+        binding = Binding(token, "g", "sip:a@d", "<sip:x@h>", "sip:x@h", expires_at=expires_at)
+        self.queue.watch(binding)
+        return binding
+
+    def lapsed(self, binding):
+        self.seen.append((self.clock.seconds(), binding.token))
+        self.queue.forget(binding)
+
+
+def test_lapses_come_in_order_and_on_time():
+    lapses = Lapses()
+    for token, at in (("c", 30.0), ("a", 10.0), ("b", 20.0)):
+        lapses.binding(token, at)
+    assert 1 == lapses.clock.pending
+    lapses.clock.advance(100)
+    assert [(10.0, "a"), (20.0, "b"), (30.0, "c")] == lapses.seen
+    assert 0 == lapses.clock.pending
+
+
+def test_renewal_moves_the_time():
+    lapses = Lapses()
+    binding = lapses.binding("a", 10.0)
+    binding.expires_at = 25.0
+    lapses.queue.watch(binding)
+    lapses.clock.advance(100)
+    assert [(25.0, "a")] == lapses.seen
+
+
+def test_shorter_time_counts_at_once():
+    lapses = Lapses()
+    binding = lapses.binding("a", 50.0)
+    binding.expires_at = 5.0
+    lapses.queue.watch(binding)
+    lapses.clock.advance(100)
+    assert [(5.0, "a")] == lapses.seen
+
+
+def test_registration_may_lapse_before_the_binding():
+    lapses = Lapses()
+    binding = lapses.binding("a", 50.0)
+    upstream = Upstream("primary")
+    upstream.state, upstream.expires_at = REGISTERED, 20.0
+    binding.upstreams.append(upstream)
+    lapses.queue.watch(binding)
+    lapses.clock.advance(30)
+    assert [(20.0, "a")] == lapses.seen
+
+
+def test_forgotten_binding_does_not_lapse():
+    lapses = Lapses()
+    first, second = lapses.binding("a", 10.0), lapses.binding("b", 20.0)
+    lapses.queue.forget(first)
+    lapses.clock.advance(15)
+    lapses.queue.forget(second)
+    assert ([], 0) == (lapses.seen, lapses.clock.pending)
+
+
+# Rejections
+
+
+def test_waits_after_the_limit_and_only_so_long():
+    rejections = Rejections()
+    for _ in range(LIMIT - 1):
+        rejections.rejected("a", "c", 0.0)
+    assert not rejections.must_wait("a", "c", 0.0)
+    rejections.rejected("a", "c", 1.0)
+    assert rejections.must_wait("a", "c", PAUSE)
+    assert not rejections.must_wait("a", "other", PAUSE)
+    assert not rejections.must_wait("a", "c", PAUSE + 1)
+    rejections.rejected("a", "c", PAUSE + 2)
+    assert not rejections.must_wait("a", "c", PAUSE + 2)
+
+
+def test_success_clears_the_count():
+    rejections = Rejections()
+    for _ in range(LIMIT):
+        rejections.rejected("a", "c", 0.0)
+    rejections.accepted("a", "c")
+    assert not rejections.must_wait("a", "c", 0.0)
+
+
+def test_counts_are_forgotten():
+    rejections = Rejections()
+    for number in range(5000):
+        rejections.rejected("a", str(number), number * 1.0)
+    assert len(rejections) <= 1001
