@@ -438,12 +438,21 @@ class Message:
         line: Line = _new_line(name, value)
         place: cython.Py_ssize_t = self._find(line.key)
         if place < 0:
-            place = 0
-            if line.key != "via":
-                while place < len(self._lines) and cython.cast(Line, self._lines[place]).key == "via":
-                    place += 1
+            place = 0 if line.bit == VIA else self._below_vias()
         self._lines.insert(place, line)
         self._forget(line.bit)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _below_vias(self) -> cython.Py_ssize_t:
+        """The place of the first line that is not part of the Vias on top."""
+        line: Line
+        place: cython.Py_ssize_t
+        for place in range(len(self._lines)):
+            line = self._lines[place]
+            if line.bit != VIA:
+                return place
+        return len(self._lines)
 
     def append(self, name: str, value: str) -> None:
         """Insert a line below all headers."""

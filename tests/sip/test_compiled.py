@@ -19,17 +19,18 @@ def test_module_is_an_extension(module):
 
 
 @pure
-@pytest.mark.parametrize(
-    "kind", [message.Message, message.Request, message.Response, scanner.Line, scanner.Address]
-)
+@pytest.mark.parametrize("kind", [message.Message, message.Request, message.Response, scanner.Line, scanner.Address])
 def test_class_is_compiled(kind):
     """A compiled class has no instance dictionary, and its methods are not Python functions.
 
     (A .pxd that the build overlooks leaves ordinary classes in an extension module, silently.)
     """
     assert not hasattr(kind.__new__(kind), "__dict__")
-    assert not any(hasattr(value, "__code__") and hasattr(value, "__globals__") for value in vars(kind).values()
-                   if type(value).__name__ == "function")
+    assert not any(
+        hasattr(value, "__code__") and hasattr(value, "__globals__")
+        for value in vars(kind).values()
+        if type(value).__name__ == "function"
+    )
     with pytest.raises(TypeError):
         kind.not_there = 1  # the type itself is immutable
 

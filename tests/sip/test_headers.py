@@ -39,7 +39,9 @@ class TestVia:
     """RFC 3261 section 20.42."""
 
     def test_parts(self):
-        via = Via.parse("SIP / 2.0 / udp first.example.com : 4000 ;ttl=16 ; maddr=224.2.0.1 ;branch=z9hG4bKa7c6a8dlze.1")
+        via = Via.parse(
+            "SIP / 2.0 / udp first.example.com : 4000 ;ttl=16 ; maddr=224.2.0.1 ;branch=z9hG4bKa7c6a8dlze.1"
+        )
         assert ("UDP", "first.example.com", 4000, "z9hG4bKa7c6a8dlze.1") == (
             via.transport,
             via.host,
@@ -99,9 +101,24 @@ class TestNameAddr:
         ("text", "name", "uri", "parameters"),
         [
             ('"A. G. Bell" <sip:agb@bell.com>;tag=a48s', "A. G. Bell", "sip:agb@bell.com", {"tag": "a48s"}),
-            ("sip:+12125551212@server.example.com;tag=887s", "", "sip:+12125551212@server.example.com", {"tag": "887s"}),
-            ("Anonymous <sip:c8oqz84zk7z@privacy.org>;tag=hyh8", "Anonymous", "sip:c8oqz84zk7z@privacy.org", {"tag": "hyh8"}),
-            ("<sip:a@b;lr;x=1>;Q=0.5;+sip.instance=\"<urn:x>\"", "", "sip:a@b;lr;x=1", {"q": "0.5", "+sip.instance": '"<urn:x>"'}),
+            (
+                "sip:+12125551212@server.example.com;tag=887s",
+                "",
+                "sip:+12125551212@server.example.com",
+                {"tag": "887s"},
+            ),
+            (
+                "Anonymous <sip:c8oqz84zk7z@privacy.org>;tag=hyh8",
+                "Anonymous",
+                "sip:c8oqz84zk7z@privacy.org",
+                {"tag": "hyh8"},
+            ),
+            (
+                '<sip:a@b;lr;x=1>;Q=0.5;+sip.instance="<urn:x>"',
+                "",
+                "sip:a@b;lr;x=1",
+                {"q": "0.5", "+sip.instance": '"<urn:x>"'},
+            ),
             ('"\\"x\\" <y>, z"<sip:a@b>', '"x" <y>, z', "sip:a@b", {}),
             ("Two Words <tel:+1>", "Two Words", "tel:+1", {}),
             ("<sip:a@b> ; tag = 1", "", "sip:a@b", {"tag": "1"}),
@@ -176,7 +193,9 @@ class TestCSeq:
     def test_parse(self):
         assert "4711 INVITE" == str(CSeq.parse(" 0004711 \t INVITE"))
 
-    @pytest.mark.parametrize("text", ["", "1", "INVITE", "1 IN VITE", "-1 INVITE", "2147483648 BYE", "1INVITE", "１ BYE"])
+    @pytest.mark.parametrize(
+        "text", ["", "1", "INVITE", "1 IN VITE", "-1 INVITE", "2147483648 BYE", "1INVITE", "１ BYE"]
+    )
     def test_malformed(self, text):
         with pytest.raises(MalformedMessage):
             CSeq.parse(text)

@@ -86,7 +86,12 @@ REFUSED = {
     # RFC 5118
     "ipv6-bad": (400, "", True, "s.4.2: an IPv6 address without brackets"),
     "ipv6-bug-abnf-3-colons": (400, "", True, "s.4.10: three colons, allowed only by a slip in RFC 3261's grammar"),
-    "ipv6-in-sdp": (400, "Content-Length", True, "s.4.6: meant to be valid, but the RFC counts 268 octets of a body of 251"),
+    "ipv6-in-sdp": (
+        400,
+        "Content-Length",
+        True,
+        "s.4.6: meant to be valid, but the RFC counts 268 octets of a body of 251",
+    ),
 }
 
 
