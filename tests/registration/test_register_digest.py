@@ -479,3 +479,54 @@ def test_interval_too_brief_with_the_phone_s_credentials_is_the_phone_s(site):
     assert [401, 423] == phone.answers
     assert "600" == phone.last.get("Min-Expires")
     assert [] == site.fallback.requests
+
+
+def test_authentication_info_about_our_own_credentials_is_ours(make_site, password_file):
+    """It is true of the credentials that the server got; a phone that checks rspauth would take it for an attack."""
+    site = make_site(credentials=password_file(("alice", REALM, "secret")))
+    with_passwords(site)
+    phone = Phone(site)
+    register_with_digest(phone)
+    challenge = next(response for _, response in phone.flow.sent if response.status == 401)
+    renewed = DigestRegistrar(REALM, USERS, "N3")
+
+    def informing(request):
+        response = renewed(request)
+        response.append("Authentication-Info", 'rspauth="0123"')
+        return response
+
+    site.primary.reply = informing
+    phone.register(authorization=phone.answer_to(challenge))
+    site.clock.advance(0.1)
+    assert 200 == phone.last.status
+    assert not phone.last.has("Authentication-Info")
+
+
+def test_answering_a_challenge_does_not_prolong_the_time(make_site, password_file):
+    """D1: whatever happens at a server, nothing is sent after the phone has given up."""
+    site = make_site(credentials=password_file(("alice", REALM, "secret")))
+    with_passwords(site)
+    challenge = site.fallback.reply
+    site.fallback.reply = lambda request: None if request.has("Authorization") else challenge(request)
+    site.fallback.delay = 5.0
+    phone = Phone(site)
+    register_with_digest(phone)
+    site.clock.advance(31.0)
+    assert 2 == len(site.fallback.requests)
+    assert 0 == site.layer.transactions["client", "non-invite"]
+    assert "unregistered" == site.state("fallback")
+
+
+def test_other_user_name_at_the_same_contact(make_site, password_file):
+    """The account in the phone was changed: the old one is not used for it any more."""
+    users = {"alice": "secret", "auth-2": "secret"}
+    site = make_site(credentials=password_file(*((user, REALM, "secret") for user in users)))
+    for server, nonce in zip(site.servers, ("N1", "N2"), strict=True):
+        server.reply = DigestRegistrar(REALM, users, nonce)
+    phone = Phone(site)
+    register_with_digest(phone)
+    phone.register()
+    site.clock.advance(0.1)
+    phone.register(authorization=phone.answer_to(phone.last, username="auth-2"))
+    site.clock.advance(0.1)
+    assert "auth-2" == Credentials.parse(site.fallback.authorizations[-1]).username

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sbc.events import RegistrationChanged
 from sbc.redundancy.outcome import TimedOut
 from sbc.sip.headers import NameAddr
-from tests.helpers.scripted_servers import Phone, accept, refuse, silent
+from sbc.sip.message import Response
+from tests.helpers.scripted_servers import Phone, ServerFlow, accept, refuse, silent
 
 
 def test_all_registrar_servers_are_told(site):
@@ -354,3 +355,37 @@ def test_events_tell_the_story(site):
         ("fallback", "unregistered", "registering"),
         ("fallback", "registering", "failed"),
     ] == story
+
+
+def test_refusal_for_good_ends_the_waiting(site):
+    """A 400 of the primary is no other server's business: the fallback that was asked meanwhile is not waited for."""
+    site.primary.reply = refuse(400)
+    site.primary.delay = 2.5
+    site.fallback.reply = silent
+    phone = Phone(site)
+    phone.register()
+    site.clock.advance(2.6)
+    assert [400] == phone.answers
+
+
+def trying_then_accept(server, seconds):
+    """100 at once, 200 later."""
+
+    def reply(request):
+        server.clock.callLater(seconds, server._answer, accept()(request), ServerFlow(server))
+        return Response.for_request(request, 100)
+
+    return reply
+
+
+def test_server_that_said_100_has_all_the_time_there_is(make_site):
+    """It is alive: no retry count applies to it any more."""
+    site = make_site(registration="successive")
+    site.primary.reply = trying_then_accept(site.primary, 12.0)
+    phone = Phone(site)
+    phone.register()
+    site.clock.advance(0.1)
+    assert "up" == site.group.health(site.primary.candidate).state.value
+    site.clock.advance(12)
+    assert [200] == phone.answers
+    assert [] == site.fallback.requests
