@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -332,7 +333,7 @@ class Story:
                     known = counted
 
         watching = ensureDeferred(watch())
-        watching.addErrback(lambda failure: failure.trap(CancelledError))
+        watching.addErrback(lambda failure: failure.trap(CancelledError, OSError))
         return watching
 
     async def _repetitions(self) -> float:
@@ -363,16 +364,22 @@ class _Performance:
         self.exit_status = 1
         self._reactor = reactor
         self._keep = keep
+        self._stopping = False
+        self._files_tell_why = False
         self._folder = Path(tempfile.mkdtemp(prefix="sbc-demo-"))
         self._narrator = Narrator(sys.stdout, reactor.seconds)
         self._stage = Stage(reactor, self._folder, sbc_command)
         self._story = Story(self._stage, self._narrator, without_fallback=without_fallback)
 
     def begin(self) -> None:
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._stage.clear)
-        telling = ensureDeferred(self._tell())
-        telling.addErrback(lambda failure: failure.printTraceback())  # a bug of the story's own
-        telling.addBoth(lambda _: None if self._keep and self.exit_status == 0 else self._stop())
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._clear)
+        self._narrator.audience_left = self._stop
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
+        self._telling = ensureDeferred(self._tell())
+        self._telling.addErrback(lambda failure: None if self._stopping else failure.printTraceback())  # a bug of ours
+        self._telling.addBoth(lambda _: None if self._keep and self.exit_status == 0 else self._stop())
 
     async def _tell(self) -> None:
         try:
@@ -381,18 +388,26 @@ class _Performance:
             self._narrator.trouble(str(failure))
         self._story.print_tables()
         if not self._narrator.verdict():
-            print(f"What the processes wrote is in {self._folder}")
+            self._files_tell_why = True
+            self._narrator.plain(f"What the processes wrote is in {self._folder}")
             return
         self.exit_status = 0
         if self._keep:
-            print(f"\nIt stays like this: {self._stage.status_page} shows it. Ctrl-C ends it.", flush=True)
+            self._narrator.plain()
+            self._narrator.plain(f"It stays like this: {self._stage.status_page} shows it. Ctrl-C ends it.")
 
     def _stop(self) -> None:
-        if self._reactor.running:
+        """Once; impatient people press Ctrl-C twice."""
+        if not self._stopping:
+            self._stopping = True
             self._reactor.stop()
 
+    def _clear(self) -> Deferred:
+        self._telling.cancel()
+        return self._stage.clear()
+
     def clean_up(self) -> None:
-        if self.exit_status == 0:
+        if not self._files_tell_why:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -57,9 +57,7 @@ class Dialog:
 
     def includes(self, request: Request) -> bool:
         return (
-            request.call_id == self.call_id
-            and request.to_tag == self.local_tag
-            and request.from_tag == self.remote_tag
+            request.call_id == self.call_id and request.to_tag == self.local_tag and request.from_tag == self.remote_tag
         )
 
     def request(self, method: str) -> Request:

@@ -25,6 +25,8 @@ class Narrator:
         self.checks = 0
         self.broken: list[str] = []
         """What did not come true."""
+        self.audience_left: Callable[[], None] = lambda: None
+        """Called once when nobody reads any more (`sbc demo | head`); from then on nothing is written."""
 
     @property
     def elapsed(self) -> float:
@@ -98,9 +100,7 @@ class Narrator:
         stamp = f"{self.elapsed:6.1f} s "
         indent = " " * _MARGIN
         first, *others = [
-            wrapped
-            for paragraph in text.splitlines()
-            for wrapped in textwrap.wrap(paragraph, _WIDTH - _MARGIN) or [""]
+            wrapped for paragraph in text.splitlines() for wrapped in textwrap.wrap(paragraph, _WIDTH - _MARGIN) or [""]
         ]
         self._write(self._paint(stamp, _DIM) + mark + first)
         for line in others:
@@ -110,4 +110,9 @@ class Narrator:
         return f"\033[{';'.join(codes)}m{text}\033[0m" if self._colours else text
 
     def _write(self, line: str) -> None:
-        print(line, file=self._output, flush=True)
+        try:
+            print(line, file=self._output, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._output.fileno())
+            self.broken.append("nobody read on")
+            self.audience_left()

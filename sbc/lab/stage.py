@@ -192,9 +192,7 @@ class Metrics:
     def total(self, name: str, **labels: str) -> float:
         """The sum over all samples of that name with these labels; 0 when there is none."""
         return sum(
-            sample.value
-            for sample in self._samples
-            if sample.name == name and labels.items() <= sample.labels.items()
+            sample.value for sample in self._samples if sample.name == name and labels.items() <= sample.labels.items()
         )
 
 

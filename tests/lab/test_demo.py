@@ -117,18 +117,32 @@ def test_without_the_appliance_the_story_fails(play):
 
 def test_a_promise_that_is_not_kept_fails_the_story(play):
     """With a tighter limit than retry_counts allow, everything else being well."""
-    status, output, _ = play("-c", "import sys; from sbc.lab import demo; demo.SILENT_CALL = 5.0; sys.exit(demo.main())")
+    script = "import sys; from sbc.lab import demo; demo.SILENT_CALL = 5.0; sys.exit(demo.main())"
+    status, output, _ = play("-c", script)
     assert 1 == status, output
     assert 2 == output.count("too late: at most 5000.0 ms")  # where it happened, and again at the end
     assert 1 == output.count("NOT SO: ")
 
 
-def test_interrupted_it_takes_its_processes_along(start):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_it_takes_its_processes_along(start, tmp_path, how):
     process = start("-m", "sbc", "demo")
     read_until(process, "The primary dies")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=15)
+    process.send_signal(how)
+    process.send_signal(how)  # once more, for impatience
+    output, _ = process.communicate(timeout=15)
     assert 0 != process.returncode
+    assert "Traceback" not in output
+    assert not group_lives(process)
+    assert [] == list(tmp_path.iterdir()), "files left"
+
+
+def test_nobody_listens_any_more(start):
+    """`sbc demo | head`: it stops, and leaves neither a traceback nor a process."""
+    process = start("-m", "sbc", "demo")
+    read_until(process, "Setting up")
+    process.stdout.close()
+    assert 1 == process.wait(timeout=15)
     assert not group_lives(process)
 
 
