@@ -30,7 +30,7 @@ from tests.bench.proxies import HERE, KamailioProxy, Proxy, SbcProxy
 from tests.e2e.peers import Peers, Sipp, missing_programs
 from tests.e2e.peers.accounts import DOMAIN
 
-JOBS = {"calls": 500, "register": 500, "options": 3000}
+JOBS = {"calls": 300, "register": 300, "options": 2000}
 """Each job's scenario in sipp/, and its load per second. What both proxies hold on two cores shared with the load."""
 TITLES = {"calls": "call", "register": "registration at two servers", "options": "OPTIONS"}
 
@@ -60,7 +60,7 @@ def load(peers: Peers, proxy: Proxy, job: str, number: int, rate: int) -> tuple[
         timeout=number / rate + 60,
         options=(
             "-r", str(rate), "-l", "20000", "-key", "domain", DOMAIN, "-deadcall_wait", "0", "-buff_size", "4000000",
-            "-trace_stat", "-fd", "1", "-stf", str(statistics_file), "-trace_rtt", "-rtt_freq", "1000",
+            "-trace_stat", "-fd", "1", "-stf", str(statistics_file), "-trace_rtt", "-rtt_freq", "50",
         ),
     )
     run.wait(number / rate + 70)
@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each proxy per job (3)")
     parser.add_argument("--seconds", type=float, default=6, help="length of a turn (6)")
     parser.add_argument("--contacts", type=int, default=10_000, help="registered contacts (10000); 0 leaves them out")
-    parser.add_argument("--contacts-rate", type=int, default=500, help="at which they register, per second (500)")
+    parser.add_argument("--contacts-rate", type=int, default=300, help="at which they register, per second (300)")
     for job, rate in JOBS.items():
         parser.add_argument(f"--{job}", type=int, default=rate, help=f"load per second ({rate}); 0 leaves the job out")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the JSON file")

@@ -92,6 +92,12 @@ probe_interval_down = 3600"""
 """So that calls find out for themselves."""
 
 
+def htdigest_line(name: str, digest: str) -> str:
+    """One account of the credentials file."""
+    account = f"{name}:{DOMAIN}"
+    return f"{account}:{hashlib.new(digest, f'{account}:{password_of(name)}'.encode()).hexdigest()}\n"
+
+
 def configuration(
     *,
     folder: Path,
@@ -99,7 +105,6 @@ def configuration(
     http_port: int,
     servers: Sequence[CallServer],
     accounts: tuple[str, ...] = (),
-    algorithm: str = "MD5",
     group: str = QUICK_PROBES,
     server: str = "",
 ) -> str:
@@ -114,10 +119,8 @@ def configuration(
         lines += ["[[group.server]]", f'name = "{entry.name}"', f'address = "{entry.address}"', f"port = {entry.port}",
                   'transport = "udp"', server]
     if accounts:
-        digest = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}[algorithm]
-        passwords = folder / "phones.htdigest"
-        names = [(f"{name}:{DOMAIN}", password_of(name)) for name in accounts]
-        hashes = [f"{name}:{digest(f'{name}:{password}'.encode()).hexdigest()}\n" for name, password in names]
-        passwords.write_text("".join(hashes))
-        lines += ["[credentials]", f'file = "{passwords}"']
+        credentials = folder / "phones.htdigest"
+        known = [htdigest_line(name, digest) for name in accounts for digest in ("md5", "sha256")]
+        credentials.write_text("".join(known))
+        lines += ["[credentials]", f'file = "{credentials}"']
     return "\n".join(lines) + "\n"
