@@ -26,6 +26,7 @@ from sbc import __version__
 from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, load
 from sbc.events import Alarm
+from sbc.garbage import GarbagePolicy
 from sbc.location.candidate import Candidate
 from sbc.location.locator import Locator
 from sbc.location.resolver import Resolver
@@ -145,6 +146,8 @@ class App:
         for name in self.groups:
             self._start_prober(name)
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
+        self._garbage = GarbagePolicy(self.clock, lambda: sum(transport.received for transport in self.listeners))
+        self._garbage.start()
         self.ready = True
 
     def _open_sockets(self, config: Config) -> None:
@@ -280,6 +283,7 @@ class App:
             return
         for prober in self._probers.values():
             prober.stop()
+        self._garbage.stop()
         self.locator.stop()
         self._resolver.stop()
         self.listeners.stop()

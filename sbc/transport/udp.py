@@ -108,6 +108,11 @@ class UdpTransport:
         self._in_batch = False
         self.internal_errors = 0
 
+    @property
+    def received(self) -> int:
+        """Datagrams so far."""
+        return self._datagrams.received
+
     # -- what we write ---------------------------------------------------------------------------------------------------
 
     def sent_by(self, remote_host: str) -> str:
