@@ -1,8 +1,8 @@
 """Digest access authentication: RFC 7616, with SIP's changes in RFC 3261 section 22.4 and RFC 8760.
 
-`Challenge` and `Credentials` are the two header values, `answer` makes the second from the first, `verify` checks one, and
-`HtdigestFile` holds HA1 values so that no password is ever needed. A HA1 is as good as a password for its realm: nothing
-here writes one into a message or a log.
+`Challenge` and `Credentials` are the two header values, `answer` makes the second from the first, `verify` checks one,
+and `HtdigestFile` holds HA1 values so that no password is ever needed. A HA1 is as good as a password for its realm:
+nothing here writes one into a message or a log.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Challenge:
 
 @dataclass(frozen=True)
 class Credentials:
-    """The value of an Authorization or Proxy-Authorization header. `nc` is None and `qop` "" in the old form without qop."""
+    """The value of an Authorization or Proxy-Authorization header. Without qop `nc` is None and `qop` is ""."""
 
     username: str
     realm: str
@@ -169,7 +169,7 @@ class Credentials:
 
 
 def ha1(username: str, realm: str, password: str, algorithm: str = "MD5") -> str:
-    """H(username:realm:password) in hexadecimal, the form that a htdigest file keeps. `-sess` makes no difference here."""
+    """H(username:realm:password) in hexadecimal, as a htdigest file keeps it. `-sess` makes no difference here."""
     return _hash(algorithm, f"{username}:{realm}:{password}")
 
 
@@ -206,7 +206,7 @@ def answer(
     cnonce: str,
     body: bytes = b"",
 ) -> Credentials:
-    """The credentials that answer `challenge`. `ha1` must be of its algorithm; `nc` counts the uses of its nonce from 1.
+    """The credentials that answer `challenge`. `ha1` must be of its algorithm; `nc` counts uses of its nonce from 1.
 
     LocalError when the challenge is not `supported`.
     """
@@ -258,8 +258,8 @@ class HtdigestError(Exception):
 class HtdigestFile:
     """User, realm and HA1 of accounts, as Apache's htdigest writes them: `user:realm:HA1`, one account a line.
 
-    32 hexadecimal digits are a HA1 of MD5, 64 one of SHA-256; a user may have a line of each. Empty lines and lines that
-    begin with "#" are skipped. The realm may hold colons.
+    32 hexadecimal digits are a HA1 of MD5, 64 one of SHA-256; a user may have a line of each. Empty lines and lines
+    that begin with "#" are skipped. The realm may hold colons.
     """
 
     def __init__(self, path: Path, accounts: dict[tuple[str, str, str], str], stamp: tuple[int, int, int]) -> None:

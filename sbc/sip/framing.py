@@ -11,7 +11,7 @@ from sbc.sip.errors import MalformedMessage
 from sbc.sip.limits import MAX_MESSAGE
 from sbc.sip.scanner import scan_number
 
-# A whole Content-Length line, its value folded or not. The value is checked apart, so that a broken one is not overlooked.
+# A whole Content-Length line, its value folded or not. The value is checked apart: a broken one must not be overlooked.
 _CONTENT_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)(?=\r\n)", re.IGNORECASE)
 
 
@@ -45,8 +45,8 @@ class StreamFramer:
     def take_keepalives(self) -> tuple[int, int]:
         """(pings, pongs) since the last call. A ping, CRLFCRLF, is to be answered with CRLF (RFC 5626 s.4.4.1).
 
-        A ping may come in two pieces, so its first half counts as a pong until the second is there; and two pongs with
-        nothing between them count as a ping. Answering one too many does no harm, leaving one unanswered costs the flow.
+        A ping may come in two pieces, so its first half counts as a pong until the second is there, and two pongs with
+        nothing between them count as a ping. One answer too many does no harm, one too few costs the flow.
         """
         seen = (self._pings, self._pongs)
         self._pings = self._pongs = 0

@@ -67,7 +67,7 @@ def unquote(text: str) -> str:
 
 
 def parse_parameters(text: str, header: str) -> dict[str, str | None]:
-    """`;name=value;name`: names in lower case, values as spelled, quotes included. MalformedMessage if it is not that."""
+    """`;name=value;name`: names in lower case, values as spelled with their quotes. MalformedMessage if it is not."""
     data = _raw(text)
     parameters = scan_parameters(data, 0, len(data))
     if parameters is None:

@@ -384,7 +384,7 @@ class Message:
         return _first_value(line) if key in _LIST_HEADERS else line.value()
 
     def get_all(self, name: str) -> list[str]:
-        """All values in order; where the header's grammar is a list, commas split it and empty elements are left out."""
+        """All values in order; where the grammar is a list, commas split it and empty elements are left out."""
         key: str = _key_of(name)
         values: list = []
         line: Line
@@ -401,8 +401,11 @@ class Message:
 
     def items(self) -> list[tuple[str, str]]:
         """(name as spelled, value) of every line in order."""
+        items: list = []
         line: Line
-        return [(line.name(), line.value()) for line in self._lines]
+        for line in self._lines:
+            items.append((line.name(), line.value()))
+        return items
 
     # Editing headers
 

@@ -1,5 +1,7 @@
 # What compiled modules may call in scanner.py without going through Python. The words are in scanner.py.
 
+cimport cython
+
 cdef bytes TOKEN_OCTETS
 cdef bytes HOST_OCTETS
 cdef bytes IPV6_OCTETS
@@ -16,6 +18,7 @@ cdef int EXPIRES
 cdef int CONTENT_TYPE
 
 
+@cython.freelist(256)
 cdef class Line:
     cdef bytes data
     cdef Py_ssize_t start
@@ -30,6 +33,7 @@ cdef class Line:
     cpdef str name(self)
 
 
+@cython.freelist(16)
 cdef class Address:
     cdef Py_ssize_t name_start
     cdef Py_ssize_t name_end

@@ -1,8 +1,8 @@
 """Walking over the bytes of a message without making objects of them (RFC 3261 sections 7.3 and 25).
 
 Compiled when installed, and ordinary Python when SBC_PURE_PYTHON=1; `scanner.pxd` shows the compiled side what it may
-call directly. Nothing here raises on bad input: a function says None or a position of -1 where the bytes do not follow the
-grammar, and the caller knows which header that was.
+call directly. Nothing here raises on bad input: a function says None or a position of -1 where the bytes do not follow
+the grammar, and the caller knows which header that was.
 
 Bounds: every function takes `start` and `end` with 0 <= start <= end <= len(data), reads no octet outside of them, and
 returns positions within them. Compiled, nobody checks this again; the fuzz tests do.
@@ -47,7 +47,7 @@ def _table(octets: bytes) -> bytes:
 TOKEN_OCTETS = cython.declare(bytes, _table(_ALPHANUMERIC + b"-.!%*_+`'~"))  # s.25.1 token
 HOST_OCTETS = cython.declare(bytes, _table(_ALPHANUMERIC + b"-._"))  # s.25.1 hostname; "_": real networks use it
 IPV6_OCTETS = cython.declare(bytes, _table(b"0123456789abcdefABCDEF:."))
-# s.25.1 says token, host or quoted-string. Tags and branches in base64 or with braces exist: what separates nothing is in.
+# s.25.1 says token, host or quoted-string. Tags in base64 and branches with braces exist: whatever separates nothing.
 VALUE_OCTETS = cython.declare(bytes, _table(bytes(set(range(0x21, 0x100)) - set(b'",;<>\x7f'))))
 
 # The headers that every message is asked for, one bit each.
@@ -74,31 +74,72 @@ HEADER_BITS = {
 }
 
 
-def _known_names() -> dict[bytes, tuple[str, int]]:
-    """Header names in their usual spellings, so that they are found without decoding: octets -> (key, bit)."""
-    names = {}
-    for spelling in [*SPELLINGS.values(), *COMPACT_FORMS]:
-        key = sys.intern(canonical_name(spelling))
-        for variant in (spelling, spelling.lower(), spelling.upper()):
-            names[variant.encode()] = (key, HEADER_BITS.get(key, 0))
-    return names
+@cython.cclass
+class Word:
+    """A word of a `Vocabulary`: `lowered` to compare with, the `text` it stands for, its `bit` if it is a header."""
+
+    lowered: bytes
+    text: str
+    bit: cython.int
+
+    def __init__(self, spelling: str, text: str) -> None:
+        self.lowered = bytes(octet | 0x20 for octet in spelling.encode())
+        self.text = sys.intern(text)
+        self.bit = HEADER_BITS.get(text, 0)
 
 
-_KNOWN_NAMES = cython.declare(dict, _known_names())
+@cython.cclass
+class Vocabulary:
+    """Tokens that come in almost every message, found in any case without making an object of what is looked up.
+
+    A hash table of 256 places by length, first and last octet. Setting the bit 0x20 makes lower case of a letter and
+    keeps the other token characters apart, which is all that is asked here.
+    """
+
+    _places: list
+
+    def __init__(self, words: list[Word]) -> None:
+        self._places = [[] for _ in range(256)]
+        for word in words:
+            place: cython.int = self._place(word.lowered, 0, len(word.lowered))
+            self._places[place].append(word)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _place(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+        octets: cython.p_const_uchar = data
+        return ((end - start) * 31 + (octets[start] | 0x20) * 7 + (octets[end - 1] | 0x20)) & 0xFF
+
+    @cython.cfunc
+    def find(self, data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> Word:
+        """The word at `start` to `end`, a token with at least one octet; None when it is not among ours."""
+        octets: cython.p_const_uchar = data
+        lowered: cython.p_const_uchar
+        place: list = self._places[self._place(data, start, end)]
+        word: Word
+        position: cython.Py_ssize_t
+        for word in place:
+            if len(word.lowered) == end - start:
+                lowered = word.lowered
+                position = 0
+                while position < end - start and octets[start + position] | 0x20 == lowered[position]:
+                    position += 1
+                if position == end - start:
+                    return word
+        return None
 
 
-def _words(words: str) -> dict[bytes, str]:
-    """Words in lower and upper case, so that the usual ones need no decoding: octets -> the word as given."""
-    return {variant.encode(): sys.intern(word) for word in words.split(" ") for variant in (word.lower(), word.upper())}
-
-
-_KNOWN_PARAMETERS = cython.declare(
-    dict, _words("branch rport received alias keep ttl maddr tag lr expires q transport ob reg-id +sip.instance")
+_HEADER_NAMES = cython.declare(
+    Vocabulary, Vocabulary([Word(name, canonical_name(name)) for name in [*SPELLINGS, *COMPACT_FORMS]])
 )
+_PARAMETERS = "alias branch expires keep lr maddr ob q received reg-id rport +sip.instance tag transport ttl"
+_PARAMETER_NAMES = cython.declare(Vocabulary, Vocabulary([Word(name, name) for name in _PARAMETERS.split(" ")]))
+_TRANSPORTS = cython.declare(
+    Vocabulary, Vocabulary([Word(name, name) for name in ("UDP", "TCP", "TLS", "SCTP", "TLS-SCTP", "WS", "WSS")])
+)
+_SIP = cython.declare(Vocabulary, Vocabulary([Word("SIP", "SIP")]))
 _METHODS = "INVITE ACK BYE CANCEL REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH MESSAGE REFER INFO UPDATE PRACK"
 _KNOWN_METHODS = cython.declare(dict, {method.encode(): sys.intern(method) for method in _METHODS.split(" ")})
-_KNOWN_PROTOCOLS = cython.declare(dict, _words("SIP"))
-_KNOWN_TRANSPORTS = cython.declare(dict, _words("UDP TCP TLS SCTP TLS-SCTP WS WSS"))
 
 
 @cython.ccall
@@ -113,19 +154,13 @@ def text_of(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> st
     return text
 
 
-@cython.cfunc
-def _known(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t, words: dict) -> str:
-    """The word, all its spellings made one, if it is among `words`; otherwise None."""
-    octets: cython.p_const_uchar = data
-    return words.get(octets[start:end])
-
-
 @cython.ccall
 def method_of(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> str:
     """The octets as a method name, which is case-sensitive (s.7.1); "" when they are not a token."""
     if start == end or skip_octets(data, start, end, TOKEN_OCTETS) != end:
         return ""
-    method: str = _known(data, start, end, _KNOWN_METHODS)
+    octets: cython.p_const_uchar = data
+    method: str = _KNOWN_METHODS.get(octets[start:end])
     return text_of(data, start, end) if method is None else method
 
 
@@ -245,8 +280,8 @@ def find_comma(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) ->
 class Line:
     """One header line with its folds, a piece of `data`. Never changed, so copies of a message share them.
 
-    `start` to `name_end` is the name as spelled; `value_start` to `value_end` the trimmed value; `end` is behind the CRLF,
-    or -1 where none came. `key` is the long form of the name in lower case, "" when the line has no name.
+    `start` to `name_end` is the name as spelled; `value_start` to `value_end` the trimmed value; `end` is behind the
+    CRLF, or -1 where none came. `key` is the long form of the name in lower case, "" when the line has no name.
     """
 
     data: bytes
@@ -301,16 +336,12 @@ def scan_line(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> 
     if named:
         line.value_start = skip_whitespace(data, line.value_start + 1, position)
         line.value_end = trim_end(data, line.value_start, position)
-        name: bytes = octets[start : line.name_end]
-        known: tuple = _KNOWN_NAMES.get(name)
-        if known is None:
-            name = name.lower()
-            known = _KNOWN_NAMES.get(name)
-        if known is None:
-            line.key = name.decode("ascii")
+        word: Word = _HEADER_NAMES.find(data, start, line.name_end)
+        if word is None:
+            line.key = text_of(data, start, line.name_end).lower()
         else:
-            line.key = known[0]
-            line.bit = known[1]
+            line.key = word.text
+            line.bit = word.bit
     else:
         line.value_end = line.value_start
     return line
@@ -328,6 +359,7 @@ def scan_parameters(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_
     name_start: cython.Py_ssize_t
     value_start: cython.Py_ssize_t
     name: str
+    word: Word
     while position < end:
         if octets[position] != _SEMICOLON:
             return None
@@ -335,9 +367,8 @@ def scan_parameters(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_
         position = skip_octets(data, name_start, end, TOKEN_OCTETS)
         if position == name_start:
             return None
-        name = _known(data, name_start, position, _KNOWN_PARAMETERS)
-        if name is None:
-            name = data[name_start:position].decode("ascii").lower()
+        word = _PARAMETER_NAMES.find(data, name_start, position)
+        name = text_of(data, name_start, position).lower() if word is None else word.text
         if name in parameters:
             return None
         position = skip_whitespace(data, position, end)
@@ -405,10 +436,7 @@ def scan_via(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t):  # 
         token_start = skip_whitespace(data, token_end + (1 if part else 0), end)
         token_end = skip_octets(data, token_start, end, TOKEN_OCTETS)
         if part == 0:
-            if (
-                _known(data, token_start, token_end, _KNOWN_PROTOCOLS) is None
-                and data[token_start:token_end].upper() != b"SIP"
-            ):
+            if token_start == token_end or _SIP.find(data, token_start, token_end) is None:
                 return None
         elif token_start == token_end:
             return None  # any version will do here: a request of another one is to be answered 505, not dropped
@@ -417,7 +445,7 @@ def scan_via(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t):  # 
             if token_end >= end or octets[token_end] != _SLASH:
                 return None
     position = skip_whitespace(data, token_end, end)
-    if position == token_end:
+    if token_start == token_end or position == token_end:
         return None
     sent_by_start: cython.Py_ssize_t = position
     while position < end and octets[position] != _SEMICOLON:
@@ -428,15 +456,14 @@ def scan_via(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t):  # 
     parameters = scan_parameters(data, position, end)
     if parameters is None:
         return None
-    transport: str = _known(data, token_start, token_end, _KNOWN_TRANSPORTS)
-    if transport is None:
-        transport = data[token_start:token_end].decode("ascii").upper()
+    word: Word = _TRANSPORTS.find(data, token_start, token_end)
+    transport: str = text_of(data, token_start, token_end).upper() if word is None else word.text
     return transport, host_port[0], host_port[1], parameters
 
 
 @cython.cclass
 class Address:
-    """Where the parts of a name-addr or addr-spec stand: display name (quotes included), URI, parameters (to the end)."""
+    """Where the parts of a name-addr or addr-spec stand: display name with its quotes, URI, parameters to the end."""
 
     name_start: cython.Py_ssize_t
     name_end: cython.Py_ssize_t

@@ -420,7 +420,8 @@ class TestResponses:
         response = Response.for_request(request_, 404, to_tag="ours", headers=[("Warning", '399 sbc "x"')])
         assert (
             b"SIP/2.0 404 Not Found\r\n"
-            b"v: SIP/2.0/UDP pc33.example.com:5066;branch=z9hG4bK776asdhds;rport , SIP/2.0/TCP old;branch=z9hG4bKold\r\n"
+            b"v: SIP/2.0/UDP pc33.example.com:5066;branch=z9hG4bK776asdhds;rport , "
+            b"SIP/2.0/TCP old;branch=z9hG4bKold\r\n"
             b"Via: SIP/2.0/UDP older;branch=z9hG4bKolder\r\n"
             b'From: "Alice, A." <sip:alice@atlanta.example.com>;tag=1928301774\r\n'
             b"To:\t<sip:bob@biloxi.example.com>;tag=ours\r\n"

@@ -1,7 +1,8 @@
 """The torture messages of RFC 4475 and RFC 5118: each accepted, or refused with this status for this reason.
 
-The files are the RFCs' messages octet for octet. "Refused" here is what a proxy says before it thinks of routing; what the
-RFCs leave to the proxy core (Max-Forwards 0, Proxy-Require), to a registrar or to an endpoint is accepted by the parser.
+The files are the RFCs' messages octet for octet. "Refused" here is what a proxy says before it thinks of routing; what
+the RFCs leave to the proxy core (Max-Forwards 0, Proxy-Require), to a registrar or to an endpoint is accepted by the
+parser.
 """
 
 from pathlib import Path

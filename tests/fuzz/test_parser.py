@@ -1,0 +1,294 @@
+"""Any bytes give a message or MalformedMessage, and nothing else.
+
+And more of that kind: what is accepted is what a slow parser accepts too, and is written back as it came; the scanner
+looks at no octet outside the part that it was given; edits and the cuts of a stream lose nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from sbc.sip import scanner
+from sbc.sip.digest import Challenge, Credentials
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.framing import StreamFramer
+from sbc.sip.headers import CSeq, NameAddr, Via, parse_contacts
+from sbc.sip.message import Request, Response, parse
+from sbc.sip.uri import SipUri
+from tests.fuzz import oracle
+
+settings.register_profile("sip", deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+fuzzed = settings(settings.get_profile("sip"))
+thorough = settings(fuzzed, max_examples=600)
+
+TORTURE = [path.read_bytes() for path in sorted((Path(__file__).parent.parent / "data" / "torture").glob("*.dat"))]
+PLAIN = (
+    b"INVITE sip:bob@biloxi.example.com;lr SIP/2.0\r\n"
+    b"Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;rport,SIP/2.0/TCP [::1]\r\n"
+    b'Max-Forwards: 70\r\nf: "A, B" <sip:a@b>;tag=1\r\nt: Bob <sip:b@c;x=y>\r\ni: c@d\r\nCSeq: 1 INVITE\r\n'
+    b"Route: <sip:p;lr>\r\nl: 2\r\n\r\nhi"
+)
+# What changes the meaning of the bytes around it.
+SPARKS = [
+    b"\r\n", b"\r", b"\n", b"\r\n ", b"\r\n\t", b"\r\n\r\n", b" ", b"\t", b",", b";", b":", b"/", b"<", b">", b'"',
+    b"\\", b"=", b"@", b"[", b"]", b"::1", b"%", b"%00", b"\0", b"\x7f", b"\xff", b"\xc3\xa9", b"?", b"&", b"tag=",
+    b";tag=2", b";branch=", b"SIP/2.0", b"sip/2.0", b"SIP/2.0/UDP", b"0", b"99999999999999999999", b"-1", b"65535",
+    b"65536", b"2147483648", b"Via: ", b"l: ", b"To: ", b"CSeq: ", b"a",
+]  # fmt: skip
+
+
+@st.composite
+def mangled(draw):
+    """A message with a few things done to it."""
+    data = bytearray(draw(st.sampled_from([PLAIN, PLAIN, *TORTURE])))
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.sampled_from([0, 0, 0, 1, 1, 2, 5, 40])))
+        data[start:end] = draw(st.one_of(st.sampled_from(SPARKS), st.binary(max_size=3)))
+    return bytes(data)
+
+
+def parsed(data: bytes) -> Request | Response | None:
+    try:
+        return parse(data)
+    except MalformedMessage as error:
+        assert error.request is None or isinstance(error.request, Request)
+        if error.request is not None:
+            answer = Response.for_request(error.request, error.status_hint, error.reason).to_bytes()
+            assert answer.startswith(b"SIP/2.0 %d " % error.status_hint)
+        return None
+
+
+def ask_everything(message: Request | Response) -> None:
+    """What `parse` promises does not raise; what it does not promise raises MalformedMessage."""
+    _ = message.call_id, message.cseq, message.cseq_method, message.from_tag, message.to_tag, message.top_via
+    assert message.from_.tag == message.from_tag
+    assert message.to.tag == message.to_tag
+    assert str(message.top_via)
+    for name, _ in message.items():
+        assert message.has(name)
+        assert message.get(name) is not None
+        message.get_all(name)
+    readings = [lambda: message.from_.uri, lambda: message.to.uri, lambda: parse_contacts(message)]
+    if isinstance(message, Request):
+        readings.append(lambda: message.uri)
+    for read in readings:
+        try:
+            read()
+        except MalformedMessage:
+            pass
+
+
+@fuzzed
+@given(st.binary(max_size=200))
+def test_any_bytes(data):
+    """Noise."""
+    message = parsed(data)
+    assert message is None or ask_everything(message) is None
+
+
+@fuzzed
+@given(mangled())
+def test_mangled_messages(data):
+    """Almost SIP: parsed or refused; written back it is the same, as far as the body goes."""
+    message = parsed(data)
+    if message is None:
+        return
+    ask_everything(message)
+    written = message.to_bytes()
+    assert data.lstrip(b"\r\n").startswith(written)
+    again = parse(written)
+    assert message.items() == again.items()
+    assert message.body == again.body
+
+
+@thorough
+@given(mangled())
+@example(PLAIN)
+@example(PLAIN.replace(b"To", b"To ", 1))
+@example(PLAIN.replace(b"z9hG4bK1;rport", b'"q,;\\"";rport='))
+@example(PLAIN.replace(b"z9hG4bK1;rport", b'"never closed'))
+def test_like_the_slow_parser(data):
+    """The compiled parser and the grammar agree on what is a message, and on what it says."""
+    fast = parsed(data)
+    try:
+        slow = oracle.parse(data)
+    except oracle.Refused:
+        assert fast is None
+        return
+    assert fast is not None
+    if isinstance(fast, Request):
+        assert slow.start == (fast.method.encode(), fast.request_uri.encode("utf-8", "surrogateescape"))
+    else:
+        assert slow.start == (b"", fast.status, fast.reason.encode("utf-8", "surrogateescape"))
+    assert [(name.decode(), oracle.unfolded(value)) for name, value in slow.headers] == fast.items()
+    assert oracle.unfolded(slow.call_id) == fast.call_id
+    assert slow.cseq == (fast.cseq, fast.cseq_method.encode())
+    assert oracle.unfolded(slow.from_tag) == fast.from_tag
+    assert oracle.unfolded(slow.to_tag) == fast.to_tag
+    transport, host, port, parameters = slow.via
+    via = fast.top_via
+    assert (transport.decode(), host.decode(), port) == (via.transport, via.host, via.port)
+    assert list(via.parameters.items()) == [
+        (name.decode(), None if value is None else oracle.unfolded(value)) for name, value in parameters.items()
+    ]
+    assert slow.body == fast.body
+
+
+@pytest.mark.parametrize("data", TORTURE)
+def test_torture_like_the_slow_parser(data):
+    """The oracle itself stands the torture test."""
+    test_like_the_slow_parser.hypothesis.inner_test(data)
+
+
+OCTETS = st.one_of(
+    st.binary(max_size=30),
+    st.lists(st.sampled_from([*SPARKS, b"SIP", b"2.0", b"UDP", b"host", b"tag", b"sip:a@b"]), max_size=14).map(
+        b"".join
+    ),
+)
+TAKES = {
+    scanner.find_comma: True,
+    scanner.find_blank: True,
+    scanner.skip_whitespace: True,
+    scanner.trim_end: True,
+    scanner.find_line_end: True,
+    scanner.says_sip_2: False,
+    scanner.method_of: False,
+    scanner.text_of: False,
+    scanner.scan_parameters: False,
+    scanner.scan_host_port: False,
+    scanner.scan_via: False,
+}
+
+
+@fuzzed
+@given(OCTETS, OCTETS, OCTETS)
+def test_scanner_stays_within_its_part(before, part, after):
+    """Each function says the same of `part` alone and of `part` amid other bytes: it looks at nothing outside."""
+    data = before + part + after
+    start, end = len(before), len(before) + len(part)
+    for function, is_position in TAKES.items():
+        alone = function(part, 0, len(part))
+        amid = function(data, start, end)
+        if is_position and amid >= 0:
+            assert start <= amid <= end
+            amid -= start
+        assert alone == amid
+    assert (
+        scanner.skip_octets(part, 0, len(part), scanner_table())
+        == scanner.skip_octets(data, start, end, scanner_table()) - start
+    )
+    assert scanner.scan_number(part, 0, len(part), 2**31 - 1) == scanner.scan_number(data, start, end, 2**31 - 1)
+    if part.startswith(b'"'):
+        closed = scanner.skip_quoted(data, start, end)
+        assert scanner.skip_quoted(part, 0, len(part)) == (closed - start if closed >= 0 else -1)
+        assert closed <= end
+    address, address_amid = scanner.scan_address(part, 0, len(part)), scanner.scan_address(data, start, end)
+    assert (address is None) == (address_amid is None)
+    if address is not None:
+        assert address.positions() == tuple(position - start for position in address_amid.positions())
+        assert all(0 <= position <= len(part) for position in address.positions())
+    line, line_amid = scanner.scan_line(part, 0, len(part)), scanner.scan_line(data, start, end)
+    assert (line.name(), line.value()) == (line_amid.name(), line_amid.value())
+
+
+def scanner_table() -> bytes:
+    return bytes(octet in b"abctgSIP.20/" for octet in range(256))
+
+
+@fuzzed
+@given(st.integers(-3, 2**40), st.integers(0, 2**40))
+def test_numbers(number, limit):
+    """Decimal digits up to the limit, and nothing else."""
+    text = str(number).encode()
+    expected = -1 if number < 0 else -2 if number > limit else number
+    assert expected == scanner.scan_number(text, 0, len(text), limit)
+    assert expected == scanner.scan_number(b"0000" + text, 0 if number >= 0 else 4, 4 + len(text), limit)
+
+
+TEXT = st.one_of(st.text(max_size=30), OCTETS.map(lambda octets: octets.decode("utf-8", "surrogateescape")))
+
+
+@fuzzed
+@given(TEXT)
+def test_values_are_read_or_refused(text):
+    """Any text as any value: an object that comes back from its own spelling, or MalformedMessage."""
+    for kind in (Via, NameAddr, SipUri, CSeq, Challenge, Credentials):
+        try:
+            value = kind.parse(text)
+        except MalformedMessage:
+            continue
+        assert str(value) == str(kind.parse(str(value)))
+
+
+HEADER = st.tuples(
+    st.sampled_from(["Via", "v", "Route", "Record-Route", "X-Other", "Supported", "Max-Forwards"]),
+    st.sampled_from(["SIP/2.0/UDP h;branch=z9hG4bK2", "<sip:a,b;lr>", "plain", '"a, b" <sip:c>', "7"]),
+)
+EDIT = st.one_of(
+    st.tuples(st.sampled_from(["set", "prepend", "append", "replace_first"]), HEADER),
+    st.tuples(st.sampled_from(["remove", "pop_first"]), HEADER.map(lambda header: header[:1])),
+)
+
+
+@fuzzed
+@given(st.sampled_from([PLAIN, *TORTURE]), st.lists(EDIT, max_size=8))
+def test_edits(data, edits):
+    """What an edited message says is what its bytes say; lines that no edit named, and the original, are untouched."""
+    message = parsed(data)
+    if message is None:
+        return
+    original = message.to_bytes()
+    copy = message.copy()
+    for name, arguments in edits:
+        getattr(copy, name)(*arguments)
+    written = copy.to_bytes()
+    assert original == message.to_bytes()
+    framed = StreamFramer().feed(copy.to_bytes(stream=True))
+    assert [copy.to_bytes(stream=True)] == framed
+    named = {scanner_key(arguments[0]) for _, arguments in edits}
+    kept = [item for item in message.items() if scanner_key(item[0]) not in named]
+    assert kept == [item for item in copy.items() if scanner_key(item[0]) not in named]
+    again = parsed(written)
+    if again is not None:
+        assert copy.items() == again.items()
+        assert copy.body == again.body
+
+
+def scanner_key(name: str) -> str:
+    return {"v": "via", "k": "supported"}.get(name.lower(), name.lower())
+
+
+@fuzzed
+@given(
+    st.lists(st.sampled_from([b"\r\n\r\n", PLAIN, PLAIN.replace(b"l: 2\r\n\r\nhi", b"l: 0\r\n\r\n")]), max_size=5),
+    st.data(),
+)
+def test_stream_cuts(pieces, data):
+    """However a stream is cut, the same messages come out, and keep-alives do not disturb them."""
+    stream = b"".join(pieces)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    framer = StreamFramer()
+    messages = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        messages += framer.feed(stream[start:end])
+    assert [piece for piece in pieces if piece != b"\r\n\r\n"] == messages
+    assert (pieces.count(b"\r\n\r\n"), 0) == framer.take_keepalives()
+
+
+@fuzzed
+@given(mangled(), mangled())
+def test_any_stream(first, second):
+    """Any stream gives messages or MalformedMessage, and what comes out whole is parsed or refused."""
+    framer = StreamFramer()
+    try:
+        messages = framer.feed(first) + framer.feed(second)
+    except MalformedMessage:
+        return
+    for message in messages:
+        parsed(message)
