@@ -188,7 +188,9 @@ class Proxy:
         if method == "INVITE":
             transaction.respond(Response.for_request(request, 100))
         if isinstance(destination, ToPhone):
-            route = PhoneRoute(self.flows, self._key, destination, transaction.flow, self.t1)
+            # Also a server that asks a phone is told before its Timer F (D1).
+            timeout = 64 * self.t1 if method == "INVITE" else min(64 * self.t1, NON_INVITE_BUDGET)
+            route = PhoneRoute(self.flows, self._key, destination, transaction.flow, timeout)
         else:
             group = destination.group
             deadline = None if method == "INVITE" else now + NON_INVITE_BUDGET
@@ -199,7 +201,9 @@ class Proxy:
                 first=destination.first or self._pins.issuer(request, now),
                 in_dialog=destination.in_dialog,
             )
-            route = ServersRoute(self.clock, self.flows, self._key, destination, plan, method, transaction.flow)
+            route = ServersRoute(
+                self.clock, self.flows, self._key, destination, plan, method, transaction.flow, self._pins
+            )
         context = ResponseContext(self, transaction, request, route)
         self._contexts[transaction] = context
         context.start()

@@ -21,13 +21,13 @@ from sbc.transaction.layer import ClientTransaction, TransactionLayer
 
 
 class _Kept:
-    __slots__ = ("branch", "ends", "ack")
+    __slots__ = ("branch", "ends", "acks")
 
     def __init__(self, branch: Branch, ends: float) -> None:
         self.branch = branch
         self.ends = ends
-        self.ack: bytes | None = None
-        """Our ACK to its 2xx, to be sent again for every repetition."""
+        self.acks: dict[str, bytes] = {}
+        """To tag: our ACK to its 2xx, to be sent again for every repetition. Behind one server several may pick up."""
 
 
 class _Unheard:
@@ -99,8 +99,9 @@ class LateAnswers:
         """ACK a 2xx that the caller cannot get, and BYE its dialog: in this order, on one flow."""
         kept = self._entry(branch)
         flow = branch.transaction.flow
-        if kept.ack is not None:
-            flow.send(kept.ack)
+        tag = response.to_tag
+        if tag in kept.acks:
+            flow.send(kept.acks[tag])
             return
         try:
             ack, bye = ack_and_bye(branch.transaction.request, response)
@@ -108,8 +109,8 @@ class LateAnswers:
             self._report(LateResponse("INVITE", "dropped"))
             return
         ack.prepend("Via", f"{flow.via};branch={self._new_branch(ack)};rport")
-        kept.ack = ack.to_bytes()
-        flow.send(kept.ack)
+        kept.acks[tag] = ack.to_bytes(flow.reliable)
+        flow.send(kept.acks[tag])
         self._layer.send_request(bye, flow, _Unheard(), branch=self._new_branch(bye))
         self._report(LateResponse("INVITE", "acked_and_byed"))
 

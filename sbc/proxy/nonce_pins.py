@@ -49,6 +49,22 @@ class NoncePins:
                     return pin[0]
         return None
 
+    def withhold(self, request: Request, candidate: Candidate, now: float) -> None:
+        """Take the answers to other servers' challenges off a request for this one (D8): here they can only fail, and too
+        many wrong ones lock an account. An answer to a nonce that we do not know stays."""
+        for name in CREDENTIAL_HEADERS:
+            values = request.get_all(name)
+            kept = [value for value in values if self._may_see(value, candidate, now)]
+            if len(kept) < len(values):
+                request.set_all(name, kept)
+
+    def _may_see(self, credentials: str, candidate: Candidate, now: float) -> bool:
+        try:
+            pin = self._pins.get(Credentials.parse(credentials).nonce)
+        except MalformedMessage:
+            return True
+        return pin is None or pin[0] == candidate or now - pin[1] >= LIFETIME
+
 
 def mark_stale(response: Response) -> None:
     """Add stale=true to the challenges: the phone's password was not wrong, only its nonce was another server's.

@@ -52,6 +52,9 @@ class Route(Protocol):
     def record(self, attempt: Attempt, outcome: Outcome, found_down: Callable[[str], None]) -> Verdict:
         """What became of it."""
 
+    def knows_dialog(self, attempt: Attempt) -> bool:
+        """False when the request's dialog was made with another server than this one."""
+
     def last_words(self, request: Request) -> tuple[int, str]:
         """Status and reason for the sender when no candidate gave an answer at all."""
 
@@ -107,10 +110,12 @@ class Branch:
         if response.status >= 200:
             self._stop_timer_c()
             self.context.final_received(self, response)
-        elif response.status > 100:
+            return
+        # With the first provisional, a 100 too, Timer B ends: without C a server that dies then would hold the call for ever.
+        if transaction.method == "INVITE" and (response.status > 100 or self.timer_c is None):
+            self.start_timer_c()
+        if response.status > 100:
             self.highest_provisional = max(self.highest_provisional, response.status)
-            if transaction.method == "INVITE":
-                self.start_timer_c()
             self.context.provisional_received(self, response)
 
     def timed_out(self, transaction: ClientTransaction) -> None:
@@ -131,7 +136,7 @@ class Branch:
             self.context.branch_given_up(self, outcome)
 
     def start_timer_c(self) -> None:
-        """16.7 item 2: every provisional response but 100 starts it again."""
+        """16.6 item 11; 16.7 item 2: every provisional response but 100 starts it again."""
         self._stop_timer_c()
         self.timer_c = self.context.around.clock.callLater(TIMER_C, self._timer_c_fired)
 
@@ -285,7 +290,18 @@ class ResponseContext:
             # D7: a phone with failover logic of its own would blacklist its outbound proxy.
             detail = f"server answered 503 {response.reason}"
             return self.around.local_response(self.request, 500, None, detail), None
+        if response.status == 408 and not self.is_invite:
+            # RFC 4320 4.2: nobody sends 408 to a non-INVITE.
+            status, _ = self.route.last_words(self.request)
+            return self.around.local_response(self.request, status, None, f"answered 408 {response.reason}"), None
+        if response.status in (404, 481) and self._refreshes_call() and not self.route.knows_dialog(branch.attempt):
+            # D23: it only means that another server would know this call, and must not end it.
+            detail = f"the server of this call does not answer, and another one says {response.status}"
+            return self.around.local_response(self.request, 500, None, detail), None
         return response, branch
+
+    def _refreshes_call(self) -> bool:
+        return bool(self.request.to_tag) and self.request.method in ("INVITE", "UPDATE")
 
     def _pass_up(self, response: Response, branch: Branch | None) -> None:
         upward = response

@@ -12,6 +12,7 @@ from typing import Protocol
 from sbc.clock import Clock
 from sbc.location.candidate import Candidate
 from sbc.proxy.destination import ToPhone, ToServers
+from sbc.proxy.nonce_pins import NoncePins
 from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
 from sbc.redundancy.plan import Attempt, AttemptPlan, Verdict
@@ -32,7 +33,8 @@ class FlowFinder(Protocol):
 
 def record_route(request: Request, cookie: RouteCookie, key: bytes, inner: Flow, outer: Flow) -> None:
     """Put our Record-Route on a request that may open a dialog; `outer` is where it leaves, `inner` where it came in."""
-    if request.method not in DIALOG_METHODS or request.to_tag:
+    # A NOTIFY has a To tag and opens a dialog all the same, when it overtakes the 200 to the SUBSCRIBE (RFC 6665 4.3).
+    if request.method not in DIALOG_METHODS or (request.to_tag and request.method != "NOTIFY"):
         return
     signed = cookie.sign(key)
     request.prepend("Record-Route", f"<sip:{inner.contact};lr;{PARAMETER}={signed}>")
@@ -44,8 +46,9 @@ class ServersRoute:
     """The candidates of a group in the order of its plan."""
 
     def __init__(
-        self, clock: Clock, flows: FlowFinder, key: bytes, destination: ToServers, plan: AttemptPlan, method: str, came_in: Flow
-    ) -> None:
+        self, clock: Clock, flows: FlowFinder, key: bytes, destination: ToServers, plan: AttemptPlan, method: str,
+        came_in: Flow, pins: NoncePins,
+    ) -> None:  # fmt: skip
         self._clock = clock
         self._flows = flows
         self._key = key
@@ -55,6 +58,8 @@ class ServersRoute:
         self._plan = plan
         self._method = method
         self._came_in = came_in
+        self._pins = pins
+        self._dialog_server = destination.first if destination.in_dialog else None
         self._ended: list[Attempt] = []
         """Attempts whose outcome is known; what answers after that is late, and only the health of its server."""
 
@@ -65,6 +70,7 @@ class ServersRoute:
         return self._flows.flow_to_server(attempt.candidate)
 
     def prepare(self, request: Request, attempt: Attempt, flow: Flow) -> None:
+        self._pins.withhold(request, attempt.candidate, self._clock.seconds())
         record_route(request, RouteCookie(attempt.candidate, self._phone), self._key, self._came_in, flow)
 
     def wait(self, attempt: Attempt, found_down: Callable[[str], None]) -> None:
@@ -84,6 +90,9 @@ class ServersRoute:
             self._group.observe(attempt.candidate, outcome, now, self._method)
         return self._plan.record(attempt, outcome, now)
 
+    def knows_dialog(self, attempt: Attempt) -> bool:
+        return self._dialog_server in (None, attempt.candidate)
+
     def last_words(self, request: Request) -> tuple[int, str]:
         # BYE: the call is over for the phone, whoever else knows it (D22). 408 is forbidden for it (RFC 4320 4.1),
         # and for all of them 503 (D7).
@@ -91,14 +100,14 @@ class ServersRoute:
 
 
 class PhoneRoute:
-    """One phone, tried once, for as long as RFC 3261 says."""
+    """One phone, tried once, for `timeout` seconds."""
 
-    def __init__(self, flows: FlowFinder, key: bytes, destination: ToPhone, came_in: Flow, t1: float) -> None:
+    def __init__(self, flows: FlowFinder, key: bytes, destination: ToPhone, came_in: Flow, timeout: float) -> None:
         self._flows = flows
         self._key = key
         self._destination = destination
         self._came_in = came_in
-        self._timeout = 64 * t1
+        self._timeout = timeout
         self.group_name = destination.group.name if destination.group is not None else None
         self._asked = False
         self._failure = "no socket leads to its address"
@@ -132,6 +141,9 @@ class PhoneRoute:
             return Verdict.SUCCESS if outcome.status < 300 else Verdict.RETURN
         self._failure = outcome.cause if isinstance(outcome, TransportFailed) else "it does not answer"
         return Verdict.NEXT
+
+    def knows_dialog(self, attempt: Attempt) -> bool:
+        return True
 
     def last_words(self, request: Request) -> tuple[int, str]:
         return (481 if request.method == "BYE" else 480), f"the phone cannot be reached: {self._failure}"
