@@ -13,8 +13,10 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 
 HOT_MODULES = [
-    "sbc.sip.scanner",
+    "sbc.sip.headers",
     "sbc.sip.message",
+    "sbc.sip.scanner",
+    "sbc.sip.uri",
 ]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
@@ -34,6 +36,5 @@ setup(
         include_path=["ext"],
         language_level=3,
         build_dir="build",
-        compiler_directives={"boundscheck": False, "wraparound": False, "initializedcheck": False},
     ),
 )

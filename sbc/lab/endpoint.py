@@ -13,7 +13,7 @@ from twisted.internet.protocol import DatagramProtocol
 
 from sbc.clock import Clock
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.message import Request, Response, parse
+from sbc.sip.message import Response, parse
 from sbc.sip.uri import SipUri, format_host_port
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
@@ -76,19 +76,10 @@ class Endpoint:
             if isinstance(message, Response):
                 self.layer.response_received(message, flow)
             else:
-                _note_source(message, remote)
+                message.note_source(*remote)
                 self.layer.request_received(message, flow)
         except MalformedMessage:
             self.dropped += 1  # the layer has answered it where an answer is due
-
-
-def _note_source(request: Request, remote: Address) -> None:
-    """Write where the request really came from into its top Via (RFC 3261 s.18.2.1, RFC 3581 s.4)."""
-    via = request.top_via
-    if via.wants_rport:
-        request.replace_first("Via", str(via.with_parameters(received=remote[0], rport=str(remote[1]))))
-    elif via.host != remote[0]:
-        request.replace_first("Via", str(via.with_parameters(received=remote[0])))
 
 
 class _Socket(DatagramProtocol):

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
 """SIP messages over the bytes they came in: RFC 3261 sections 7, 8.1.1, 8.2.6, 20.
 
 A header line is a piece of the received datagram until someone asks for its value. An edit replaces, inserts or drops
@@ -620,6 +621,33 @@ class Request(Message):
         self._request_uri = request_uri
         self._uri = None
         self._start_end = -1
+
+    def note_source(self, host: str, port: int) -> None:
+        """Write where the request came from into its top Via: `received` (s.18.2.1), and `rport` when asked (RFC 3581 s.4).
+
+        What a sender wrote there itself is overwritten.
+        """
+        self._read_top_via()
+        via = self._top_via
+        parameters: dict = via.parameters
+        wants_port = "rport" in parameters
+        if not wants_port and via.host == host and "received" not in parameters:
+            return
+        line: Line = self._lines[self._find("via")]
+        comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
+        value: bytes = line.data[line.value_start : trim_end(line.data, line.value_start, comma)]
+        if "received" not in parameters and wants_port and parameters["rport"] is None:
+            head, rport, tail = value.partition(b";rport")
+            if rport and tail[:1] in (b"", b";"):
+                parameters["received"] = host
+                parameters["rport"] = str(port)
+                value = b"%b;rport=%d%b;received=%b" % (head, port, tail, host.encode())
+                self._lines[self._find("via")] = _with_value(line, value + line.data[comma : line.value_end])
+                return
+        parameters["received"] = host
+        if wants_port:
+            parameters["rport"] = str(port)
+        self._lines[self._find("via")] = _with_value(line, str(via).encode() + line.data[comma : line.value_end])
 
     @property
     def uri(self) -> SipUri:

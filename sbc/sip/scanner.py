@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
 """Walking over the bytes of a message without making objects of them (RFC 3261 sections 7.3 and 25).
 
 Compiled when installed, and ordinary Python when SBC_PURE_PYTHON=1; `scanner.pxd` shows the compiled side what it may

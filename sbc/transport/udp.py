@@ -202,11 +202,11 @@ class UdpTransport:
                 message = parse(data)
             except MalformedMessage as error:
                 if error.request is not None:
-                    note_source(error.request, flow)
+                    error.request.note_source(*flow.remote)
                 self._receiver.malformed_received(error, flow)
                 return
             if isinstance(message, Request):
-                note_source(message, flow)
+                message.note_source(*flow.remote)
             self._receiver.message_received(message, flow)
         except Exception:
             # A bug of ours. One message is lost and the log has the trace; the other calls go on.
@@ -227,18 +227,6 @@ class UdpTransport:
                     cause = _cause_of_extended_error(value)
                     if cause:
                         self._receiver.datagram_failed(quoted, cause)
-
-
-def note_source(request: Request, flow: UdpFlow) -> None:
-    """Write where a request really came from into its top Via: `received` (RFC 3261 18.2.1) and `rport` (RFC 3581 4)."""
-    via = request.top_via
-    host, port = flow.remote
-    wants_port = "rport" in via.parameters
-    if wants_port or via.host != host:
-        via.parameters["received"] = host
-        if wants_port:
-            via.parameters["rport"] = str(port)
-        request.replace_first("Via", str(via))
 
 
 def _bound_socket(family: int, address: str, port: int, share: bool) -> socket.socket:

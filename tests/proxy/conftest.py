@@ -12,7 +12,6 @@ from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.sip.message import Request, Response, parse
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
-from sbc.transport.udp import note_source
 from tests.helpers.clock import FakeClock
 from tests.helpers.network import FakeFlow
 
@@ -125,7 +124,7 @@ class Site:
         """As the transport does it."""
         message = parse(message.to_bytes())
         if isinstance(message, Request):
-            note_source(message, flow)
+            message.note_source(*flow.remote)
         self.edge.message_received(message, flow)
 
     def answer(self, flow: FakeFlow, sent: Request, status: int, *, to_tag="callee", headers=(), contact=True) -> Response:
