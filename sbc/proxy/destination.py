@@ -91,7 +91,7 @@ class Destinations:
         cookies = self._take_our_routes(request)
         origin = self._sides.server_of(flow)
         if cookies:
-            return self._by_cookie(cookies, flow, origin)
+            return self._by_cookie(request, cookies, flow, origin)
         if not _is_tel(request) and self._names_us(request.uri):
             return self._for_us(request, origin)
         if origin is not None:
@@ -110,8 +110,8 @@ class Destinations:
     def group_for(self, request: Request) -> ServerGroup | None:
         """The group that serves the Request-URI's host, or else the To host; None when nobody does."""
         for host in _named_hosts(request):
-            if host.lower() in self._by_domain:
-                return self._by_domain[host.lower()]
+            if host in self._by_domain:
+                return self._by_domain[host]
         return self._by_domain.get("*")
 
     # -- inside dialogs --------------------------------------------------------------------------------------------------
@@ -155,18 +155,33 @@ class Destinations:
         text = uri.parameters.get(PARAMETER)
         return RouteCookie.verify(text, self._key) if text else None
 
-    def _by_cookie(self, cookies: list[RouteCookie], flow: Flow, origin) -> Destination:
+    def _by_cookie(self, request: Request, cookies: list[RouteCookie], flow: Flow, origin) -> Destination:
         cookie = cookies[0]
         from_server = origin is not None or not self._looks_like_phone(cookie, flow)
         if len(cookies) > 1 and not from_server:
             # The servers between two passes did not record-route: the second pass leads straight to the other phone.
             cookie, from_server = cookies[-1], True
-        group = self._sides.group_of(cookie.candidate)
+        groups = self._sides.groups_of(cookie.candidate)
         if from_server:
-            return ToPhone(cookie.phone, cookie.candidate, group)
+            return ToPhone(cookie.phone, cookie.candidate, groups[0] if groups else None)
+        group = self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
         return ToServers(group, phone_address(flow), first=cookie.candidate, in_dialog=True)
+
+    def _group_of_dialog(self, request: Request, groups: list[ServerGroup]) -> ServerGroup | None:
+        """Whose servers take over when the dialog's own is dead: of the groups that have it, the one of the phone's domain.
+
+        None has it when DNS names other addresses by now. The call is still there, so the phone's domain decides alone.
+        """
+        if len(groups) == 1:
+            return groups[0]
+        named = [
+            self._by_domain[host] for host in _hosts_of(request.from_, request.to) if host in self._by_domain
+        ]
+        if not groups:
+            return named[0] if named else self._by_domain.get("*")
+        return next((group for group in named if group in groups), groups[0])
 
     @staticmethod
     def _looks_like_phone(cookie: RouteCookie, flow: Flow) -> bool:
@@ -190,7 +205,7 @@ class Destinations:
             if request.method == "REGISTER" and (group := self.group_for(request)) is not None:
                 return ToUs(group)
             raise Refused(481 if request.to_tag else 404)
-        binding = self._registrar.binding_for_token(token) if token else self._newest_binding(request, origin.group)
+        binding = self._registrar.binding_for_token(token) if token else self._newest_binding(request, origin.groups)
         if binding is None:
             if request.method == "OPTIONS" and not token:
                 return ToUs()
@@ -198,15 +213,16 @@ class Destinations:
         phone = PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)
         return ToPhone(phone, origin.candidate, origin.group, binding.contact_uri)
 
-    def _newest_binding(self, request: Request, group: ServerGroup):
+    def _newest_binding(self, request: Request, groups: Iterable[ServerGroup]):
         """A server that was configured to send calls to `number@appliance` instead of a registered Contact."""
         user = request.uri.user
         if not user:
             return None
-        for domain in group.settings.domains:
-            bindings = self._registrar.bindings_for_aor(f"sip:{user}@{domain}")
-            if bindings:
-                return max(bindings, key=lambda binding: binding.expires_at)
+        for group in groups:
+            for domain in group.settings.domains:
+                bindings = self._registrar.bindings_for_aor(f"sip:{user}@{domain}")
+                if bindings:
+                    return max(bindings, key=lambda binding: binding.expires_at)
         return None
 
 
@@ -221,11 +237,18 @@ def _is_tel(request: Request) -> bool:
 
 def _named_hosts(request: Request) -> Iterator[str]:
     """Hosts that may select the group. A telephone number has none, so there the caller's own domain decides."""
-    if not _is_tel(request):
-        yield request.uri.host
-    for address in (request.to, request.from_) if _is_tel(request) else (request.to,):
+    if _is_tel(request):
+        yield from _hosts_of(request.to, request.from_)
+    else:
+        yield request.uri.host.lower()
+        yield from _hosts_of(request.to)
+
+
+def _hosts_of(*addresses: NameAddr) -> Iterator[str]:
+    """In lower case; an address without a host (tel:) gives none."""
+    for address in addresses:
         try:
-            yield address.uri.host
+            yield address.uri.host.lower()
         except MalformedMessage:
             continue
 

@@ -19,8 +19,13 @@ from sbc.transaction.layer import Flow
 class Origin(NamedTuple):
     """A server that sent something."""
 
-    group: ServerGroup
     candidate: Candidate
+    groups: tuple[ServerGroup, ...]
+    """All that it serves, at least one: several customers may share one server."""
+
+    @property
+    def group(self) -> ServerGroup:
+        return self.groups[0]
 
 
 class Sides:
@@ -40,9 +45,9 @@ class Sides:
         self._networks.clear()
         for group in self._groups:
             for _server, candidate in group.candidates():
-                origin = Origin(group, candidate)
-                self._by_address.setdefault((candidate.address, candidate.port), origin)
-                self._by_host.setdefault(candidate.address, origin)
+                address = (candidate.address, candidate.port)
+                self._by_address[address] = _also_of(self._by_address.get(address), candidate, group)
+                self._by_host[address[0]] = _also_of(self._by_host.get(address[0]), candidate, group)
             self._networks += [(ip_network(network, strict=False), group) for network in group.settings.sources]
 
     def server_of(self, flow: Flow) -> Origin | None:
@@ -61,17 +66,18 @@ class Sides:
         """True when some server has this IP address."""
         return host in self._by_host
 
-    def group_of(self, candidate: Candidate) -> ServerGroup | None:
-        """The first group that holds this candidate now."""
-        for group in self._groups:
-            if group.owner(candidate) is not None:
-                return group
-        return None
+    def groups_of(self, candidate: Candidate) -> list[ServerGroup]:
+        """The groups that hold this candidate now."""
+        return [group for group in self._groups if group.owner(candidate) is not None]
 
     def _from_sources(self, host: str, port: int, transport: str) -> Origin | None:
         address = ip_address(host.partition("%")[0])
-        for network, group in self._networks:
-            if address in network:
-                # Answers and in-dialog requests go back to where this came from.
-                return Origin(group, Candidate(host, port, transport))
-        return None
+        groups = tuple(group for network, group in self._networks if address in network)
+        # Answers and in-dialog requests go back to where this came from.
+        return Origin(Candidate(host, port, transport), groups) if groups else None
+
+
+def _also_of(known: Origin | None, candidate: Candidate, group: ServerGroup) -> Origin:
+    if known is None:
+        return Origin(candidate, (group,))
+    return known if group in known.groups else Origin(known.candidate, (*known.groups, group))

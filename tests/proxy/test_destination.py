@@ -133,11 +133,42 @@ def test_phone_with_a_new_port_is_still_the_phone(destinations):
 
 
 def test_dialog_with_a_server_that_is_gone(destinations, phone):
-    """Its server was removed from the configuration: the phone learns that the call is over."""
+    """DNS names other addresses by now. The call is still at the old one, and its BYE must get there."""
+    gone = Candidate("198.51.100.66", 5060, "udp")
+    destination = destinations.find(request("BYE", to_tag="t", headers=[("Route", own_route(gone))]), phone)
+    assert isinstance(destination, ToServers)
+    assert destination.first == gone
+    assert destination.group.name == "office"
+
+
+def test_dialog_of_a_group_that_is_gone(registrar, phone):
+    """It was removed from the configuration: the phone learns that the call is over."""
+    groups = [group("other", ("other.example",), PRIMARY)]
+    destinations = Destinations(groups, Sides(groups), registrar, lambda host, port: (host, port or 5060) == US, KEY)
     gone = own_route(Candidate("198.51.100.66", 5060, "udp"))
     with pytest.raises(Refused) as refused:
         destinations.find(request("BYE", to_tag="t", headers=[("Route", gone)]), phone)
     assert refused.value.status == 481
+
+
+@pytest.fixture
+def shared(registrar):
+    """Two customers on one server."""
+    groups = [group("first", ("first.example",), PRIMARY), group("second", ("example.com",), PRIMARY)]
+    return Destinations(groups, Sides(groups), registrar, lambda host, port: (host, port or 5060) == US, KEY)
+
+
+def test_dialog_at_a_shared_server_belongs_to_the_phones_group(shared, phone):
+    """Should the server die, the BYE goes on to that group's fallback and not to another customer's."""
+    message = request("BYE", to_tag="t", uri="sip:x@203.0.113.7", headers=[("Route", own_route())])
+    assert shared.find(message, phone).group.name == "second"
+
+
+def test_number_called_by_a_shared_server(shared, registrar, server):
+    """The number may be one of any group that the server serves."""
+    registrar.by_aor["sip:200@example.com"] = [Binding("T", "sip:200@192.0.2.50", "192.0.2.50", 5060)]
+    destination = shared.find(request("INVITE", uri="sip:200@192.0.2.1:5060"), server)
+    assert isinstance(destination, ToPhone)
 
 
 def test_claims_to_be_a_server(destinations):
