@@ -26,6 +26,8 @@ _LONGEST = 2**32 - 1  # RFC 3261 20.19: delta-seconds
 # These bind a Contact to a flow or an instance at a registrar that talks to the phone itself (RFC 5626, 5627).
 _NOT_PASSED_ON = ("expires", "reg-id", "ob", "pub-gruu", "temp-gruu", "temp-gruu-cookie")
 
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+
 # `"Display" <uri>` up to its parameters: what is quoted or in brackets has none.
 _BEFORE_PARAMETERS = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*)?[^"<;]*<[^>]*>|[^;]*', re.DOTALL)
 
@@ -77,7 +79,10 @@ def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contac
         return None
     if len(values) > MAX_CONTACTS:
         raise MalformedMessage("Too Many Contacts", header="Contact")
-    return [read_contact(value, aor, tokens, default) for value in values]
+    contacts = [read_contact(value, aor, tokens, default) for value in values]
+    if len(contacts) > 1:
+        contacts = list({contact.token: contact for contact in contacts}.values())  # the last of two equal ones counts
+    return contacts
 
 
 def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int | None = None) -> Contact:
@@ -89,12 +94,34 @@ def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int |
     parameters = address.parameters
     expires = read_expires(parameters.get("expires")) if "expires" in parameters else default_expires
     return Contact(
-        token=tokens.token(aor, address.uri_text, parameters.get("+sip.instance") or ""),
+        token=tokens.token(aor, _in_one_spelling(uri), parameters.get("+sip.instance") or ""),
         text=text,
         uri=address.uri_text,
         expires=expires,
         parameters=tuple((name, value) for name, value in parameters.items() if name not in _NOT_PASSED_ON),
     )
+
+
+def _in_one_spelling(uri: SipUri) -> str:
+    """The same text for all spellings of a contact's URI that mean the same (RFC 3261 10.3 item 7, 19.1.4)."""
+    userinfo = ""
+    if uri.user is not None:
+        userinfo = uri.user if uri.password is None else f"{uri.user}:{uri.password}"
+        if "%" in userinfo:
+            userinfo = _ESCAPE.sub(_unescaped_if_plain, userinfo)
+        userinfo += "@"
+    parameters = uri.parameters
+    if len(parameters) > 1:
+        parameters = dict(sorted(parameters.items()))
+    question = "?" if uri.headers else ""
+    return (
+        f"{uri.scheme}:{userinfo}{uri.host_port.lower()}{format_parameters(parameters).lower()}{question}{uri.headers}"
+    )
+
+
+def _unescaped_if_plain(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character.isascii() and (character.isalnum() or character in "-_.!~*'()") else escape[0].upper()
 
 
 def read_expires(text: str | None) -> int | None:

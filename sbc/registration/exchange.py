@@ -54,11 +54,12 @@ PHONE_PATIENCE = 31.0
 # Between the phone and us only, or made anew for each server.
 _NOT_COPIED = ("Via", "Route", "Record-Route", "Path", "Authorization", "Proxy-Authorization", "Contact", "Expires")
 # What a phone may promise about a Contact of its own, and we not about ours (RFC 5626, 5627, 3327).
-_OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
+OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
 # Of a server's answer: ours to write, or true only between the server and us.
 _NOT_RETURNED = frozenset(
     ("via", "from", "to", "call-id", "cseq", "contact", "expires", "content-length", "max-forwards")
     + ("record-route", "path", "service-route")
+    + ("content-type", "content-encoding", "content-disposition", "content-language", "mime-version")
 )
 _CHALLENGES = frozenset(name.lower() for name in ANSWERED_BY)
 _ABOUT_CREDENTIALS = frozenset(("authentication-info", "proxy-authentication-info"))
@@ -75,12 +76,15 @@ class Exchange:
         group: ServerGroup,
         aor: str,
         contacts: list[Contact],
+        serial: int,
     ) -> None:
         self.group = group
         self.request = request
         self.aor = aor
         self.contacts = contacts
         """What to register, or with `expires` 0 to remove. Empty for a query."""
+        self.serial = serial
+        """They count up in the order in which the phones sent them."""
         self.is_query = not contacts
         self.is_removal = bool(contacts) and all(contact.expires == 0 for contact in contacts)
         self.phone_flow: Flow = transaction.flow
@@ -379,9 +383,11 @@ class Exchange:
         request: Request = self.request.copy()
         for name in _NOT_COPIED:
             request.remove(name)
-        request.set("Max-Forwards", "70")
+        # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
+        hops = request.get("Max-Forwards")
+        request.set("Max-Forwards", "70" if hops is None else str(max(0, int(hops) - 1)))
         for name in ("Supported", "Require"):
-            kept = option_tags_without(request, name, _OPTION_TAGS_OF_A_CONTACT)
+            kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT)
             if kept:
                 request.set(name, ", ".join(kept))
             elif kept is not None:
@@ -449,6 +455,8 @@ class Exchange:
         self.answered = True
         for name in ("_deadline_timer", "_hedge_timer", "_wait_timer"):
             self._stop_timer(name)
+        if reason is not None:
+            reason = reason.replace("\r", " ").replace("\n", " ")  # neither ends a line by itself, so a server may send it
         self._transaction.respond(Response.for_request(self.request, status, reason, headers=headers or ()))
 
 

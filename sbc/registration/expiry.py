@@ -12,6 +12,8 @@ from collections.abc import Callable
 from sbc.clock import Clock, Delayed
 from sbc.registration.bindings import Binding
 
+_SWEEP_ABOVE = 1000  # entries; below this a sweep costs more than it frees
+
 
 class ExpiryQueue:
     """Calls `lapsed(binding)` no earlier than its `next_lapse()`; the binding stays in the queue until `forget`."""
@@ -22,6 +24,11 @@ class ExpiryQueue:
         self._heap: list[tuple[float, str, Binding]] = []
         self._timer: Delayed | None = None
         self._timer_due = 0.0
+        self._sweep_above = _SWEEP_ABOVE
+
+    def __len__(self) -> int:
+        """Entries, those that no longer count included."""
+        return len(self._heap)
 
     def watch(self, binding: Binding) -> None:
         """Its times have changed, or it is new."""
@@ -30,7 +37,16 @@ class ExpiryQueue:
             return
         binding.queued_for = due
         heapq.heappush(self._heap, (due, binding.token, binding))
+        if len(self._heap) > self._sweep_above:
+            self._sweep()
         self._arm()
+
+    def _sweep(self) -> None:
+        """Drop the entries that no longer count. They would go when their time comes, but phones that come and go can
+        make more of them than the memory holds."""
+        self._heap = [entry for entry in self._heap if entry[2].queued_for == entry[0]]
+        heapq.heapify(self._heap)
+        self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._heap))
 
     def forget(self, binding: Binding) -> None:
         """It is gone."""

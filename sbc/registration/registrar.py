@@ -36,7 +36,7 @@ from sbc.registration.contacts import (
     read_contacts,
     with_parameter,
 )
-from sbc.registration.exchange import Exchange
+from sbc.registration.exchange import OPTION_TAGS_OF_A_CONTACT, Exchange
 from sbc.registration.expiry import ExpiryQueue
 from sbc.registration.leg import Ending, Leg
 from sbc.registration.nonces import Nonces
@@ -50,7 +50,13 @@ from sbc.transaction.interface import Flow
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.server import ServerTransaction
 
+MAX_CONTACTS_OF_AOR = 50
+"""Then the one that lapses first makes room. A phone that takes another port with each start leaves its old contacts
+behind, and a call rings at all of them."""
+
 _LARGEST_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
+# A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
+_NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
 class Registrar:
@@ -80,10 +86,10 @@ class Registrar:
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
         self._expiry = ExpiryQueue(clock, self._lapsed)
-        # The phone is part of the key: another host must not be able to interrupt the exchange of this one.
-        self._under_way: dict[tuple[str, str], Exchange] = {}
+        self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self._boot = secrets.token_hex(4)
         self._cseq_floor = 0
+        self._serial = 0
 
     # From the proxy
 
@@ -93,23 +99,30 @@ class Registrar:
         contacts = read_contacts(request, aor, self._tokens)
         if contacts is None:
             contacts = self._removal_of_all(aor)
-        who = contacts[0].uri if contacts else ""
-        if self._rejections.must_wait(aor, who, self.clock.seconds()):
+        host = transaction.flow.remote[0]
+        if self._rejections.must_wait(host, aor, contacts[0].uri if contacts else "", self.clock.seconds()):
             reason = "Wrong Credentials Too Often, Wait a Minute"
             transaction.respond(Response.for_request(request, 403, reason))
+            return
+        unsupported = [tag for tag in request.get_all("Require") if tag.lower() in _NOT_TO_BE_REQUIRED]
+        if unsupported:
+            headers = [("Unsupported", tag) for tag in unsupported]
+            transaction.respond(Response.for_request(request, 420, headers=headers))
+            return
+        if request.call_id.startswith(f"{self._boot}-"):
+            # One of ours: a server's name leads to ourselves (pitfall D28).
+            transaction.respond(Response.for_request(request, 482))
             return
         if not self._is_in_order(transaction, request, contacts):
             # 10.3 items 6 and 7; 500 is the answer of 12.2.2 for the same mistake
             transaction.respond(Response.for_request(request, 500, "CSeq Out of Order"))
             return
-        exchange = Exchange(self, transaction, request, group, aor, contacts)
-        for key in self._keys(exchange):
-            older = self._under_way.get(key)
-            if older is not None:
-                older.supersede()
-                self.exchange_over(older)
-        for key in self._keys(exchange):
-            self._under_way[key] = exchange
+        self._serial += 1
+        exchange = Exchange(self, transaction, request, group, aor, contacts, self._serial)
+        # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
+        self._supersede(exchange, lambda other: other.phone_flow.remote[0] == host)
+        for contact in contacts:
+            self._under_way.setdefault(contact.token, []).append(exchange)
         exchange.start()
 
     def binding_for_token(self, token: str) -> Binding | None:
@@ -228,15 +241,28 @@ class Registrar:
             binding = self.bindings.get(contact.token)
             if binding is not None and binding.call_id == request.call_id and binding.cseq >= request.cseq:
                 return False
-            exchange = self._under_way.get((contact.token, transaction.flow.remote[0]))
-            earlier = exchange.request if exchange is not None else None
-            if earlier is not None and earlier.call_id == request.call_id and earlier.cseq >= request.cseq:
-                return False
+            for exchange in self._under_way.get(contact.token, ()):
+                earlier = exchange.request
+                if (
+                    exchange.phone_flow.remote[0] == transaction.flow.remote[0]
+                    and earlier.call_id == request.call_id
+                    and earlier.cseq >= request.cseq
+                ):
+                    return False
         return True
 
-    @staticmethod
-    def _keys(exchange: Exchange) -> list[tuple[str, str]]:
-        return [(contact.token, exchange.phone_flow.remote[0]) for contact in exchange.contacts]
+    def _overtake(self, exchange: Exchange) -> None:
+        """The phone has moved, and is accepted at its new place: what the servers say to its older REGISTERs, from
+        elsewhere, comes too late."""
+        self._supersede(exchange, lambda other: other.serial < exchange.serial)
+
+    def _supersede(self, exchange: Exchange, concerned: Callable[[Exchange], bool]) -> None:
+        """End the other exchanges about the same contacts that are `concerned`."""
+        for contact in exchange.contacts:
+            for other in list(self._under_way.get(contact.token, ())):
+                if other is not exchange and concerned(other):
+                    other.supersede()
+                    self.exchange_over(other)
 
     # From an exchange
 
@@ -264,12 +290,15 @@ class Registrar:
 
     def let_in(self, exchange: Exchange) -> None:
         """The phone is accepted before any server has answered. What it wants removed is removed here at once (D13)."""
+        self._overtake(exchange)
         self._remove(exchange)
 
     def accepted(self, exchange: Exchange, leg: Leg) -> None:
         """A server has said 2xx."""
         now = self.clock.seconds()
-        self._rejections.accepted(exchange.aor, exchange.contacts[0].uri if exchange.contacts else "")
+        who = exchange.contacts[0].uri if exchange.contacts else ""
+        self._rejections.accepted(exchange.phone_flow.remote[0], exchange.aor, who)
+        self._overtake(exchange)
         self._remove(exchange)
         for contact in exchange.contacts:
             seconds = leg.granted.get(contact.token, 0)
@@ -324,7 +353,7 @@ class Registrar:
     def credentials_rejected(self, exchange: Exchange) -> None:
         """The phone has shown credentials, and they did not get it in."""
         who = exchange.contacts[0].uri if exchange.contacts else ""
-        self._rejections.rejected(exchange.aor, who, self.clock.seconds())
+        self._rejections.rejected(exchange.phone_flow.remote[0], exchange.aor, who, self.clock.seconds())
 
     def settle(self, exchange: Exchange, told: dict[str, int]) -> list[str]:
         """The phone is about to be told these seconds per token. Store it all; returns the Contact values for the
@@ -346,9 +375,12 @@ class Registrar:
         ]
 
     def exchange_over(self, exchange: Exchange) -> None:
-        for key in self._keys(exchange):
-            if self._under_way.get(key) is exchange:
-                del self._under_way[key]
+        for contact in exchange.contacts:
+            exchanges = self._under_way.get(contact.token)
+            if exchanges is not None and exchange in exchanges:
+                exchanges.remove(exchange)
+                if not exchanges:
+                    del self._under_way[contact.token]
 
     # Bindings
 
@@ -360,6 +392,7 @@ class Registrar:
                 contact.token, exchange.group.name, exchange.aor, contact.text, contact.uri, expires_at=expires_at
             )
             binding.granted = expires_at - now
+            self._make_room(exchange.aor)
             self.bindings.add(binding)
         flow = exchange.phone_flow
         binding.group = exchange.group.name
@@ -370,6 +403,13 @@ class Registrar:
         binding.host, binding.port = flow.remote[0], flow.remote[1]
         binding.local_host, binding.local_port = flow.local[0], flow.local[1]
         return binding
+
+    def _make_room(self, aor: str) -> None:
+        present = self.bindings.of_aor(aor)
+        if len(present) >= MAX_CONTACTS_OF_AOR:
+            first = min(present, key=lambda binding: binding.expires_at)
+            self._unbind(first, "the number has too many contacts")
+            self._store.save_registrations((), (), (first.token,))
 
     def _upstream_of(self, binding: Binding, server: str, exchange: Exchange) -> Upstream:
         known = binding.upstream(server)

@@ -2,7 +2,7 @@
 
 Some phones answer a repeated challenge without end, 25 times within milliseconds, and a server may lock the account
 at the third wrong password. So a contact that was challenged again and again in spite of its credentials has to wait
-here.
+here. The host that showed them is part of it: nobody can lock out the phone of somebody else.
 """
 
 from __future__ import annotations
@@ -14,29 +14,33 @@ PAUSE = 60.0
 """Seconds without any of them forwarded; also how long one counts."""
 
 _SWEEP_ABOVE = 1000
+_MOST = 20_000  # a flood must not fill the memory; the oldest goes first
 
 
 class Rejections:
     """Counts per contact. Told `now`."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, str], tuple[int, float]] = {}  # -> times, and until when it counts
+        self._entries: dict[tuple[str, str, str], tuple[int, float]] = {}  # -> times, and until when it counts
         self._sweep_above = _SWEEP_ABOVE
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def must_wait(self, aor: str, contact: str, now: float) -> bool:
-        times, until = self._entries.get((aor, contact), (0, 0.0))
-        return times >= LIMIT and now < until
+    def must_wait(self, host: str, aor: str, contact: str, now: float) -> bool:
+        entry = self._entries.get((host, aor, contact)) if self._entries else None
+        return entry is not None and entry[0] >= LIMIT and now < entry[1]
 
-    def rejected(self, aor: str, contact: str, now: float) -> None:
+    def rejected(self, host: str, aor: str, contact: str, now: float) -> None:
         """Credentials were shown and not accepted."""
         if len(self._entries) > self._sweep_above:
             self._entries = {key: entry for key, entry in self._entries.items() if entry[1] > now}
             self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._entries))
-        times, until = self._entries.get((aor, contact), (0, 0.0))
-        self._entries[aor, contact] = (times + 1 if now < until else 1, now + PAUSE)
+        times, until = self._entries.pop((host, aor, contact), (0, 0.0))
+        while len(self._entries) >= _MOST:
+            del self._entries[next(iter(self._entries))]
+        self._entries[host, aor, contact] = (times + 1 if now < until else 1, now + PAUSE)
 
-    def accepted(self, aor: str, contact: str) -> None:
-        self._entries.pop((aor, contact), None)
+    def accepted(self, host: str, aor: str, contact: str) -> None:
+        if self._entries:
+            self._entries.pop((host, aor, contact), None)

@@ -252,26 +252,26 @@ def test_forgotten_binding_does_not_lapse():
 def test_waits_after_the_limit_and_only_so_long():
     rejections = Rejections()
     for _ in range(LIMIT - 1):
-        rejections.rejected("a", "c", 0.0)
-    assert not rejections.must_wait("a", "c", 0.0)
-    rejections.rejected("a", "c", 1.0)
-    assert rejections.must_wait("a", "c", PAUSE)
-    assert not rejections.must_wait("a", "other", PAUSE)
-    assert not rejections.must_wait("a", "c", PAUSE + 1)
-    rejections.rejected("a", "c", PAUSE + 2)
-    assert not rejections.must_wait("a", "c", PAUSE + 2)
+        rejections.rejected("h", "a", "c", 0.0)
+    assert not rejections.must_wait("h", "a", "c", 0.0)
+    rejections.rejected("h", "a", "c", 1.0)
+    assert rejections.must_wait("h", "a", "c", PAUSE)
+    assert not rejections.must_wait("h", "a", "other", PAUSE)
+    assert not rejections.must_wait("h", "a", "c", PAUSE + 1)
+    rejections.rejected("h", "a", "c", PAUSE + 2)
+    assert not rejections.must_wait("h", "a", "c", PAUSE + 2)
 
 
 def test_success_clears_the_count():
     rejections = Rejections()
     for _ in range(LIMIT):
-        rejections.rejected("a", "c", 0.0)
-    rejections.accepted("a", "c")
-    assert not rejections.must_wait("a", "c", 0.0)
+        rejections.rejected("h", "a", "c", 0.0)
+    rejections.accepted("h", "a", "c")
+    assert not rejections.must_wait("h", "a", "c", 0.0)
 
 
 def test_counts_are_forgotten():
     rejections = Rejections()
     for number in range(5000):
-        rejections.rejected("a", str(number), number * 1.0)
+        rejections.rejected("h", "a", str(number), number * 1.0)
     assert len(rejections) <= 1001

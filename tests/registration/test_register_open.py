@@ -71,7 +71,7 @@ def test_register_is_made_anew(site):
     assert sent.call_id != phone.call_id and sent.from_tag != "phone"
     assert "12" == sent.from_.parameters["epid"]  # P28: never strip unknown From parameters
     assert "sip:example.com" == sent.request_uri
-    assert [None, "70"] == [sent.get("Route"), sent.get("Max-Forwards")]
+    assert [None, "68"] == [sent.get("Route"), sent.get("Max-Forwards")]
     assert ["kept  as it is", "Test Phone 1.0"] == [sent.get("X-Unknown"), sent.get("User-Agent")]
     assert ["replaces"] == sent.get_all("Supported")  # a Path would be about the phone's Contact
     assert 1 == len(sent.get_all("Via"))
