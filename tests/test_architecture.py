@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "config": {"redundancy", "sip", "location"},
     "lab": {"sip", "transaction", "redundancy", "location", "clock", "events"},
     "clock": set(),
+    "garbage": {"clock"},
     "events": set(),
 }
 """Package or module of `sbc` -> the others that it may import. A lower one never imports a higher one. Not listed,

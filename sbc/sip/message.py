@@ -623,9 +623,10 @@ class Request(Message):
         self._start_end = -1
 
     def note_source(self, host: str, port: int) -> None:
-        """Write where the request came from into its top Via: `received` (s.18.2.1), and `rport` when asked (RFC 3581 s.4).
+        """Write where the request came from into its top Via: `received` (s.18.2.1), `rport` when asked (RFC 3581 s.4).
 
-        What a sender wrote there itself is overwritten.
+        What a sender wrote there itself is overwritten. For requests that have just been parsed: nobody else has seen the
+        Via yet, so it is changed in place.
         """
         self._read_top_via()
         via = self._top_via
