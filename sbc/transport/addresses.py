@@ -15,7 +15,8 @@ def raw_address(host: str, port: int) -> bytes:
     address = ip_address(host)
     if address.version == 4:
         return struct.pack("=H", socket.AF_INET) + _PORT.pack(port) + address.packed + bytes(8)
-    scope = int(address.scope_id or 0) if (address.scope_id or "0").isdigit() else socket.if_nametoindex(address.scope_id)
+    zone = address.scope_id or "0"
+    scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
     return struct.pack("=H", socket.AF_INET6) + _PORT.pack(port) + bytes(4) + address.packed + struct.pack("=I", scope)
 
 
@@ -35,24 +36,33 @@ def written(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@lru_cache(maxsize=65536)
 def local_address_towards(host: str) -> str:
     """The address of ours that the kernel would use to reach `host`: what a socket bound to the wildcard must write.
 
     No packet is sent: connecting a datagram socket only looks up the route. Without a route, the loopback address.
     """
+    try:
+        return _source_towards(host)
+    except OSError:
+        # Not remembered: after a power cut we may be up before the network is.
+        return "::1" if ":" in host else "127.0.0.1"
+
+
+@lru_cache(maxsize=65536)
+def _source_towards(host: str) -> str:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((host, 9))
-        except OSError:
-            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        probe.connect((host, 9))
         return probe.getsockname()[0]
 
 
 @lru_cache(maxsize=4096)
 def is_local_address(host: str) -> bool:
     """True when `host` is an IP literal of this machine: only such an address can be bound."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False  # a name: bind() would ask DNS for it, and every call would wait for the answer
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -60,3 +70,19 @@ def is_local_address(host: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def forget_own_addresses() -> None:
+    """Look again: DHCP, or the peer of a pair, may have given this machine other addresses."""
+    _source_towards.cache_clear()
+    is_local_address.cache_clear()
+
+
+def canonical_host(host: str) -> str:
+    """A host of a URI as it can be compared: names in lower case, an IPv6 address in its one spelling (RFC 5952)."""
+    if ":" not in host:
+        return host.lower()
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.lower()

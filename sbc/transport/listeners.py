@@ -24,26 +24,30 @@ class Listeners:
         return iter(self._transports)
 
     def flow_to_server(self, candidate: Candidate) -> UdpFlow | None:
-        """The flow to a server, from the first socket of its family that may face servers; None when there is none."""
-        family = socket.AF_INET6 if ":" in candidate.address else socket.AF_INET
-        for transport in self._transports:
-            if transport.name == candidate.transport and transport.family == family and transport.side != "phones":
-                return transport.flow_to(candidate.address, candidate.port)
-        return None
+        """The flow to a server, from the first socket of its family that may face servers; None when there is none.
+
+        Of several, the first that has the address from which the kernel goes there.
+        """
+        usable = self._usable(candidate.transport, candidate.address, "servers")
+        return _nearest(usable, candidate.address).flow_to(candidate.address, candidate.port) if usable else None
 
     def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> UdpFlow | None:
         """The flow to a phone's address, from the socket that it knows (RFC 3581: the port it sent to); None when that is gone.
 
-        When no socket has that port any more (the configuration changed), the first that may face phones.
+        When no socket has that port any more (the configuration changed), the first that may face phones. Several have it
+        where phones are in more than one network: then the one in theirs.
         """
+        usable = self._usable(transport_name, host, "phones")
+        usable = [transport for transport in usable if transport.local[1] == local_port] or usable
+        return _nearest(usable, host).flow_to(host, port) if usable else None
+
+    def _usable(self, transport_name: str, host: str, side: str) -> list[UdpTransport]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        usable = [
+        return [
             transport
             for transport in self._transports
-            if transport.name == transport_name and transport.family == family and transport.side != "servers"
+            if transport.name == transport_name and transport.family == family and transport.side in (side, "both")
         ]
-        usable.sort(key=lambda transport: transport.local[1] != local_port)
-        return usable[0].flow_to(host, port) if usable else None
 
     def is_ours(self, host: str, port: int | None) -> bool:
         """True when a URI with this host and port names this appliance."""
@@ -53,3 +57,9 @@ class Listeners:
     def stop(self) -> None:
         for transport in self._transports:
             transport.stop()
+
+
+def _nearest(transports: list[UdpTransport], host: str) -> UdpTransport:
+    if len(transports) == 1:
+        return transports[0]
+    return next((transport for transport in transports if transport.leads_to(host)), transports[0])

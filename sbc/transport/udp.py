@@ -19,7 +19,15 @@ from zope.interface import implementer
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Request, parse
 from sbc.transport._datagrams import Datagrams
-from sbc.transport.addresses import host_and_port, is_local_address, local_address_towards, raw_address, written
+from sbc.transport.addresses import (
+    canonical_host,
+    forget_own_addresses,
+    host_and_port,
+    is_local_address,
+    local_address_towards,
+    raw_address,
+    written,
+)
 
 log = Logger()
 
@@ -35,6 +43,7 @@ _ORIGIN_ICMP = 2
 _ORIGIN_ICMP6 = 3
 
 _BUFFER = 4 * 1024 * 1024  # bytes asked of the kernel for each direction: half a second of 10,000 messages/s
+_ADDRESSES_GOOD_FOR = 30.0  # seconds that a socket on all addresses writes the one that it found; a look takes 20 us
 _MOST_FLOWS = 65536  # addresses remembered; a flow has no state of its own, so forgetting one costs nothing
 
 
@@ -106,6 +115,7 @@ class UdpTransport:
         self._flows: dict[bytes, UdpFlow] = {}
         self._datagrams = Datagrams(self._socket.fileno(), self._flows, self._new_flow)
         self._in_batch = False
+        self._look_again = None
         self.internal_errors = 0
 
     @property
@@ -124,11 +134,18 @@ class UdpTransport:
 
     def answers_to(self, host: str, port: int) -> bool:
         """True when `host:port` in a URI means this socket: its address, what it advertises, any local one for a wildcard."""
+        host = canonical_host(host)
         if self._advertise and written(host, port) == self._advertise.lower():
             return True
         if port != self.local[1]:
             return False
-        return host == self.local[0] or (self._wildcard and is_local_address(host))
+        if self._wildcard:
+            return (":" in host) == (self.family == socket.AF_INET6) and is_local_address(host)
+        return host == self.local[0].partition("%")[0]
+
+    def leads_to(self, host: str) -> bool:
+        """True when the kernel would send from this socket's address to that host."""
+        return self._wildcard or local_address_towards(host) == self.local[0]
 
     def flow_to(self, host: str, port: int) -> UdpFlow:
         """The flow to an IP literal of this socket's family."""
@@ -153,14 +170,32 @@ class UdpTransport:
         if refused:
             # Not from inside send(): the caller is in the middle of its own transition.
             for data, code in refused:
-                self._reactor.callLater(0, self._receiver.datagram_failed, data, _cause_of_errno(code))
+                self._reactor.callLater(0, self._datagram_failed, data, _cause_of_errno(code))
+
+    def _datagram_failed(self, quoted: bytes, cause: str) -> None:
+        try:
+            self._receiver.datagram_failed(quoted, cause)
+        except Exception:
+            # A bug of ours; raised into the reactor it would make the socket deaf.
+            self.internal_errors += 1
+            log.failure("internal error while handling a datagram that could not be delivered")
 
     # -- in --------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._reactor.addReader(self)
+        if self._wildcard:
+            self._look_again = self._reactor.callLater(_ADDRESSES_GOOD_FOR, self._forget_own_addresses)
+
+    def _forget_own_addresses(self) -> None:
+        forget_own_addresses()
+        self._flows.clear()
+        self._look_again = self._reactor.callLater(_ADDRESSES_GOOD_FOR, self._forget_own_addresses)
 
     def stop(self) -> None:
+        if self._look_again is not None:
+            self._look_again.cancel()
+            self._look_again = None
         self._reactor.removeReader(self)
         self._socket.close()
 
@@ -219,14 +254,14 @@ class UdpTransport:
             try:
                 quoted, ancillary, _flags, _address = self._socket.recvmsg(2048, 512, _MSG_ERRQUEUE)
             except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
-                    return
-                continue  # the pending error itself, reported once more and cleared by this
+                if error.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EINTR):
+                    continue  # the pending error itself, reported once more and cleared by this
+                return  # EAGAIN: empty; anything else would come again and again
             for level, kind, value in ancillary:
                 if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
                     cause = _cause_of_extended_error(value)
                     if cause:
-                        self._receiver.datagram_failed(quoted, cause)
+                        self._datagram_failed(quoted, cause)
 
 
 def _bound_socket(family: int, address: str, port: int, share: bool) -> socket.socket:
