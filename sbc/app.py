@@ -115,10 +115,10 @@ class App:
         self._resolver.start()
         self._add_groups(config.groups)
 
-        credentials = HtdigestFile.load(config.credentials.file) if config.credentials.file else None
         self.registrar = Registrar(
-            self.layer, self.clock, self._wall_clock, self.store, credentials, self.listeners.flow_to_server, self.report
-        )
+            self.layer, self.clock, self._wall_clock, self.store, _passwords(config), self.listeners.flow_to_server,
+            self.report,
+        )  # fmt: skip
         self.registrar.restore()
         self.overload = Overload()
         self.proxy = Proxy(
@@ -257,10 +257,20 @@ class App:
             self.report(Alarm("configuration", f"reload refused: {len(errors.errors)} errors; the old configuration stays"))
             self.systemd.ready("reload refused, the old configuration stays")
             return
-        kept = replace(new, listens=self.config.listens, http=self.config.http, timers=self.config.timers)
-        if (new.listens, new.http, new.timers) != (self.config.listens, self.config.http, self.config.timers):
-            self.report(Alarm("configuration", "listen, http and timers change only with a restart; the rest is in force"))
+        old = self.config
+        kept = replace(
+            new,
+            appliance=replace(old.appliance, drain=new.appliance.drain),
+            listens=old.listens,
+            http=old.http,
+            dns=old.dns,
+            timers=old.timers,
+        )
+        if kept != new:
+            waiting = "appliance, listen, http, dns and timers change only with a restart; the rest is in force"
+            self.report(Alarm("configuration", waiting))
         self.config = kept
+        self.registrar.credentials = _passwords(kept)
         self._add_groups(kept.groups)
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
@@ -290,6 +300,11 @@ class App:
         self.store.close()
         self.systemd.stop_signs()
         done()
+
+
+def _passwords(config: Config) -> HtdigestFile | None:
+    """Read anew at each reload: phones are added while the appliance runs."""
+    return HtdigestFile.load(config.credentials.file) if config.credentials.file else None
 
 
 def _families(config: Config) -> list[str]:

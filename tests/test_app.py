@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -176,6 +177,31 @@ def test_reload_keeps_what_is_known_of_servers(appliance):
     appliance.signal(signal.SIGHUP)
     eventually(lambda: appliance.status()["groups"][0]["domains"] == ["other.example"])
     assert abs(appliance.status()["groups"][0]["servers"][0]["candidates"][0]["since"] - since) < 1
+
+
+def test_reload_reads_the_passwords(tmp_path):
+    """Who adds a phone to the htdigest file sends SIGHUP; what has to wait for a restart is told."""
+    from twisted.internet.epollreactor import EPollReactor
+
+    from sbc.app import App
+    from sbc.config import load
+
+    made = Process(tmp_path)
+    made.configure()
+    reactor, thresholds = EPollReactor(), gc.get_threshold()
+    app = App(load(made.file), reactor)
+    app.start()
+    try:
+        (tmp_path / "phones.htdigest").write_text("alice:example.com:" + 32 * "0" + "\n")
+        made.configure(text=CONFIG + '[credentials]\nfile = "phones.htdigest"\n[dns]\nrequery = 60\n')
+        app.reload()
+        assert app.registrar.credentials.users == {("alice", "example.com")}
+        assert app.config.dns.requery == 0
+        assert any("dns" in event["text"] for event in app.recent.describe())
+    finally:
+        app.stop(lambda: None)
+        reactor.removeAll()
+        gc.set_threshold(*thresholds)
 
 
 def test_bad_reload_is_refused_and_told(appliance):
