@@ -8,6 +8,7 @@ request there. ACK for a 2xx has no transaction and goes its way at once.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -65,7 +66,7 @@ class Proxy:
         """True while the appliance stops: new calls are refused, everything under way goes on."""
         self._is_ours = is_ours
         self._key = key
-        self._name = name
+        self._name = warn_agent(name)
         self._report = report
         self.overload = overload or Overload()
         self._branches = Branches(key, boot)
@@ -241,6 +242,11 @@ class Proxy:
         """The same tag for every response of ours to one request (8.2.6.2), without remembering it."""
         text = f"{request.call_id}\n{request.from_tag}\n{request.cseq}".encode("utf-8", "surrogateescape")
         return blake2b(text, key=self._key[:64], digest_size=6).hexdigest()
+
+
+def warn_agent(name: str) -> str:
+    """The appliance's name as a Warning can carry it: letters, digits, dots and hyphens (20.43)."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", name) or "sbc"
 
 
 def _quotable(text: str) -> str:

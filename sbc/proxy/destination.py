@@ -92,7 +92,7 @@ class Destinations:
         origin = self._sides.server_of(flow)
         if cookies:
             return self._by_cookie(request, cookies, flow, origin)
-        if not _is_tel(request) and self._names_us(request.uri):
+        if not _is_number(request) and self._names_us(request.uri):
             return self._for_us(request, origin)
         if origin is not None:
             raise Refused(404, "No Such Phone Here")
@@ -146,7 +146,7 @@ class Destinations:
         return cookies
 
     def _strict_router_was_here(self, request: Request) -> bool:
-        if not request.has("Route") or _is_tel(request):
+        if not request.has("Route") or _is_number(request):
             return False
         uri = request.uri
         return PARAMETER in uri.parameters and "lr" in uri.parameters and self._names_us(uri)
@@ -231,13 +231,14 @@ def phone_address(flow: Flow) -> PhoneAddress:
     return PhoneAddress(flow.transport, flow.remote[0], flow.remote[1], flow.local[1])
 
 
-def _is_tel(request: Request) -> bool:
-    return request.request_uri.lower().startswith("tel:")
+def _is_number(request: Request) -> bool:
+    """A telephone number or an emergency service: it names no host."""
+    return request.request_uri.lower().startswith(("tel:", "urn:"))
 
 
 def _named_hosts(request: Request) -> Iterator[str]:
     """Hosts that may select the group. A telephone number has none, so there the caller's own domain decides."""
-    if _is_tel(request):
+    if _is_number(request):
         yield from _hosts_of(request.to, request.from_)
     else:
         yield request.uri.host.lower()
@@ -254,4 +255,4 @@ def _hosts_of(*addresses: NameAddr) -> Iterator[str]:
 
 
 def _has_user(request: Request) -> bool:
-    return _is_tel(request) or bool(request.uri.user)
+    return _is_number(request) or bool(request.uri.user)

@@ -85,8 +85,7 @@ class LateAnswers:
         kept = self._kept.get(response.top_via.branch)
         method = response.cseq_method
         if kept is None or kept.branch.transaction.method != method:
-            self._report(LateResponse(method, "dropped"))
-            return
+            return  # anybody can send these, as many as he likes: nothing that an operator should read
         branch = self._entry(kept.branch).branch
         # It speaks: good news about the server, whatever it says.
         branch.context.route.answered(branch.attempt, response, branch.found_down)

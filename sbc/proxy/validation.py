@@ -16,7 +16,7 @@ MAGIC_COOKIE = "z9hG4bK"
 MAX_FORWARDS = 70
 """RFC 3261 8.1.1.6, and what we write where a phone sends none (16.6 item 3)."""
 
-_SCHEMES = ("sip", "sips", "tel")
+_SCHEMES = ("sip", "sips", "tel", "urn")  # urn:service:sos calls for help (RFC 5031)
 _LOOP_BYTES = 5
 
 
@@ -45,7 +45,7 @@ def check(request: Request) -> None:
     scheme = request.request_uri.partition(":")[0].lower()
     if scheme not in _SCHEMES:
         raise Refused(416)
-    if scheme != "tel":
+    if scheme in ("sip", "sips"):
         request.uri  # noqa: B018 (16.3 item 1: raises when it cannot be read)
     if max_forwards(request) == 0:
         raise Refused(483)

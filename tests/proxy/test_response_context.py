@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sbc.proxy.core import warn_agent
 from sbc.proxy.response_context import TIMER_C
-from sbc.sip.message import Request
+from sbc.sip.message import Request, Response
 from tests.helpers.network import request
 from tests.proxy.conftest import Binding
 from tests.proxy.test_core import connect, in_dialog, invite
@@ -126,3 +127,29 @@ def test_each_dialog_of_a_late_forked_call_is_ended(site):
     for _, message in list(site.primary.sent):
         if isinstance(message, Request) and message.method == "BYE":
             site.answer(site.primary, message, 200)
+
+
+def test_answers_to_nothing_of_ours_are_no_late_answers(site):
+    """Anybody can send responses; one that no abandoned branch waits for must not fill the log and the page of events."""
+    stray = Response.for_request(request("FOO", branch="z9hG4bKnobodys"), 200)
+    site.receive(stray, site.primary)
+    assert site.facts == []
+
+
+def test_emergency_number_as_a_service_urn(site):
+    """RFC 5031, D35: who presses the emergency key is not told 416."""
+    site.receive(invite(uri="urn:service:sos"), site.phone)
+    sent = site.last(site.primary, "INVITE")
+    assert sent.request_uri == "urn:service:sos"
+    site.answer(site.primary, sent, 200)
+    assert site.phone.summary() == [100, 200]
+
+
+def test_warning_of_an_appliance_with_any_name(site):
+    """20.43: the warn-agent is a host or a token, whatever the operator calls the box."""
+    assert warn_agent("Büro 42 \"West\"") == "B-ro-42--West-"
+    assert warn_agent("") == "sbc"
+    site.receive(request("MESSAGE"), site.phone)
+    for flow in (site.primary, site.fallback):
+        site.edge.datagram_failed(site.last(flow, "MESSAGE").to_bytes()[:300], "icmp")
+    assert site.last(site.phone, 480).get("Warning").startswith('399 branch-42 "no call server answers')
