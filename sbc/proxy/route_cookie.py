@@ -25,6 +25,9 @@ _TRANSPORTS = ("udp", "tcp", "tls")
 _REMEMBERED = 8192
 """Cookies kept in both directions: a phone calls more than once from its address, and a dialog sends its cookie twice."""
 
+_LONGEST = 72
+"""Characters of a cookie for two IPv6 addresses; longer ones are forged and must not fill what is remembered."""
+
 _MAC_BYTES = 9  # 72 bits: guessing one at line rate takes longer than any appliance lives
 _PORTS = struct.Struct("!BHHH")
 
@@ -52,7 +55,7 @@ class RouteCookie(NamedTuple):
     @classmethod
     def verify(cls, text: str, key: bytes) -> RouteCookie | None:
         """The cookie behind `text`; None when this key did not sign it, whatever it is."""
-        return _verify(text, key)
+        return _verify(text, key) if len(text) <= _LONGEST else None
 
 
 @lru_cache(_REMEMBERED)

@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+_MOST_COUNTERS = 64
+"""Pairs of side and method that are counted by themselves: twice the methods there are."""
+
+
 class _Unheard:
     """The user of our own CANCELs: what becomes of them shows in the INVITE (RFC 3261 s.9.1)."""
 
@@ -200,8 +204,10 @@ class TransactionLayer:
 
     def count_retransmission(self, flow: Flow, method: str) -> None:
         """One message was sent once more."""
-        side = self.side_of(flow)
-        self.retransmissions[side, method] = self.retransmissions.get((side, method), 0) + 1
+        key = (self.side_of(flow), method)
+        if key not in self.retransmissions and len(self.retransmissions) >= _MOST_COUNTERS:
+            key = (key[0], "other")  # a sender may invent as many methods as he likes
+        self.retransmissions[key] = self.retransmissions.get(key, 0) + 1
 
     # Our own part.
 

@@ -153,3 +153,12 @@ def test_a_request_through_the_layer_and_back(layer, user, phone, flow, clock, m
     assert phone.take()[0].get_all("Via") == ["SIP/2.0/UDP 192.0.2.50:5060;branch=z9hG4bKphone1"]
     clock.advance(40)
     assert clock.pending == 0
+
+
+def test_invented_methods_fill_no_memory(layer, flow):
+    """Anybody may repeat requests with ever new methods; they are counted, together."""
+    for number in range(200):
+        layer.count_retransmission(flow, f"M{number}")
+    assert len(layer.retransmissions) < 70
+    assert sum(layer.retransmissions.values()) == 200
+    assert layer.retransmissions[flow.side, "other"] > 100
