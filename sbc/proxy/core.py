@@ -73,6 +73,8 @@ class Proxy:
         self._pins = NoncePins()
         self._late = LateAnswers(clock, layer, self.t1, self._branches.new, report)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}
+        self._moved: dict[tuple[str, str, int], Candidate] = {}
+        """re-INVITEs that another server accepted than their dialog's, by Call-ID, From tag and CSeq; for 64*T1."""
         self.set_groups(groups)
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
@@ -130,7 +132,11 @@ class Proxy:
             if destination.request_uri is not None:
                 forwarded.request_uri = destination.request_uri
         elif isinstance(destination, ToServers):
-            candidate = destination.first or destination.group.working(self.clock.seconds())
+            candidate = (
+                self._moved.get((request.call_id, request.from_tag, request.cseq))
+                or destination.first
+                or destination.group.working(self.clock.seconds())
+            )
             onward = self.flows.flow_to_server(candidate) if candidate is not None else None
         if onward is not None:
             forwarded.set("Max-Forwards", str(max_forwards(request) - 1))
@@ -171,10 +177,20 @@ class Proxy:
             if asked_before is not None and asked_before != candidate:
                 mark_stale(response)
             self._pins.learn(response, candidate, now)
+        if context.is_invite and 200 <= response.status < 300 and candidate is not None:
+            self._remember_if_moved(context, candidate)
         if context.is_invite and 180 <= response.status < 300 and not context.set_up_reported:
             context.set_up_reported = True
             if context.route.group_name is not None:
                 self._report(CallSetUp(context.route.group_name, now - context.started))
+
+    def _remember_if_moved(self, context: ResponseContext, candidate: Candidate) -> None:
+        """The ACK must go where the 2xx came from (13.2.2.4), and its Route still names the dialog's own server."""
+        request = context.request
+        key = (request.call_id, request.from_tag, request.cseq)
+        if key not in self._moved and not context.route.knows_dialog(candidate):
+            self._moved[key] = candidate
+            self.clock.callLater(64 * self.t1, self._moved.pop, key, None)
 
     def local_response(self, request: Request, status: int, reason: str | None, detail: str = "") -> Response:
         """A response of our own; `detail` for the administrator who looks at a trace (20.43, warning code 399)."""

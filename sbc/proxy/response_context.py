@@ -52,7 +52,7 @@ class Route(Protocol):
     def record(self, attempt: Attempt, outcome: Outcome, found_down: Callable[[str], None]) -> Verdict:
         """What became of it."""
 
-    def knows_dialog(self, attempt: Attempt) -> bool:
+    def knows_dialog(self, candidate: Candidate) -> bool:
         """False when the request's dialog was made with another server than this one."""
 
     def last_words(self, request: Request) -> tuple[int, str]:
@@ -294,14 +294,12 @@ class ResponseContext:
             # RFC 4320 4.2: nobody sends 408 to a non-INVITE.
             status, _ = self.route.last_words(self.request)
             return self.around.local_response(self.request, status, None, f"answered 408 {response.reason}"), None
-        if response.status in (404, 481) and self._refreshes_call() and not self.route.knows_dialog(branch.attempt):
+        stranger = not self.route.knows_dialog(branch.attempt.candidate)
+        if stranger and response.status in (404, 481) and refreshes_call(self.request):
             # D23: it only means that another server would know this call, and must not end it.
             detail = f"the server of this call does not answer, and another one says {response.status}"
             return self.around.local_response(self.request, 500, None, detail), None
         return response, branch
-
-    def _refreshes_call(self) -> bool:
-        return bool(self.request.to_tag) and self.request.method in ("INVITE", "UPDATE")
 
     def _pass_up(self, response: Response, branch: Branch | None) -> None:
         upward = response
@@ -360,6 +358,11 @@ class ResponseContext:
         for branch in self.branches:
             if branch is not chosen and not branch.ended:
                 self._cancel(branch)
+
+
+def refreshes_call(request: Request) -> bool:
+    """True for a re-INVITE or UPDATE: it fails, and the call goes on (D23; RFC 3261 14.1: unless 408 or 481 comes)."""
+    return bool(request.to_tag) and request.method in ("INVITE", "UPDATE")
 
 
 def best_response(responses: list[tuple[Response, Branch]]) -> tuple[Response, Branch]:

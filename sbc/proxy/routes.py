@@ -13,6 +13,7 @@ from sbc.clock import Clock
 from sbc.location.candidate import Candidate
 from sbc.proxy.destination import ToPhone, ToServers
 from sbc.proxy.nonce_pins import NoncePins
+from sbc.proxy.response_context import refreshes_call
 from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
 from sbc.redundancy.plan import Attempt, AttemptPlan, Verdict
@@ -90,13 +91,14 @@ class ServersRoute:
             self._group.observe(attempt.candidate, outcome, now, self._method)
         return self._plan.record(attempt, outcome, now)
 
-    def knows_dialog(self, attempt: Attempt) -> bool:
-        return self._dialog_server in (None, attempt.candidate)
+    def knows_dialog(self, candidate: Candidate) -> bool:
+        return self._dialog_server in (None, candidate)
 
     def last_words(self, request: Request) -> tuple[int, str]:
         # BYE: the call is over for the phone, whoever else knows it (D22). 408 is forbidden for it (RFC 4320 4.1),
-        # and for all of them 503 (D7).
-        return (481 if request.method == "BYE" else 480), f"no call server answers: {self._plan.explain()}"
+        # and for all of them 503 (D7). Of those left, a running call survives 500 in every phone (D23, RFC 5057).
+        status = 481 if request.method == "BYE" else 500 if refreshes_call(request) else 480
+        return status, f"no call server answers: {self._plan.explain()}"
 
 
 class PhoneRoute:
@@ -142,7 +144,7 @@ class PhoneRoute:
         self._failure = outcome.cause if isinstance(outcome, TransportFailed) else "it does not answer"
         return Verdict.NEXT
 
-    def knows_dialog(self, attempt: Attempt) -> bool:
+    def knows_dialog(self, candidate: Candidate) -> bool:
         return True
 
     def last_words(self, request: Request) -> tuple[int, str]:

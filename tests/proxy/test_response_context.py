@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sbc.proxy.core import warn_agent
 from sbc.proxy.response_context import TIMER_C
 from sbc.sip.message import Request, Response
@@ -153,3 +155,28 @@ def test_warning_of_an_appliance_with_any_name(site):
     for flow in (site.primary, site.fallback):
         site.edge.datagram_failed(site.last(flow, "MESSAGE").to_bytes()[:300], "icmp")
     assert site.last(site.phone, 480).get("Warning").startswith('399 branch-42 "no call server answers')
+
+
+def test_ack_follows_the_re_invite_that_moved(site):
+    """13.2.2.4: the fallback has taken the call over; an ACK to the dead server would make it hang up after 32 s."""
+    sent, routes = connect(site)
+    site.receive(in_dialog("INVITE", sent, routes=routes), site.phone)
+    site.edge.datagram_failed(site.primary.datagrams[-1][:300], "icmp")
+    site.answer(site.fallback, site.last(site.fallback, "INVITE"), 200)
+    site.primary.take()
+    ack = in_dialog("ACK", sent, branch="z9hG4bKack2", routes=routes)
+    site.receive(ack, site.phone)
+    assert site.primary.summary() == []
+    assert site.fallback.summary() == ["INVITE", "ACK"]
+
+
+@pytest.mark.parametrize(("method", "status"), [("INVITE", 500), ("UPDATE", 500), ("BYE", 481), ("INFO", 480)])
+def test_no_server_left_inside_a_call(site, method, status):
+    """D22, D23: the call may still be heard by both; only its BYE ends it."""
+    sent, routes = connect(site)
+    site.receive(in_dialog(method, sent, routes=routes), site.phone)
+    for flow in (site.primary, site.fallback):
+        site.edge.datagram_failed(flow.datagrams[-1][:300], "icmp")
+    assert site.phone.summary()[-1] == status
+    if method == "INVITE":
+        site.receive(in_dialog("ACK", sent, branch="z9hG4bKnext", routes=routes), site.phone)
