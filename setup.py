@@ -13,6 +13,10 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 
 HOT_MODULES = [
+    "sbc.events",
+    "sbc.redundancy.health",
+    "sbc.redundancy.outcome",
+    "sbc.redundancy.plan",
     "sbc.sip.headers",
     "sbc.sip.message",
     "sbc.sip.scanner",

@@ -2,6 +2,8 @@
 
 Domain code reports these; `sbc.observe` counts and logs them. No other place touches a counter or writes a log line about
 them. Times are monotonic seconds unless a name says otherwise; `candidate` is `address:port;transport`.
+
+Compiled when installed (Cython's pure Python mode), because some are made for every call.
 """
 
 from __future__ import annotations
@@ -9,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cython
+
 Report = Callable[[object], None]
 """Where facts go. Must not raise and must not block."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class ServerStateChanged:
     """A candidate's operational state changed."""
 
@@ -27,7 +32,8 @@ class ServerStateChanged:
     """For people: "no answer to 4 sends of INVITE", "answered OPTIONS with 200"."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class FailedOver:
     """A request, or a whole group's new requests, went to a lower candidate because a higher one failed."""
 
@@ -39,7 +45,8 @@ class FailedOver:
     """timeout | icmp | refused | reset | tls | status_5xx | ..."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class FailedBack:
     """New requests of a group return to a better candidate."""
 
@@ -50,7 +57,8 @@ class FailedBack:
     """probe | new-requests | duration | registration | manual | ..."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class AttemptEnded:
     """One candidate was tried for one request."""
 
@@ -63,7 +71,8 @@ class AttemptEnded:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class ProbeEnded:
     """An OPTIONS of ours was answered or given up."""
 
@@ -74,7 +83,8 @@ class ProbeEnded:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class CallSetUp:
     """First 18x or 2xx to an INVITE left towards the caller, so many seconds after the INVITE came in."""
 
@@ -82,7 +92,8 @@ class CallSetUp:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class RegistrationChanged:
     """The registration of one contact at one server changed its state."""
 
@@ -95,7 +106,8 @@ class RegistrationChanged:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class LateResponse:
     """An answer came from a branch that had been given up."""
 
@@ -104,7 +116,8 @@ class LateResponse:
     """forwarded | acked_and_byed | dropped"""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class MalformedReceived:
     """Something that is not acceptable SIP came in."""
 
@@ -113,7 +126,8 @@ class MalformedReceived:
     """A short fixed word: start_line | header | length | too_large | ..."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class DnsLookup:
     """One DNS question was answered, from the network or from the cache."""
 
@@ -122,7 +136,8 @@ class DnsLookup:
     """ok | stale | negative | timeout | servfail"""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class Alarm:
     """Something an administrator must mend: a full disk, a corrupt store, a refused reload."""
 

@@ -4,6 +4,9 @@ It puts together what the other modules decide: the candidates that location fou
 and a plan for each request. Everything is told `now`; someone with a clock calls `advance` at `next_wakeup`, and
 sends the OPTIONS of `probe_due`.
 
+Nearly every request comes while the working server is up and answers. Then nothing is worked out anew: `Orders` keeps
+the order of the candidates until something changes, and until `_quiet_until` the passing of time changes nothing.
+
 What becomes of every request comes in by `observe`. Reported to operators from here and from nowhere else:
 
 - ServerStateChanged, once per change of a candidate's state.
@@ -17,13 +20,15 @@ What becomes of every request comes in by `observe`. Reported to operators from 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from math import inf
 from typing import Any
 
 from sbc.events import AttemptEnded, FailedBack, FailedOver, Report, ServerStateChanged
 from sbc.location.candidate import Candidate
 from sbc.redundancy.health import CandidateHealth, State, StateChange
+from sbc.redundancy.order import Order, Orders, without_repetition
 from sbc.redundancy.outcome import Outcome
 from sbc.redundancy.plan import PHONE_PATIENCE, Attempt, AttemptPlan, Option, Tried
 from sbc.redundancy.probing import ProbeCalendar
@@ -57,8 +62,14 @@ class ServerGroup:
         self._options: list[Option] = []
         self._health: dict[Candidate, CandidateHealth] = {}
         self._ttl: dict[str, float | None] = {}
-        self._waiting: dict[Candidate, list[WakeUp]] = {}
+        self._waiting: dict[WakeUp, Candidate] = {}
         self._link_up = True
+        self._quiet_until = 0.0
+        """Before then nothing changes by the passing of time."""
+        self._registrars = tuple(server for server in settings.servers if server.register)
+        # Elsewhere an accepted REGISTER at a server that is up changes nothing.
+        self._registration_brings_back = any(server.failback_mode == "registration" for server in settings.servers)
+        self._orders = Orders(settings, lambda candidate: self.health(candidate).usable)
         self._working = WorkingServer(self.health, settings.failback_hold, self._ttl.get)
         self._probes = ProbeCalendar(
             settings.probe_interval, settings.probe_interval_down, settings.probe_timeout, rng or random.Random()
@@ -84,7 +95,7 @@ class ServerGroup:
         for _, equals in groupby(found, key=lambda option: option.preference):
             ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
         others = [option for option in self._options if option.server is not server]
-        self._options = self._without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
+        self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
         self._ttl[server_name] = ttl
         self._keep_health(now)
         self._choose(now, "dns")
@@ -122,13 +133,8 @@ class ServerGroup:
 
         `deadline`: no attempt lasts longer; by default 31 s from now, and none for INVITE.
         """
-        working = self.working(now)
-        pinned_only = method == "BYE" and not self.settings.bye_failover
-
-        def options(at: float) -> list[Option]:
-            return [self._pinned(first)] if pinned_only and first else self._order(method, first, working)
-
-        return self._new_plan(method, options, now, deadline, in_dialog)
+        self.advance(now)
+        return self._new_plan(method, self._orders.for_request(method, first), now, deadline, in_dialog)
 
     def register_plans(self, now: float, deadline: float | None = None) -> list[tuple[ServerSettings, AttemptPlan]]:
         """The plans of one REGISTER: at every registrar server at once, or one after the other (X1).
@@ -136,12 +142,12 @@ class ServerGroup:
         Concurrent: one plan per registrar server, limited to its candidates; a server that is down is tried all the
         same, which is how its recovery is noticed (Y36). Otherwise one plan over all of them, with the first server.
         """
-        registrars = [server for server in self.settings.servers if server.register]
-        working = self.working(now)
+        self.advance(now)
         if self.settings.registration == "concurrent":
-            return [(server, self._server_plan(server, working, now, deadline)) for server in registrars]
-        one_by_one = self._new_plan("REGISTER", lambda at: self._registration_order(working), now, deadline, False)
-        return [(registrars[0], one_by_one)] if registrars else []
+            orders = [(server, self._orders.for_registration(server)) for server in self._registrars]
+        else:
+            orders = [(server, self._orders.for_registration(None)) for server in self._registrars[:1]]
+        return [(server, self._new_plan("REGISTER", order, now, deadline, False)) for server, order in orders]
 
     # What happened
 
@@ -149,29 +155,31 @@ class ServerGroup:
         """Learn from what became of a request or a probe at that candidate. Provisional answers count as well."""
         if method == "OPTIONS":
             self._probes.ended(candidate)
-        health = self._health.get(candidate)
+        health = self._health_of(candidate)
         if health is None:
             return  # an answer from a server that has left the list
-        cause = outcome.cause
         change = health.observe(outcome, now, method)
+        if (
+            change is None
+            and now < self._quiet_until
+            and health.held_until is None
+            and not (method == "REGISTER" and self._registration_brings_back)
+        ):
+            return  # the ordinary case: nothing that the choice depends on has changed
         self._changed(candidate, change)
-        self._choose(now, cause)
+        self._choose(now, outcome.cause)
         if change is not None and change.new is State.DOWN and change.silent:
-            self._wake(candidate, cause)
+            self._wake(candidate, outcome.cause)
 
     def waiting(self, candidate: Candidate, callback: WakeUp) -> None:
         """A request waits for that candidate without any answer. `callback(cause)` is called, once, when the candidate
         is found dead: record FoundDown(cause) and move on. Call `done` as soon as anything was received, and before
-        `observe` with one's own bad news."""
-        self._waiting.setdefault(candidate, []).append(callback)
+        `observe` with one's own bad news. A callback waits for one candidate at a time."""
+        self._waiting[callback] = candidate
 
     def done(self, candidate: Candidate, callback: WakeUp) -> None:
         """It waits no longer. Harmless when it never did or was called already."""
-        callbacks = self._waiting.get(candidate, [])
-        if callback in callbacks:
-            callbacks.remove(callback)
-        if not callbacks:
-            self._waiting.pop(candidate, None)
+        self._waiting.pop(callback, None)
 
     def set_link(self, up: bool, now: float) -> None:
         """Our own link went down or came back. While it is down nothing is judged and nothing moves (V20)."""
@@ -184,6 +192,8 @@ class ServerGroup:
 
     def advance(self, now: float) -> None:
         """Let the passing of time take effect: Retry-After over, failback due."""
+        if now < self._quiet_until:
+            return
         for candidate, health in self._health.items():
             self._changed(candidate, health.advance(now))
         self._choose(now, "retry-after")
@@ -191,11 +201,7 @@ class ServerGroup:
     def next_wakeup(self, now: float) -> float | None:
         """When `advance` or `probe_due` has something to do; None without candidates."""
         times = [self._probes.due_at(candidate, health) for candidate, health in self._health.items()]
-        times += [health.held_until for health in self._health.values() if health.held_until is not None]
-        failback = self._working.next_change(self._options)
-        if failback is not None:
-            times.append(failback)
-        return max(now, min(times)) if times and self._link_up else None
+        return max(now, min(*times, self._next_change())) if times and self._link_up else None
 
     def probe_due(self, now: float) -> list[Candidate]:
         """The candidates to send an OPTIONS now. Each is taken as sent; its outcome comes back by `observe`."""
@@ -210,7 +216,7 @@ class ServerGroup:
 
     def health(self, candidate: Candidate) -> CandidateHealth:
         """Its health; that of an unknown one when it is not in the list."""
-        known = self._health.get(candidate)
+        known = self._health_of(candidate)
         return known if known is not None else self._unknown(0.0)
 
     def working(self, now: float) -> Candidate | None:
@@ -273,74 +279,10 @@ class ServerGroup:
         weight = -candidate.weight if self.settings.srv_weight == "descending" else 0
         return (server.rank, candidate.priority, weight)
 
-    @staticmethod
-    def _without_repetition(options: Iterable[Option]) -> list[Option]:
-        """Two servers may resolve to one candidate; it belongs to the higher rank."""
-        first: dict[Candidate, Option] = {}
-        for option in options:
-            first.setdefault(option.candidate, option)
-        return list(first.values())
-
-    def _order(self, method: str, first: Candidate | None, working: Candidate | None) -> list[Option]:
-        """What a request may try, in this order: its own server and that server's siblings, what was the working
-        server when it came, then the list from its top (P15: "the next server in the list", not the next working one).
-        Known-down ones come after all others, and are tried in order when nothing else is left.
-        """
-        allowed = self._options
-        if self.settings.method_servers.get(method) == "first":
-            allowed = [option for option in allowed if option.server.rank == 1]
-        if first is None and not self.settings.skip_down:
-            return allowed
-        # When all are down the working server has no claim to come first.
-        front = [o for o in allowed if o.candidate == working and self.health(o.candidate).usable]
-        if first is not None:
-            pinned = self._pinned(first)
-            siblings = [option for option in allowed if option.server is pinned.server]
-            front = [pinned, *siblings, *front]
-        return self._usable_first(self._without_repetition([*front, *allowed]))
-
-    def _usable_first(self, options: list[Option]) -> list[Option]:
-        if not self.settings.skip_down:
-            return options
-        return sorted(options, key=lambda option: not self.health(option.candidate).usable)
-
-    def _pinned(self, candidate: Candidate) -> Option:
-        """The option for a candidate that a dialog or a nonce names, even when DNS has dropped it from the list."""
-        for option in self._options:
-            if option.candidate == candidate:
-                return option
-        return Option(self.settings.servers[0], candidate)
-
-    def _registration_order(self, working: Candidate | None) -> list[Option]:
-        """Successive and single registration: the working server, then the other registrars by preference.
-
-        With failback mode `registration` a renewal is what finds out whether the better server is back (Y27), so
-        there the list is tried from its top, known-down ones too.
-        """
-        registrars = [option for option in self._order("REGISTER", None, working) if option.server.register]
-        if not registrars or registrars[0].server.rank == 1:
-            return registrars
-        seeking = [
-            option
-            for option in self._options
-            if option.server.register
-            and option.server.failback_mode == "registration"
-            and option.preference < registrars[0].preference
-        ]
-        return self._without_repetition([*self._usable_first(seeking), *registrars])
-
-    def _server_plan(
-        self, server: ServerSettings, working: Candidate | None, now: float, deadline: float | None
-    ) -> AttemptPlan:
-        def options(at: float) -> list[Option]:
-            return [option for option in self._order("REGISTER", None, working) if option.server is server]
-
-        return self._new_plan("REGISTER", options, now, deadline, False)
-
     def _new_plan(
         self,
         method: str,
-        options: Callable[[float], list[Option]],
+        order: Order,
         now: float,
         deadline: float | None,
         in_dialog: bool,
@@ -349,7 +291,7 @@ class ServerGroup:
             deadline = now + PHONE_PATIENCE
         return AttemptPlan(
             method,
-            options,
+            order,
             status_failover=self.settings.status_failover,
             timing=self._timing,
             deadline=deadline,
@@ -359,6 +301,14 @@ class ServerGroup:
         )
 
     # Changes and their reports
+
+    def _health_of(self, candidate: Candidate) -> CandidateHealth | None:
+        """None when it is not in the list."""
+        # Nearly always the very object that an attempt gave to the caller: to look is less work than to hash.
+        for listed, health in self._health.items():
+            if listed is candidate:
+                return health
+        return self._health.get(candidate)
 
     def _unknown(self, now: float) -> CandidateHealth:
         return CandidateHealth(self.settings.fall, self.settings.rise, self.settings.status_health, now)
@@ -391,11 +341,22 @@ class ServerGroup:
         )
 
     def _choose(self, now: float, cause: str) -> None:
-        if not self._link_up and self._working.current is not None:
-            return
-        moved = self._working.choose(self._options, now, cause)
+        """Something has changed that the working server or an order may depend on, or may do so now."""
+        moved = None
+        if self._link_up or self._working.current is None:
+            moved = self._working.choose(self._options, now, cause)
+        self._orders.changed(self._options, self._working.current)
+        self._quiet_until = self._next_change()
         if moved is not None:
             self._report(self._move_event(moved))
+
+    def _next_change(self) -> float:
+        """When time alone will change something: a Retry-After is over, a failback is due. `inf` when it will not."""
+        times = [health.held_until for health in self._health.values() if health.held_until is not None]
+        failback = self._working.next_change(self._options)
+        if failback is not None:
+            times.append(failback)
+        return min(times, default=inf)
 
     def _move_event(self, moved: Moved) -> FailedOver | FailedBack:
         from_candidate, to_candidate = str(moved.from_candidate), str(moved.to_candidate)
@@ -404,7 +365,10 @@ class ServerGroup:
         return FailedOver(self.name, ALL_METHODS, from_candidate, to_candidate, moved.cause)
 
     def _wake(self, candidate: Candidate, cause: str) -> None:
-        for callback in self._waiting.pop(candidate, []):
+        woken = [callback for callback, awaited in self._waiting.items() if awaited == candidate]
+        for callback in woken:
+            del self._waiting[callback]
+        for callback in woken:
             callback(cause)
 
 

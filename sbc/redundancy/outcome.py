@@ -11,8 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import cython
 
-@dataclass(frozen=True, slots=True)
+
+@cython.cclass
+@dataclass(frozen=True)
 class Answered:
     """A response came. For `AttemptPlan.record` a final one; health also learns from provisional ones."""
 
@@ -34,7 +37,8 @@ class Answered:
         return f"answered {self.status}"
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class TimedOut:
     """No answer until the attempt's time was over."""
 
@@ -51,7 +55,8 @@ class TimedOut:
         return f"no answer to {self.sends} send{'s' if self.sends != 1 else ''}"
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class TransportFailed:
     """The request could not be delivered: ICMP, refused or reset connection, TLS error."""
 
@@ -75,7 +80,8 @@ class TransportFailed:
         return f"transport failed: {self.cause}"
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class FoundDown:
     """Another request noticed meanwhile that this server is dead; this one stopped waiting for it."""
 
@@ -88,7 +94,8 @@ class FoundDown:
         return f"found down by another request ({self.cause})"
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class Cancelled:
     """The caller gave up, or another branch won."""
 

@@ -12,6 +12,9 @@ Three rules make the times (all from the bulletins and RFC 4320):
   server gets what is left of 31 s (D1).
 
 Which answers move a request is data: table D6, see `settings.DEFAULT_STATUS_FAILOVER`.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: a plan, an attempt and
+its result are made for every request.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cython
+
 from sbc.location.candidate import Candidate
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome
-from sbc.redundancy.schedule import Timing, give_up, sends_within
+from sbc.redundancy.schedule import Timing, patience, sends_within
 from sbc.redundancy.settings import ServerSettings
 
 PHONE_PATIENCE = 31.0
@@ -46,7 +51,8 @@ class Verdict(enum.Enum):
     """Cancelled: nobody waits any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class Option:
     """A candidate that may be tried, and the configured server that it belongs to."""
 
@@ -56,7 +62,8 @@ class Option:
     """Rank and DNS preference, lower is better; equal for servers of equal standing."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class Attempt:
     """Send it there, wait so long."""
 
@@ -75,7 +82,8 @@ class Attempt:
     """How often an unanswered request goes out over UDP in `timeout`: say TimedOut(attempt.sends)."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class Tried:
     """An attempt that is over."""
 
@@ -95,12 +103,27 @@ class PlanWitness(Protocol):
         """The request goes on to another candidate because one failed."""
 
 
+@cython.cclass
 class AttemptPlan:
     """The attempts of one request. Made by `ServerGroup.plan`.
 
     Tell the group first (`group.observe`), then the plan: it asks for the options anew each time it chooses, so that a
     server found dead meanwhile is not tried. AttemptEnded and FailedOver are reported by the witness, not by callers.
     """
+
+    method = cython.declare(str, visibility="readonly")
+    deadline = cython.declare(object, visibility="readonly")
+    tried = cython.declare(list, visibility="readonly")
+    exhausted = cython.declare(cython.bint, visibility="readonly")
+    _options: object
+    _actions: object
+    _timing: object
+    _interval: cython.double
+    _witness: object
+    _current: Attempt
+    _started: cython.double
+    _left_servers: tuple
+    _over: cython.bint
 
     def __init__(
         self,
@@ -128,8 +151,8 @@ class AttemptPlan:
         self._witness = witness
         self._current: Attempt | None = None
         self._started = 0.0
-        self._seen: set[Candidate] = set()
-        self._left_servers: set[str] = set()
+        self._left_servers: tuple[str, ...] = ()
+        """Servers that are done with, all their candidates included."""
         self._over = False
 
     def next(self, now: float) -> Attempt | None:
@@ -141,13 +164,14 @@ class AttemptPlan:
             raise ValueError(f"attempt {self._current.number} at {self._current.candidate} is still under way")
         if self._over:
             return None
-        left = [option for option in self._options(now) if self._may_try(option)]
+        left = self._options(now)
+        if self.tried:
+            left = [option for option in left if self._may_try(option)]
         remaining = self._timing.full if self.deadline is None else self.deadline - now
         if not left or remaining <= 0:
             self._over = self.exhausted = True
             return None
         attempt = self._attempt_at(left[0], last=len(left) == 1, remaining=remaining)
-        self._seen.add(attempt.candidate)
         self._current, self._started = attempt, now
         if self.tried and self._witness is not None:
             self._witness.request_moved(self.method, self.tried[-1], attempt)
@@ -181,32 +205,32 @@ class AttemptPlan:
         )
 
     def _may_try(self, option: Option) -> bool:
-        return option.candidate not in self._seen and option.server.name not in self._left_servers
+        if option.server.name in self._left_servers:
+            return False
+        return all(tried.attempt.candidate != option.candidate for tried in self.tried)
 
     def _another_server(self, name: str, now: float) -> bool:
         """Done with this server and all its candidates; is one of another server left?"""
-        self._left_servers.add(name)
+        self._left_servers += (name,)
         return any(self._may_try(option) for option in self._options(now))
 
     def _attempt_at(self, option: Option, last: bool, remaining: float) -> Attempt:
-        wanted = self._timing.full
-        if not last:
-            wanted = give_up(option.server.retry_counts, self.method, self._timing, self._interval)
-        timeout = min(wanted, remaining)
-        return Attempt(
-            server=option.server.name,
-            candidate=option.candidate,
-            timeout=timeout,
-            interval=self._interval,
-            last=last,
-            number=len(self.tried) + 1,
-            sends=sends_within(timeout, self.method, self._timing, self._interval),
-        )
+        # The schedule tells INVITE from all others, whose names are the phone's to choose.
+        kind = "INVITE" if self.method == "INVITE" else "other"
+        retry_counts = None if last else option.server.retry_counts
+        timeout, sends = patience(retry_counts, kind, self._timing, self._interval)
+        if remaining < timeout:
+            timeout = remaining
+            sends = sends_within(timeout, kind, self._timing, self._interval)
+        number = len(self.tried) + 1
+        return Attempt(option.server.name, option.candidate, timeout, self._interval, last, number, sends)
 
     def _verdict(self, attempt: Attempt, outcome: Outcome, now: float) -> Verdict:
         if isinstance(outcome, Cancelled):
             return Verdict.STOPPED
         if isinstance(outcome, Answered):
+            if 200 <= outcome.status < 300:
+                return Verdict.SUCCESS
             verdict = self._verdict_of_answer(attempt, outcome, now)
         elif isinstance(outcome, FoundDown) or outcome.highest_provisional <= 100:
             verdict = Verdict.NEXT
@@ -218,8 +242,6 @@ class AttemptPlan:
     def _verdict_of_answer(self, attempt: Attempt, answer: Answered, now: float) -> Verdict:
         if answer.status < 200:
             raise ValueError(f"a {answer.status} does not end an attempt")
-        if answer.status < 300:
-            return Verdict.SUCCESS
         action = self._actions.get(str(answer.status), "return")
         moves = {
             "next": True,

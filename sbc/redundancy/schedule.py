@@ -8,7 +8,12 @@ than 64*T1 (Timers B and F).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
+
+
+_REMEMBERED = 256
+"""How many results are kept: nearly every request asks for the same ones."""
 
 
 class Timing(NamedTuple):
@@ -34,6 +39,13 @@ def gaps(method: str, timing: Timing, interval: float = 0.0) -> Iterator[float]:
         gap = 2 * gap if method == "INVITE" else min(2 * gap, timing.t2)
 
 
+@lru_cache(_REMEMBERED)
+def patience(retry_counts: int | None, method: str, timing: Timing, interval: float = 0.0) -> tuple[float, int]:
+    """Seconds until a server that never answers is left, and how often it has been asked by then. None: the last one."""
+    seconds = timing.full if retry_counts is None else give_up(retry_counts, method, timing, interval)
+    return seconds, sends_within(seconds, method, timing, interval)
+
+
 def give_up(retry_counts: int, method: str, timing: Timing, interval: float = 0.0) -> float:
     """Seconds after the first send at which a server that never answers is left, when others are still to be tried."""
     total = 0.0
@@ -44,6 +56,7 @@ def give_up(retry_counts: int, method: str, timing: Timing, interval: float = 0.
     return total
 
 
+@lru_cache(_REMEMBERED)
 def sends_within(timeout: float, method: str, timing: Timing, interval: float = 0.0) -> int:
     """How often a request goes out over UDP in `timeout` seconds; what falls due at the last instant is not sent."""
     sends, at = 1, 0.0
