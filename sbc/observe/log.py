@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames, tell
+from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames, is_for_debug, tell
 
 
 class Logger(Protocol):
@@ -19,11 +19,15 @@ class Logger(Protocol):
 class EventLog:
     """A `Report` that writes each fact as one line."""
 
-    def __init__(self, logger: Logger, names: ServerNames = NO_NAMES) -> None:
+    def __init__(self, logger: Logger, names: ServerNames = NO_NAMES, *, debug: bool = True) -> None:
+        """`debug=False` when the logger lets no debug line through: what comes with every call then costs nothing."""
         self._names = names
+        self._debug = debug
         self._write = {DEBUG: logger.debug, INFO: logger.info, WARNING: logger.warn, ERROR: logger.error}
 
     def __call__(self, event: object) -> None:
+        if not self._debug and is_for_debug(event):
+            return
         story = tell(event, self._names)
         if story is not None:
             # The text is a value, never the format: a SIP URI may contain braces.

@@ -95,37 +95,63 @@ class Traffic(Protocol):
         """(side, kind): transactions alive now."""
 
 
+class Row:
+    """Durations counted in buckets, for one set of label values."""
+
+    __slots__ = ("_buckets", "counts", "sum")
+
+    def __init__(self, buckets: tuple[float, ...]) -> None:
+        self._buckets = buckets
+        self.counts = [0] * (len(buckets) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self._buckets, seconds)] += 1
+        self.sum += seconds
+
+
 class Histogram:
-    """Counts in buckets, one row of plain integers for each set of label values."""
+    """A row of plain numbers for each set of label values."""
 
     def __init__(self, buckets: Sequence[float]) -> None:
         self._buckets = tuple(buckets)
-        self._rows: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        self._rows: dict[Labels, Row] = {}
 
-    def observe(self, labels: Labels, seconds: float) -> None:
-        if labels not in self._rows and len(self._rows) >= MOST_SERIES:
+    def row(self, labels: Labels) -> Row:
+        """Where to count durations with these labels; those beyond `MOST_SERIES` share one row."""
+        row = self._rows.get(labels)
+        if row is None and len(self._rows) >= MOST_SERIES:
             labels = (OTHER,) * len(labels)
-        self.touch(labels)
-        self._rows[labels][bisect_left(self._buckets, seconds)] += 1
-        self._sums[labels] += seconds
+            row = self._rows.get(labels)
+        if row is None:
+            row = self._rows[labels] = Row(self._buckets)
+        return row
 
     def touch(self, labels: Labels) -> None:
         """Have a row of zeros, so that the first observation shows as an increase."""
         if labels not in self._rows:
-            self._rows[labels] = [0] * (len(self._buckets) + 1)
-            self._sums[labels] = 0.0
+            self._rows[labels] = Row(self._buckets)
 
     def family(self, name: str, text: str, label_names: Sequence[str]) -> HistogramMetricFamily:
         family = HistogramMetricFamily(name, text, labels=label_names)
         for labels, row in self._rows.items():
             total = 0
             cumulated = []
-            for bound, count in zip((*map(str, self._buckets), "+Inf"), row, strict=True):
+            for bound, count in zip((*map(str, self._buckets), "+Inf"), row.counts, strict=True):
                 total += count
                 cumulated.append((bound, total))
-            family.add_metric(labels, cumulated, self._sums[labels])
+            family.add_metric(labels, cumulated, row.sum)
         return family
+
+
+class Attempts:
+    """How many attempts ended in one way, and how long each took (a row that all ways of ending share)."""
+
+    __slots__ = ("number", "durations")
+
+    def __init__(self, durations: Row) -> None:
+        self.number = 0
+        self.durations = durations
 
 
 class Metrics:
@@ -146,6 +172,7 @@ class Metrics:
 
         self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in _COUNTERS}
         self._attempts = Histogram(DURATION_BUCKETS)
+        self._attempts_ended: dict[Labels, Attempts] = {}
         self._call_setup = Histogram(CALL_SETUP_BUCKETS)
         self._probes = Histogram(PROBE_BUCKETS)
 
@@ -191,13 +218,23 @@ class Metrics:
         counts[labels] += 1
 
     def _count_attempt(self, event: events.AttemptEnded) -> None:
-        method = bounded_method(event.method)
-        self._add("sbc_attempts", event.group, event.server, method, event.outcome)
-        self._attempts.observe((event.group, event.server, method), event.duration)
+        counter = self._attempts_ended.get((event.group, event.server, event.method, event.outcome))
+        if counter is None:
+            counter = self._attempts_of(event.group, event.server, bounded_method(event.method), event.outcome)
+        counter.number += 1
+        counter.durations.observe(event.duration)
+
+    def _attempts_of(self, *labels: str) -> Attempts:
+        if labels not in self._attempts_ended and len(self._attempts_ended) >= MOST_SERIES:
+            labels = (OTHER,) * len(labels)
+        counter = self._attempts_ended.get(labels)
+        if counter is None:
+            counter = self._attempts_ended[labels] = Attempts(self._attempts.row(labels[:3]))
+        return counter
 
     def _count_probe(self, event: events.ProbeEnded) -> None:
         self._add("sbc_probes", event.group, event.server, event.outcome)
-        self._probes.observe((event.group, event.server), event.duration)
+        self._probes.row((event.group, event.server)).observe(event.duration)
 
     def _count_state(self, event: events.ServerStateChanged) -> None:
         self._add("sbc_server_state_changes", event.group, event.server, event.new)
@@ -209,7 +246,7 @@ class Metrics:
         self._add("sbc_failbacks", event.group, event.cause)
 
     def _count_call(self, event: events.CallSetUp) -> None:
-        self._call_setup.observe((event.group,), event.seconds)
+        self._call_setup.row((event.group,)).observe(event.seconds)
 
     def _count_registration(self, event: events.RegistrationChanged) -> None:
         self._add("sbc_registration_changes", event.group, event.server, event.new)
@@ -238,6 +275,12 @@ class Metrics:
         yield from self._describe_traffic()
         for name, (text, label_names) in _COUNTERS.items():
             yield _counter(name, text, label_names, self._counts[name])
+        yield _counter(
+            "sbc_attempts",
+            "Candidates tried for requests.",
+            ("group", "server", "method", "outcome"),
+            {labels: attempts.number for labels, attempts in self._attempts_ended.items()},
+        )
         yield self._attempts.family(
             "sbc_attempt_duration_seconds",
             "How long one candidate was tried for one request, until it answered or was given up.",
@@ -399,7 +442,6 @@ _COUNTERS: dict[str, tuple[str, Labels]] = {
         ("group", "method", "cause"),
     ),
     "sbc_failbacks": ("Times that new requests returned to a better candidate.", ("group", "cause")),
-    "sbc_attempts": ("Candidates tried for requests.", ("group", "server", "method", "outcome")),
     "sbc_probes": ("OPTIONS of ours that ended.", ("group", "server", "outcome")),
     "sbc_server_state_changes": ("Times that a server entered this state.", ("group", "server", "state")),
     "sbc_registration_changes": (

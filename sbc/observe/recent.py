@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sbc import events
-from sbc.observe.story import ALL_METHODS, NO_NAMES, ServerNames, Story, in_words, tell
+from sbc.observe.story import ALL_METHODS, NEVER_NOTABLE, NO_NAMES, ServerNames, Story, in_words, tell
 
 KEPT = 50
 MERGE_WITHIN = 300.0  # seconds after its first fact that an entry still takes in others of its kind
@@ -55,6 +55,8 @@ class RecentEvents:
         self._switches: dict[str, Switch] = {}
 
     def __call__(self, event: object) -> None:
+        if type(event) in NEVER_NOTABLE:
+            return
         now = self._wall_clock()
         if isinstance(event, events.FailedOver) and event.method == ALL_METHODS:
             because = f"{self._names.named(event.group, event.from_candidate)} failed: {in_words(event.cause)}"

@@ -88,6 +88,13 @@ def tell(event: object, names: ServerNames = NO_NAMES) -> Story | None:
     return narrator(event, names) if narrator is not None else None
 
 
+def is_for_debug(event: object) -> bool:
+    """Whether the story of this fact is told at debug level only, or not at all. Asked for every call, so that no
+    story is made which nobody wants to hear."""
+    rule = _FOR_DEBUG.get(type(event))
+    return rule is not None and rule(event)
+
+
 def in_words(cause: str) -> str:
     """A cause label as an administrator would say it."""
     return _CAUSES.get(cause, cause)
@@ -145,7 +152,7 @@ def _registration(event: events.RegistrationChanged, names: ServerNames) -> Stor
     }.get(event.new, f"became {event.new} at")
     why = f": {event.reason}" if event.reason else ""
     return Story(
-        level=DEBUG if event.new == "registering" else WARNING if event.new == "failed" else INFO,
+        level=DEBUG if is_for_debug(event) else WARNING if event.new == "failed" else INFO,
         text=printable(f"{event.group}: phone {event.aor} {said} server {event.server}{why}"),
         key=("registration", event.group, event.server, event.new),
         group=event.group,
@@ -157,9 +164,8 @@ def _registration(event: events.RegistrationChanged, names: ServerNames) -> Stor
 
 
 def _attempt(event: events.AttemptEnded, names: ServerNames) -> Story:
-    failed = not event.outcome.startswith("status_") and event.outcome != "cancelled"
     return Story(
-        level=INFO if failed or event.outcome == "status_5xx" else DEBUG,
+        level=DEBUG if is_for_debug(event) else INFO,
         text=printable(
             f"{event.group}: {event.method} at server {event.server} ({event.candidate}) ended after"
             f" {event.duration:.3f} s: {in_words(event.outcome)}"
@@ -208,9 +214,8 @@ def _malformed(event: events.MalformedReceived, names: ServerNames) -> Story:
 
 
 def _dns(event: events.DnsLookup, names: ServerNames) -> Story:
-    fine = event.result == "ok"
     return Story(
-        level=DEBUG if fine else INFO,
+        level=DEBUG if is_for_debug(event) else INFO,
         text=printable(f"DNS lookup of type {event.rrtype}: {event.result}"),
         key=("dns", event.rrtype, event.result),
         notable=False,
@@ -224,6 +229,8 @@ def _alarm(event: events.Alarm, names: ServerNames) -> Story:
 
 def printable(text: str) -> str:
     """One line that shows as it is: no control characters, no halves of surrogate pairs."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
@@ -238,4 +245,21 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.MalformedReceived: _malformed,
     events.DnsLookup: _dns,
     events.Alarm: _alarm,
+}
+
+NEVER_NOTABLE = frozenset(
+    (events.AttemptEnded, events.CallSetUp, events.ProbeEnded, events.MalformedReceived, events.DnsLookup)
+)
+"""Facts whose stories are never `notable`."""
+
+_EVERYDAY_OUTCOMES = frozenset(("status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_6xx", "cancelled"))
+"""Of an attempt: the server did its work."""
+
+_FOR_DEBUG: dict[type, Callable[[Any], bool]] = {
+    events.AttemptEnded: lambda event: event.outcome in _EVERYDAY_OUTCOMES,
+    events.CallSetUp: lambda event: True,
+    events.ProbeEnded: lambda event: True,
+    events.RegistrationChanged: lambda event: event.new == "registering",
+    events.MalformedReceived: lambda event: True,
+    events.DnsLookup: lambda event: event.result == "ok",
 }

@@ -154,3 +154,31 @@ def test_the_last_switch_of_a_group_is_remembered() -> None:
     assert switch is not None
     assert (switch.at, switch.to_candidate) == (42.0, B)
     assert switch.because == f"primary ({A}) failed: its host or port is unreachable (ICMP)"
+
+
+EVERY_FACT = [
+    kind(*("1.0" if field.type != "float" else 1.0 for field in dataclasses.fields(kind)))
+    for kind in vars(events).values()
+    if dataclasses.is_dataclass(kind)
+]
+LABELS = ("status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "status_6xx", "timeout", "cancelled")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        *EVERY_FACT,
+        *(events.AttemptEnded("office", "primary", A, "INVITE", label, 0.1) for label in LABELS),
+        *(registered(1, state) for state in ("registering", "registered", "failed")),
+        *(events.DnsLookup("A", result) for result in ("ok", "timeout")),
+    ],
+)
+def test_the_short_cuts_agree_with_the_story(event: object) -> None:
+    """A log without debug lines and the list of recent events leave out facts before their story is made."""
+    story = tell(event)
+    debug, no_debug, recent = Lines(), Lines(), RecentEvents(lambda: 0.0)
+    EventLog(debug)(event)
+    EventLog(no_debug, debug=False)(event)
+    recent(event)
+    assert [line for line in debug.lines if line[0] != "debug"] == no_debug.lines
+    assert len(recent.describe()) == (story is not None and story.notable)
