@@ -20,7 +20,7 @@ from sbc.proxy.late import LateAnswers
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
 from sbc.proxy.overload import Overload
 from sbc.proxy.response_context import Branch, ResponseContext
-from sbc.proxy.routes import FlowFinder, PhoneRoute, ServersRoute, towards_phone
+from sbc.proxy.routes import ByeRoute, FlowFinder, PhoneRoute, ServersRoute, towards_phone
 from sbc.proxy.sides import Sides
 from sbc.proxy.validation import Branches, Refused, check, max_forwards
 from sbc.redundancy.group import ServerGroup
@@ -218,9 +218,11 @@ class Proxy:
                 first=destination.first or self._pins.issuer(request, now),
                 in_dialog=destination.in_dialog,
             )
-            route = ServersRoute(
-                self.clock, self.flows, self._key, destination, plan, method, transaction.flow, self._pins
-            )
+            arguments = (self.clock, self.flows, self._key, destination, plan, method, transaction.flow, self._pins)
+            if method == "BYE" and destination.peer is not None:
+                route = ByeRoute(*arguments, peer=destination.peer, deadline=deadline)
+            else:
+                route = ServersRoute(*arguments)
         context = ResponseContext(self, transaction, request, route)
         self._contexts[transaction] = context
         context.start()

@@ -34,6 +34,8 @@ class ToServers:
     first: Candidate | None = None
     """The dialog's own server, asked before all others."""
     in_dialog: bool = False
+    peer: PhoneAddress | None = None
+    """The phone at the other end, where the call leads back through us to one of this site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,18 @@ class Destinations:
         group = self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
-        return ToServers(group, phone_address(flow), first=cookie.candidate, in_dialog=True)
+        return ToServers(
+            group, phone_address(flow), first=cookie.candidate, in_dialog=True, peer=self._peer_behind(request)
+        )
+
+    def _peer_behind(self, request: Request) -> PhoneAddress | None:
+        """Behind the servers' Routes our own comes again when the other end is a phone of this site."""
+        for route in request.get_all("Route"):
+            uri = NameAddr.parse(route, "Route").uri
+            if PARAMETER in uri.parameters and self._is_ours(uri.host, uri.port):
+                cookie = self._cookie_in(uri)
+                return cookie.phone if cookie is not None else None
+        return None
 
     def _group_of_dialog(self, request: Request, groups: list[ServerGroup]) -> ServerGroup | None:
         """Whose servers take over when the dialog's own is dead: of the groups that have it, the one of the phone's domain.

@@ -14,7 +14,7 @@ from sbc.sip.message import Request, Response
 from sbc.transaction.layer import Flow, TransactionLayer
 
 METHODS = frozenset(
-    "INVITE ACK CANCEL BYE REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH REFER INFO MESSAGE UPDATE PRACK".split()
+    ["INVITE", "ACK", "CANCEL", "BYE", "REGISTER", "OPTIONS", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "INFO", "MESSAGE", "UPDATE", "PRACK"]
 )
 """Those that are counted under their own name; all others are `other`, so that no sender can make a label."""
 

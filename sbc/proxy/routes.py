@@ -24,6 +24,10 @@ DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
 """Requests that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515)."""
 
 
+_SHORTEST = 0.5
+"""Seconds for a phone of the site to answer a BYE when the sender's patience is over."""
+
+
 class FlowFinder(Protocol):
     """What the routes need of the listeners."""
 
@@ -99,6 +103,57 @@ class ServersRoute:
         # and for all of them 503 (D7). Of those left, a running call survives 500 in every phone (D23, RFC 5057).
         status = 481 if request.method == "BYE" else 500 if refreshes_call(request) else 480
         return status, f"no call server answers: {self._plan.explain()}"
+
+
+class ByeRoute(ServersRoute):
+    """The servers of a dialog, and then, when they are dead or have never heard of it, the phone at its other end.
+
+    Pitfall D22: a call between two phones of the site ends at both when its server died with it. The dialog is the same at
+    both ends as long as the servers between are proxies, and only then the phone's address is in the Route.
+    """
+
+    def __init__(self, *arguments, peer: PhoneAddress, deadline: float) -> None:
+        super().__init__(*arguments)
+        self._peer = peer
+        self._deadline = deadline
+        self._peer_attempt: Attempt | None = None
+        self._servers_over = False
+
+    def next(self, now: float) -> Attempt | None:
+        attempt = None if self._servers_over else super().next(now)
+        if attempt is None and self._peer_attempt is None:
+            candidate = Candidate(self._peer.host, self._peer.port, self._peer.transport)
+            # Also with the time over: the BYE is one packet on the local network, and then the line is free.
+            timeout = max(_SHORTEST, self._deadline - now)
+            attempt = Attempt("phone", candidate, timeout=timeout, interval=0.0, last=True, number=0, sends=1)
+            self._peer_attempt = attempt
+        return attempt
+
+    def flow(self, attempt: Attempt) -> Flow | None:
+        return towards_phone(self._flows, self._peer) if attempt is self._peer_attempt else super().flow(attempt)
+
+    def prepare(self, request: Request, attempt: Attempt, flow: Flow) -> None:
+        if attempt is self._peer_attempt:
+            request.remove("Route")
+        else:
+            super().prepare(request, attempt, flow)
+
+    def wait(self, attempt: Attempt, found_down: Callable[[str], None]) -> None:
+        if attempt is not self._peer_attempt:
+            super().wait(attempt, found_down)
+
+    def answered(self, attempt: Attempt, response: Response, found_down: Callable[[str], None]) -> None:
+        if attempt is not self._peer_attempt:
+            super().answered(attempt, response, found_down)
+
+    def record(self, attempt: Attempt, outcome: Outcome, found_down: Callable[[str], None]) -> Verdict:
+        if attempt is self._peer_attempt:
+            return Verdict.NEXT if not isinstance(outcome, Answered) else Verdict.RETURN
+        verdict = super().record(attempt, outcome, found_down)
+        if verdict is Verdict.RETURN and outcome.status >= 300 and not self.knows_dialog(attempt.candidate):
+            self._servers_over = True
+            return Verdict.NEXT
+        return verdict
 
 
 class PhoneRoute:

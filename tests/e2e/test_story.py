@@ -75,7 +75,6 @@ def test_calls_outlive_the_primary(peers: Peers, challenge_calls: bool) -> None:
     assert "Traceback" not in sbc.text()
 
 
-@pytest.mark.xfail(strict=True, reason="the other phone is told only by a server that knows the call")
 def test_bye_reaches_our_other_phone_when_no_server_knows_the_call(peers: Peers) -> None:
     """The fallback knows nothing of the primary's calls; where both ends are phones of ours, both are told (D22)."""
     primary = peers.kamailio("primary")

@@ -364,3 +364,39 @@ def test_answered_challenge_goes_to_who_asked(site):
     site.answer(site.fallback, site.last(site.fallback, "INVITE"), 407, headers=[other])
     assert site.last(site.phone, 407).get("Proxy-Authenticate").endswith("stale=true")
     site.receive(request("ACK", branch="z9hG4bKretry", cseq=2, to_tag="callee"), site.phone)
+
+
+def hairpin(site) -> list[str]:
+    """The route set of a caller whose call leads through the primary back to us and to another phone of the site."""
+    _, routes = connect(site)
+    site.registrar.bindings["T"] = Binding("T", "sip:bob@192.0.2.60", "192.0.2.60", 5060)
+    call = request("INVITE", uri="sip:bob@198.51.100.1:5060;gw-tok=T", call_id="second-leg", branch="z9hG4bKleg",
+                   sent_by="198.51.100.10:5060")  # fmt: skip
+    site.receive(call, site.primary)
+    other = site.flow("192.0.2.60", 5060, "phones")
+    arrived = site.last(other, "INVITE")
+    site.answer(other, arrived, 200)
+    return [*routes, "<sip:198.51.100.10:5060;lr>", *arrived.get_all("Record-Route")[::-1]]
+
+
+def test_bye_of_a_call_inside_the_site_reaches_the_other_phone(site):
+    """D22: its server is dead and the fallback has never heard of the call, so the BYE goes straight to the peer."""
+    routes = hairpin(site)
+    site.receive(in_dialog("BYE", None, routes=routes), site.phone)
+    site.edge.datagram_failed(site.last(site.primary, "BYE").to_bytes()[:200], "icmp")
+    site.answer(site.fallback, site.last(site.fallback, "BYE"), 481)
+    other = site.flow("192.0.2.60", 5060, "phones")
+    bye = site.last(other, "BYE")
+    assert bye.get_all("Route") == []
+    assert bye.request_uri == "sip:bob@203.0.113.7:5060"
+    site.answer(other, bye, 200)
+    assert site.phone.summary()[-1] == 200
+
+
+def test_bye_that_its_own_server_does_not_know_is_over(site):
+    """481 of the dialog's own server is the truth; nobody else is asked."""
+    routes = hairpin(site)
+    site.receive(in_dialog("BYE", None, routes=routes), site.phone)
+    site.answer(site.primary, site.last(site.primary, "BYE"), 481)
+    assert site.phone.summary()[-1] == 481
+    assert "BYE" not in site.flow("192.0.2.60", 5060, "phones").summary()
