@@ -14,9 +14,18 @@ from setuptools import Extension, find_packages, setup
 
 HOT_MODULES = [
     "sbc.events",
+    "sbc.proxy.core",
+    "sbc.proxy.destination",
+    "sbc.proxy.edge",
+    "sbc.proxy.nonce_pins",
+    "sbc.proxy.response_context",
+    "sbc.proxy.routes",
+    "sbc.proxy.sides",
+    "sbc.proxy.validation",
     "sbc.redundancy.health",
     "sbc.redundancy.outcome",
     "sbc.redundancy.plan",
+    "sbc.registration.bindings",
     "sbc.sip.headers",
     "sbc.sip.message",
     "sbc.sip.scanner",

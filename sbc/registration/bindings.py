@@ -1,13 +1,16 @@
 """What is known of the phones: their contacts, and how each stands registered at each server.
 
-Times are monotonic seconds; on disk they are wall clock (`sbc.store.interface`).
+Times are monotonic seconds; on disk they are wall clock (`sbc.store.interface`). Compiled, because there may be ten
+thousand of them: a C structure takes half the memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sbc.registration.own_digest import OwnDigest
+import cython
+
+from sbc.sip.headers import NameAddr
 from sbc.store.interface import BindingRow, RegistrationRow
 
 UNREGISTERED = "unregistered"
@@ -17,30 +20,60 @@ FAILED = "failed"
 """The server answers, but refuses this account (PIVOT: "failed"): 403 or 404, or 401 to credentials."""
 
 
+@cython.cclass
 class Upstream:
     """One contact at one server: the series of our REGISTERs and what came of them."""
 
-    __slots__ = ("server", "state", "reason", "expires_at", "cseq", "digest")
+    server = cython.declare(str, visibility="public")
+    state = cython.declare(str, visibility="public")
+    reason = cython.declare(str, visibility="public")
+    """Why it is not registered, for people."""
+    expires_at = cython.declare(cython.double, visibility="public")
+    """When the registration lapses; only while registered."""
+    cseq = cython.declare(cython.longlong, visibility="public")
+    digest = cython.declare(object, visibility="public")
+    """The challenge that we have answered ourselves (`OwnDigest`), to be answered again without being asked."""
 
     def __init__(self, server: str, cseq: int = 0) -> None:
         self.server = server
         self.state = UNREGISTERED
         self.reason = ""
-        """Why it is not registered, for people."""
         self.expires_at = 0.0
-        """When the registration lapses; only while registered."""
         self.cseq = cseq
-        self.digest: OwnDigest | None = None
-        """The challenge that we have answered ourselves, to be answered again without being asked."""
+        self.digest = None
 
 
+@cython.cclass
 class Binding:
-    """A phone's contact, and where it is. `upstreams` has an entry for each server that was ever told."""
+    """A phone's contact, and where it is."""
 
-    __slots__ = (
-        "token", "group", "aor", "contact", "contact_uri", "username", "call_id", "cseq",
-        "transport", "host", "port", "local_host", "local_port", "granted", "expires_at", "queued_for", "upstreams",
-    )  # fmt: skip
+    token = cython.declare(str, visibility="public")
+    group = cython.declare(str, visibility="public")
+    aor = cython.declare(str, visibility="public")
+    contact = cython.declare(str, visibility="public")
+    """The phone's Contact value, byte for byte."""
+    username = cython.declare(str, visibility="public")
+    """The digest user name that it proved to be, "" when no server ever asked."""
+    call_id = cython.declare(str, visibility="public")
+    cseq = cython.declare(cython.longlong, visibility="public")
+    """Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7)."""
+    transport = cython.declare(str, visibility="public")
+    host = cython.declare(str, visibility="public")
+    port = cython.declare(cython.int, visibility="public")
+    """Where its REGISTER came from, and so where requests for it go (RFC 3581)."""
+    local_host = cython.declare(str, visibility="public")
+    local_port = cython.declare(cython.int, visibility="public")
+    """Our socket that it was received on."""
+    granted = cython.declare(cython.double, visibility="public")
+    expires_at = cython.declare(cython.double, visibility="public")
+    grace = cython.declare(cython.double, visibility="public")
+    """Seconds for which it is kept longer than that: the renewal that the store has missed may have granted them."""
+    queued_for = cython.declare(cython.double, visibility="public")
+    """When the expiry queue will look at it next; 0 = it is not in the queue."""
+    unsaved = cython.declare(cython.bint, visibility="public")
+    """Something about it has changed that the store does not know; its times do not count."""
+    upstreams = cython.declare(tuple, visibility="public")
+    """An `Upstream` for each server that was ever told."""
 
     def __init__(
         self,
@@ -48,7 +81,6 @@ class Binding:
         group: str,
         aor: str,
         contact: str,
-        contact_uri: str,
         *,
         username: str = "",
         call_id: str = "",
@@ -65,26 +97,25 @@ class Binding:
         self.group = group
         self.aor = aor
         self.contact = contact
-        """The phone's Contact value, byte for byte."""
-        self.contact_uri = contact_uri
-        """The URI in it: the Request-URI of calls for the phone."""
         self.username = username
-        """The digest user name that it proved to be, "" when no server ever asked."""
         self.call_id = call_id
         self.cseq = cseq
-        """Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7)."""
         self.transport = transport
         self.host = host
         self.port = port
-        """Where its REGISTER came from, and so where requests for it go (RFC 3581)."""
         self.local_host = local_host
         self.local_port = local_port
-        """Our socket that it was received on."""
         self.granted = granted
         self.expires_at = expires_at
+        self.grace = 0.0
         self.queued_for = 0.0
-        """When the expiry queue will look at it next; 0 = it is not in the queue."""
-        self.upstreams: list[Upstream] = []
+        self.unsaved = False
+        self.upstreams = ()
+
+    @property
+    def contact_uri(self) -> str:
+        """The URI in the Contact: the Request-URI of calls for the phone."""
+        return NameAddr.parse(self.contact, "Contact").uri_text
 
     def upstream(self, server: str) -> Upstream | None:
         """How it stands at that server, None when that server was never told."""
@@ -96,7 +127,8 @@ class Binding:
     def next_lapse(self) -> float:
         """When the first of its registrations, or it itself, expires."""
         times = [upstream.expires_at for upstream in self.upstreams if upstream.state == REGISTERED]
-        return min(self.expires_at, *times) if times else self.expires_at
+        end = self.expires_at + self.grace
+        return min(end, *times) if times else end
 
     def rows(self, wall_offset: float) -> tuple[BindingRow, list[RegistrationRow]]:
         """As it is stored. `wall_offset`: wall clock less monotonic clock."""

@@ -7,10 +7,9 @@ for.
 
 from __future__ import annotations
 
-import base64
-import hmac
+import functools
+import hashlib
 import re
-from dataclasses import dataclass
 
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr, format_parameters, parse_parameters
@@ -21,7 +20,7 @@ TOKEN_PARAMETER = "gw-tok"
 MAX_CONTACTS = 10
 """Of one REGISTER; a phone has one, two with a second transport."""
 
-_TOKEN_BYTES = 16
+_TOKEN_BYTES = 13  # 26 letters; every server keeps and repeats them
 _LONGEST = 2**32 - 1  # RFC 3261 20.19: delta-seconds
 # These bind a Contact to a flow or an instance at a registrar that talks to the phone itself (RFC 5626, 5627).
 _NOT_PASSED_ON = ("expires", "reg-id", "ob", "pub-gruu", "temp-gruu", "temp-gruu-cookie")
@@ -32,24 +31,26 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _BEFORE_PARAMETERS = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*)?[^"<;]*<[^>]*>|[^;]*', re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
 class Contact:
-    """A contact that a phone wants registered, or removed with `expires` 0."""
+    """A contact that a phone wants registered, or removed with `expires` 0. Treat as immutable."""
 
-    token: str
-    text: str
-    """As the phone spelled it."""
-    uri: str
-    expires: int | None
-    """What the phone asks for it; None when it leaves the time to the server."""
-    parameters: tuple[tuple[str, str | None], ...]
-    """Those of its header parameters that go on to the servers."""
+    __slots__ = ("token", "text", "uri", "expires", "parameters")
+
+    def __init__(self, token: str, text: str, uri: str, expires: int | None, parameters: str) -> None:
+        self.token = token
+        self.text = text
+        """As the phone spelled it."""
+        self.uri = uri
+        self.expires = expires
+        """What the phone asks for it; None when it leaves the time to the server."""
+        self.parameters = parameters
+        """Those of its header parameters that go on to the servers, as they stand in a header."""
 
     def at_server(self, user: str, our_host_port: str, expires: int) -> str:
         """Our Contact for it, as a header value."""
         userinfo = f"{user}@" if user else ""
         uri = f"sip:{userinfo}{our_host_port};{TOKEN_PARAMETER}={self.token}"
-        return f"<{uri}>;expires={expires}{format_parameters(dict(self.parameters))}"
+        return f"<{uri}>;expires={expires}{self.parameters}"
 
 
 class TokenMaker:
@@ -60,12 +61,12 @@ class TokenMaker:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._key = secret
+        self._keyed = hashlib.blake2b(key=secret[:64], digest_size=_TOKEN_BYTES, person=b"contact")
 
     def token(self, aor: str, contact_uri: str, instance: str) -> str:
-        text = "\n".join(("contact", aor, contact_uri, instance)).encode("utf-8", "surrogateescape")
-        digest = hmac.digest(self._key, text, "sha256")[:_TOKEN_BYTES]
-        return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+        digest = self._keyed.copy()
+        digest.update(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contact] | None:
@@ -92,14 +93,12 @@ def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int |
     if not uri.host:
         raise MalformedMessage("Malformed Contact", header="Contact")
     parameters = address.parameters
+    token = tokens.token(aor, _in_one_spelling(uri), parameters.get("+sip.instance") or "")
     expires = read_expires(parameters.get("expires")) if "expires" in parameters else default_expires
-    return Contact(
-        token=tokens.token(aor, _in_one_spelling(uri), parameters.get("+sip.instance") or ""),
-        text=text,
-        uri=address.uri_text,
-        expires=expires,
-        parameters=tuple((name, value) for name, value in parameters.items() if name not in _NOT_PASSED_ON),
-    )
+    passed_on = ""
+    if parameters:
+        passed_on = format_parameters({name: parameters[name] for name in parameters if name not in _NOT_PASSED_ON})
+    return Contact(token, text, address.uri_text, expires, passed_on)
 
 
 def _in_one_spelling(uri: SipUri) -> str:
@@ -114,9 +113,7 @@ def _in_one_spelling(uri: SipUri) -> str:
     if len(parameters) > 1:
         parameters = dict(sorted(parameters.items()))
     question = "?" if uri.headers else ""
-    return (
-        f"{uri.scheme}:{userinfo}{uri.host_port.lower()}{format_parameters(parameters).lower()}{question}{uri.headers}"
-    )
+    return f"{uri.scheme}:{userinfo}{uri.host_port.lower()}{format_parameters(parameters).lower()}{question}{uri.headers}"
 
 
 def _unescaped_if_plain(escape: re.Match[str]) -> str:
@@ -150,13 +147,12 @@ def canonical_aor(text: str) -> str:
 def granted(response: Response, token: str, asked: int) -> int:
     """The seconds for which a 2xx registered the contact with that token (10.2.1.1)."""
     values = response.get_all("Contact")
-    mine = [value for value in values if f"{TOKEN_PARAMETER}={token}" in value]
-    if not mine and len(values) == 1:
-        mine = values  # a server that does not keep URI parameters; there is no other it could be
-    if mine:
-        tail = _BEFORE_PARAMETERS.match(mine[0])
+    ours = f"{TOKEN_PARAMETER}={token}"
+    # A server that does not keep URI parameters gives back one Contact; there is no other it could be.
+    mine = next((value for value in values if ours in value), values[0] if len(values) == 1 else None)
+    if mine is not None:
         try:
-            parameters = parse_parameters(mine[0][tail.end() if tail else 0 :], "Contact")
+            parameters = parse_parameters(mine[_end_of_address(mine) :], "Contact")
         except MalformedMessage:
             parameters = {}
         seconds = read_expires(parameters.get("expires"))
@@ -168,8 +164,10 @@ def granted(response: Response, token: str, asked: int) -> int:
 
 def with_parameter(text: str, name: str, value: str) -> str:
     """The header value with that parameter set, every other byte as it was."""
-    before = _BEFORE_PARAMETERS.match(text)
-    end = before.end() if before else 0
+    end = _end_of_address(text)
+    tail = text[end:]
+    if '"' not in tail and name not in tail.lower():
+        return f"{text.rstrip()};{name}={value}"
     found = False
 
     def replace(match: re.Match[str]) -> str:
@@ -179,9 +177,23 @@ def with_parameter(text: str, name: str, value: str) -> str:
         found = True
         return f"{match[1]}={value}"
 
-    pattern = rf'"(?:[^"\\]|\\.)*"|(;\s*{re.escape(name)})\s*(?:=\s*[^;"\s]*|(?=[;\s]|$))'
-    tail = re.sub(pattern, replace, text[end:], flags=re.IGNORECASE | re.DOTALL)
+    tail = _parameter(name).sub(replace, tail)
     return f"{text[:end]}{tail}" if found else f"{text.rstrip()};{name}={value}"
+
+
+@functools.cache
+def _parameter(name: str) -> re.Pattern[str]:
+    """That parameter, or a quoted string."""
+    pattern = rf'"(?:[^"\\]|\\.)*"|(;\s*{re.escape(name)})\s*(?:=\s*[^;"\s]*|(?=[;\s]|$))'
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL)
+
+
+def _end_of_address(text: str) -> int:
+    """Where the header parameters begin."""
+    if text.startswith("<"):
+        return text.find(">") + 1
+    before = _BEFORE_PARAMETERS.match(text)
+    return before.end() if before else 0
 
 
 def option_tags_without(message: Message, header: str, unwanted: frozenset[str]) -> list[str] | None:

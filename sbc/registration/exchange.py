@@ -40,13 +40,15 @@ from sbc.registration.leg import Ending, Leg
 from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
 from sbc.sip.digest import HtdigestFile
-from sbc.sip.headers import canonical_name
+from sbc.sip.headers import SPELLINGS, canonical_name
 from sbc.sip.message import Request, Response
 from sbc.transaction.interface import Flow
 from sbc.transaction.server import ServerTransaction
 
 if TYPE_CHECKING:
     from sbc.registration.registrar import Registrar
+
+_ACCEPTED = Ending.ACCEPTED
 
 PHONE_PATIENCE = 31.0
 """Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
@@ -63,6 +65,8 @@ _NOT_RETURNED = frozenset(
 )
 _CHALLENGES = frozenset(name.lower() for name in ANSWERED_BY)
 _ABOUT_CREDENTIALS = frozenset(("authentication-info", "proxy-authentication-info"))
+_NOT_RETURNED_WITH_OURS = _NOT_RETURNED | _ABOUT_CREDENTIALS
+_LOWERED = {spelling: canonical_name(spelling) for spelling in SPELLINGS.values()}
 
 
 class Exchange:
@@ -105,6 +109,7 @@ class Exchange:
         binding = registrar.bindings.get(contacts[0].token) if contacts else None
         self._upstreams = {upstream.server: upstream for upstream in binding.upstreams} if binding else {}
         self._template: Request | None = None
+        self._from = ("", "")  # before and after the From tag
         self._legs: list[Leg] = []
         self._deciding = self._decide_again = False
         self._deadline_timer: Delayed | None = None
@@ -115,11 +120,12 @@ class Exchange:
         now = self.clock.seconds()
         deadline = now + PHONE_PATIENCE
         self._deadline_timer = self.clock.callLater(PHONE_PATIENCE, self._deadline_reached)
-        legs = [Leg(self, server, plan) for server, plan in self.group.register_plans(now, deadline)]
-        self._legs = sorted(legs, key=self._order_of_judges)
-        self._check_credentials(now)
-        if self.accepted:
-            self._registrar.let_in(self)
+        self._legs = [Leg(self, server, plan) for server, plan in self.group.register_plans(now, deadline)]
+        self._order_judges()
+        if self._shown:
+            self._check_credentials(now)
+            if self.accepted:
+                self._registrar.let_in(self)
         self._decide()
 
     @property
@@ -132,6 +138,10 @@ class Exchange:
         """The phone is answered and nothing is under way any more."""
         return self.answered and not any(leg.running for leg in self._legs)
 
+    def release(self) -> None:
+        """Nothing will come any more: no reference between exchange and legs is left for the garbage collector."""
+        self._legs = []
+
     def supersede(self) -> None:
         """A newer REGISTER for the same contact has come: this one must not change anything any more."""
         for leg in self._legs:
@@ -141,14 +151,14 @@ class Exchange:
 
     # Acceptance
 
-    def _order_of_judges(self, leg: Leg) -> tuple[bool, bool, int]:
-        issuers = [self.group.owner(candidate) for candidate in self._issuers()]
-        return (not self.may_answer(leg.server), leg.server not in issuers, leg.server.rank)
-
-    def _issuers(self) -> list[Candidate]:
-        now = self.clock.seconds()
-        found = (self._registrar.nonces.issuer(credentials.nonce, now) for _, _, credentials in self._shown)
-        return [candidate for candidate in found if candidate is not None]
+    def _order_judges(self) -> None:
+        """Who issued a nonce that the phone shows comes first, then by rank."""
+        issuers = []
+        if self._shown:
+            now = self.clock.seconds()
+            found = [self._registrar.nonces.issuer(credentials.nonce, now) for _, _, credentials in self._shown]
+            issuers = [self.group.owner(candidate) for candidate in found if candidate is not None]
+        self._legs.sort(key=lambda leg: (leg.server not in issuers, leg.server.rank))
 
     def _check_credentials(self, now: float) -> None:
         """Our own check: the digest fits the password file, and answers a challenge that one of our servers issued.
@@ -192,6 +202,8 @@ class Exchange:
 
     def phone_credentials_for(self, candidate: Candidate) -> list[tuple[str, str]]:
         """The Authorization lines of the phone that answer a challenge of that candidate, as they came."""
+        if not self._shown:
+            return []
         now = self.clock.seconds()
         issuer = self._registrar.nonces.issuer
         return [(name, value) for name, value, shown in self._shown if issuer(shown.nonce, now) == candidate]
@@ -221,15 +233,16 @@ class Exchange:
         self._decide()
 
     def _accepted_by(self, leg: Leg) -> None:
-        now = self.clock.seconds()
         self.accepted = True
-        nonces = self._registrar.nonces
-        for _, _, credentials in self._shown:
-            if leg.showed_credentials and nonces.issuer(credentials.nonce, now) == leg.candidate:
-                self.proven, self.username = True, credentials.username
-                nonces.used(credentials.nonce, now)
-        if leg.showed_credentials and leg.response is not None and leg.candidate is not None:
-            nonces.learn(leg.response, leg.candidate, now)
+        if leg.showed_credentials:
+            now = self.clock.seconds()
+            nonces = self._registrar.nonces
+            for _, _, credentials in self._shown:
+                if nonces.issuer(credentials.nonce, now) == leg.candidate:
+                    self.proven, self.username = True, credentials.username
+                    nonces.used(credentials.nonce, now)
+            if leg.response is not None and leg.candidate is not None:
+                nonces.learn(leg.response, leg.candidate, now)
         self._registrar.accepted(self, leg)
 
     def _not_accepted_by(self, leg: Leg) -> None:
@@ -263,15 +276,17 @@ class Exchange:
         if not running or self._is_decided():
             self._answer()
             return
-        endings = {leg.ending for leg in self._legs}
-        if Ending.ACCEPTED in endings and all(leg.hopeless or leg.slow for leg in running):
+        endings = [leg.ending for leg in self._legs]
+        if _ACCEPTED in endings and all(leg.slow or leg.hopeless for leg in running):
             self._answer()
             return
-        has_final_word = bool(endings & {Ending.ACCEPTED, Ending.REFUSED, Ending.CHALLENGED})
-        if all(leg.hopeless for leg in running) and all(leg.started for leg in self._legs):
-            # All that is left is known to be down. It may have come back; that would be known at once.
-            has_final_word = True
-        if has_final_word and self._wait_timer is None:
+        if self._wait_timer is not None:
+            return
+        has_final_word = _ACCEPTED in endings or Ending.REFUSED in endings or Ending.CHALLENGED in endings
+        if not has_final_word and all(leg.started for leg in self._legs):
+            # When all that is left is known to be down, it may have come back; that would be known at once.
+            has_final_word = all(leg.hopeless for leg in running)
+        if has_final_word:
             self._wait_timer = self.clock.callLater(self.group.settings.register_wait, self._wait_over)
 
     def _is_decided(self) -> bool:
@@ -289,26 +304,25 @@ class Exchange:
         return self.group.settings.status_failover.get("REGISTER", {}).get(str(status), "return")
 
     def _start_legs(self) -> None:
-        if self._is_decided():
-            return
         waiting = [leg for leg in self._legs if not leg.started]
-        if not waiting or (self.is_query and any(leg.ending is Ending.ACCEPTED for leg in self._legs)):
+        if not waiting or self._is_decided() or (self.is_query and any(leg.ending is Ending.ACCEPTED for leg in self._legs)):
             return
         if self.accepted and not self.is_query:
-            self._stop_timer("_hedge_timer")
+            self._stop_hedging()
             for leg in waiting:
                 leg.start()
             return
         running = [leg for leg in self._legs if leg.running]
-        another_is_alive = any(not leg.hopeless for leg in waiting)
-        if not running or (another_is_alive and all(leg.hopeless for leg in running)):
+        if not running or (
+            all(leg.hopeless for leg in running) and any(not leg.hopeless for leg in waiting)  # another is alive
+        ):
             self._ask_another(waiting)
 
     def _ask_another(self, waiting: list[Leg]) -> None:
         """Another judge: the first that is not known to be down, else the first. One that is down gets T1 only: if it
         has come back, that is enough."""
         judge = next((leg for leg in waiting if not leg.hopeless), waiting[0])
-        self._stop_timer("_hedge_timer")
+        self._stop_hedging()
         if len(waiting) > 1:
             patience = self.layer.timers.t1 if judge.hopeless else self.group.settings.register_wait
             self._hedge_timer = self.clock.callLater(patience, self._judge_is_slow)
@@ -333,11 +347,10 @@ class Exchange:
             self._answer()
         self._decide()
 
-    def _stop_timer(self, name: str) -> None:
-        timer: Delayed | None = getattr(self, name)
-        if timer is not None:
-            timer.cancel()
-            setattr(self, name, None)
+    def _stop_hedging(self) -> None:
+        if self._hedge_timer is not None:
+            self._hedge_timer.cancel()
+            self._hedge_timer = None
 
     # What the servers are sent
 
@@ -367,31 +380,37 @@ class Exchange:
         """The REGISTER for that server, without credentials: the phone's, in a dress of ours (D10)."""
         if self._template is None:
             self._template = self._make_template()
-        request: Request = self._template.copy()
+        request = self._template.copy()
         token = self.contacts[0].token if self.contacts else self._registrar.query_token(self.aor)
         call_id, from_tag, cseq = self._registrar.next_in_series(token, self.upstream(server.name))
-        request.set("From", with_parameter(self.request.get("From") or "", "tag", from_tag))
+        before_tag, after_tag = self._from
+        request.set("From", f"{before_tag}{from_tag}{after_tag}")
         request.set("Call-ID", call_id)
         request.set("CSeq", f"{cseq} REGISTER")
         if self.contacts:
             values = [contact.at_server(self._user, flow.contact, expires[contact.token]) for contact in self.contacts]
-            request.set_all("Contact", values)
-            request.set("Expires", str(max(expires.values())))
+            for value in values:
+                request.append("Contact", value)
+            request.append("Expires", str(max(expires.values())))
         return request
 
     def _make_template(self) -> Request:
-        request: Request = self.request.copy()
+        request = self.request.copy()
         for name in _NOT_COPIED:
-            request.remove(name)
+            if request.has(name):
+                request.remove(name)
         # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
         hops = request.get("Max-Forwards")
         request.set("Max-Forwards", "70" if hops is None else str(max(0, int(hops) - 1)))
         for name in ("Supported", "Require"):
-            kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT)
+            kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT) if request.has(name) else None
             if kept:
                 request.set(name, ", ".join(kept))
             elif kept is not None:
                 request.remove(name)
+        tagged = with_parameter(request.get("From") or "", "tag", self._registrar.boot)
+        before_tag, _, after_tag = tagged.rpartition(self._registrar.boot)
+        self._from = (before_tag, after_tag)
         return request
 
     # What the phone is told
@@ -418,8 +437,8 @@ class Exchange:
         headers = [("Contact", line) for line in lines]
         if accepted and accepted[0].response is not None:
             best = accepted[0].response
-            dropped = _NOT_RETURNED if accepted[0].showed_credentials else _NOT_RETURNED | _ABOUT_CREDENTIALS
-            headers += [(name, value) for name, value in best.items() if canonical_name(name) not in dropped]
+            dropped = _NOT_RETURNED if accepted[0].showed_credentials else _NOT_RETURNED_WITH_OURS
+            headers += [item for item in best.items() if (_LOWERED.get(item[0]) or canonical_name(item[0])) not in dropped]
             if best.has("Expires") and told:
                 headers.append(("Expires", str(max(told.values()))))
         self._respond(200, None, headers)
@@ -453,8 +472,10 @@ class Exchange:
 
     def _respond(self, status: int, reason: str | None, headers: list[tuple[str, str]] | None = None) -> None:
         self.answered = True
-        for name in ("_deadline_timer", "_hedge_timer", "_wait_timer"):
-            self._stop_timer(name)
+        for timer in (self._deadline_timer, self._hedge_timer, self._wait_timer):
+            if timer is not None:
+                timer.cancel()
+        self._deadline_timer = self._hedge_timer = self._wait_timer = None
         if reason is not None:
             reason = reason.replace("\r", " ").replace("\n", " ")  # neither ends a line by itself, so a server may send it
         self._transaction.respond(Response.for_request(self.request, status, reason, headers=headers or ()))

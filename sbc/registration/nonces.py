@@ -101,7 +101,7 @@ def challenges(response: Response) -> Iterator[tuple[str, Challenge]]:
 
 def shown_credentials(message: Message) -> list[tuple[str, str, Credentials]]:
     """(header name, value as spelled, credentials) for each Digest answer in a request."""
-    found = []
+    found: list[tuple[str, str, Credentials]] = []
     for name in ANSWERED_BY.values():
         for value in message.get_all(name):
             try:

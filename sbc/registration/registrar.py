@@ -18,11 +18,11 @@ import secrets
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
-from sbc.clock import Clock
+from sbc.clock import Clock, Delayed
 from sbc.events import RegistrationChanged, Report
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
@@ -53,6 +53,15 @@ from sbc.transaction.server import ServerTransaction
 MAX_CONTACTS_OF_AOR = 50
 """Then the one that lapses first makes room. A phone that takes another port with each start leaves its old contacts
 behind, and a call rings at all of them."""
+
+WRITE_BEHIND = 1.0
+"""Seconds until renewals that have changed nothing but the time are on disk, and contacts that lapsed are off it."""
+
+_LONGEST_RESTART = 60.0
+"""Seconds from a kill to the restart in which no contact is lost whose last renewal was not on disk."""
+
+_AT_ONCE = 250  # of these written in one go, in some milliseconds
+_PAUSE = 0.02  # seconds between two goes
 
 _LARGEST_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
 # A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
@@ -86,9 +95,13 @@ class Registrar:
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
         self._expiry = ExpiryQueue(clock, self._lapsed)
+        self._behind: dict[str, Binding | None] = {}  # token -> what is to be written later, None: to be forgotten
+        self._behind_timer: Delayed | None = None
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
-        self._boot = secrets.token_hex(4)
+        self.boot = secrets.token_hex(4)
+        """Stands in the Call-IDs and From tags of all that this run sends."""
         self._cseq_floor = 0
+        self._series: dict[str, str] = {}  # server -> its part of Call-IDs; as many as are configured
         self._serial = 0
 
     # From the proxy
@@ -104,12 +117,13 @@ class Registrar:
             reason = "Wrong Credentials Too Often, Wait a Minute"
             transaction.respond(Response.for_request(request, 403, reason))
             return
-        unsupported = [tag for tag in request.get_all("Require") if tag.lower() in _NOT_TO_BE_REQUIRED]
-        if unsupported:
-            headers = [("Unsupported", tag) for tag in unsupported]
-            transaction.respond(Response.for_request(request, 420, headers=headers))
-            return
-        if request.call_id.startswith(f"{self._boot}-"):
+        if request.has("Require"):
+            unsupported = [tag for tag in request.get_all("Require") if tag.lower() in _NOT_TO_BE_REQUIRED]
+            if unsupported:
+                headers = [("Unsupported", tag) for tag in unsupported]
+                transaction.respond(Response.for_request(request, 420, headers=headers))
+                return
+        if request.call_id.startswith(f"{self.boot}-"):
             # One of ours: a server's name leads to ourselves (pitfall D28).
             transaction.respond(Response.for_request(request, 482))
             return
@@ -147,24 +161,26 @@ class Registrar:
         for row in rows:
             remaining = min(row.expires_at - wall_now, row.granted)
             try:
-                uri = NameAddr.parse(row.contact, "Contact").uri_text
+                NameAddr.parse(row.contact, "Contact")
             except MalformedMessage:
                 remaining = 0.0
-            if remaining <= 0:
+            if remaining + min(row.granted, _LONGEST_RESTART) <= 0:
                 expired.append(row.token)
                 continue
             # Rows repeat the same few names ten thousand times; one copy of each is enough.
             group, transport, local_host = map(sys.intern, (row.group, row.transport, row.local_host))
             binding = Binding(
-                row.token, group, row.aor, row.contact, uri, username=row.username, call_id=row.call_id, cseq=row.cseq,
+                row.token, group, row.aor, row.contact, username=row.username, call_id=row.call_id, cseq=row.cseq,
                 transport=transport, host=row.host, port=row.port, local_host=local_host, local_port=row.local_port,
                 granted=row.granted, expires_at=now + remaining,
             )  # fmt: skip
+            # Its last renewal may be one that was not written any more (`_save`).
+            binding.grace = max(0.0, row.granted - max(0.0, -remaining))
             self.bindings.add(binding)
         for upstream_row in upstream_rows:
             known = self.bindings.get(upstream_row.token)
             if known is not None:
-                known.upstreams.append(self._restored(upstream_row, now, wall_now))
+                known.upstreams += (self._restored(upstream_row, now, wall_now),)
         for binding in self.bindings:
             self._expiry.watch(binding)
         if expired:
@@ -189,9 +205,7 @@ class Registrar:
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
         return Counter(
-            (binding.group, upstream.server, upstream.state)
-            for binding in self.bindings
-            for upstream in binding.upstreams
+            (binding.group, upstream.server, upstream.state) for binding in self.bindings for upstream in binding.upstreams
         )
 
     def describe(self, now: float) -> dict[str, Any]:
@@ -230,10 +244,11 @@ class Registrar:
     def _removal_of_all(self, aor: str) -> list[Contact]:
         """`Contact: *` is for us to spell out (D13): the servers may know contacts that did not come through here."""
         bindings = self.bindings.of_aor(aor)
-        return [
-            replace(read_contact(binding.contact, aor, self._tokens), token=binding.token, expires=0)
-            for binding in bindings
-        ]
+        contacts = []
+        for binding in bindings:
+            contact = read_contact(binding.contact, aor, self._tokens)
+            contacts.append(Contact(binding.token, contact.text, contact.uri, 0, contact.parameters))
+        return contacts
 
     def _is_in_order(self, transaction: ServerTransaction, request: Request, contacts: list[Contact]) -> bool:
         """False when a later REGISTER of the same series has been here already."""
@@ -281,12 +296,14 @@ class Registrar:
         The Call-ID is new with each start of the process, for the CSeq is not kept on disk (pitfall D10).
         """
         if self._cseq_floor >= _LARGEST_CSEQ:
-            self._boot, self._cseq_floor = secrets.token_hex(4), 0
+            self.boot, self._cseq_floor = secrets.token_hex(4), 0
             upstream.cseq = 0
         self._cseq_floor += 1
         upstream.cseq = upstream.cseq + 1 if upstream.cseq < _LARGEST_CSEQ else self._cseq_floor
-        series = f"{zlib.crc32(upstream.server.encode()):08x}"
-        return f"{self._boot}-{token}-{series}", f"{self._boot}{series}", upstream.cseq
+        series = self._series.get(upstream.server)
+        if series is None:
+            series = self._series[upstream.server] = f"{zlib.crc32(upstream.server.encode()):08x}"
+        return f"{self.boot}-{token}-{series}", f"{self.boot}{series}", upstream.cseq
 
     def let_in(self, exchange: Exchange) -> None:
         """The phone is accepted before any server has answered. What it wants removed is removed here at once (D13)."""
@@ -335,9 +352,7 @@ class Registrar:
             if binding is None or upstream is None:
                 if new is FAILED and not exchange.is_removal:
                     self._report(
-                        RegistrationChanged(
-                            exchange.group.name, leg.server.name, exchange.aor, UNREGISTERED, FAILED, reason
-                        )
+                        RegistrationChanged(exchange.group.name, leg.server.name, exchange.aor, UNREGISTERED, FAILED, reason)
                     )
                 continue
             # A registration that could not be renewed holds until it lapses.
@@ -365,10 +380,12 @@ class Registrar:
             if binding is not None and told.get(contact.token):
                 binding.granted = told[contact.token]
                 binding.expires_at = now + binding.granted
+                binding.grace = 0.0
                 self._expiry.watch(binding)
                 mine.append(binding)
         self._save(exchange)
-        others = [binding for binding in self.bindings.of_aor(exchange.aor) if binding not in mine]
+        present = self.bindings.of_aor(exchange.aor)
+        others = [binding for binding in present if binding not in mine and binding.expires_at > now]
         return [
             with_parameter(binding.contact, "expires", str(max(0, round(binding.expires_at - now))))
             for binding in [*mine, *others]
@@ -381,6 +398,7 @@ class Registrar:
                 exchanges.remove(exchange)
                 if not exchanges:
                     del self._under_way[contact.token]
+        exchange.release()
 
     # Bindings
 
@@ -388,20 +406,32 @@ class Registrar:
         """The binding for a contact that a server has accepted, made or brought up to date."""
         binding = self.bindings.get(contact.token)
         if binding is None:
-            binding = Binding(
-                contact.token, exchange.group.name, exchange.aor, contact.text, contact.uri, expires_at=expires_at
-            )
+            binding = Binding(contact.token, exchange.group.name, exchange.aor, contact.text, expires_at=expires_at)
             binding.granted = expires_at - now
             self._make_room(exchange.aor)
             self.bindings.add(binding)
-        flow = exchange.phone_flow
-        binding.group = exchange.group.name
-        binding.contact = contact.text
-        binding.username = exchange.username or binding.username
-        binding.call_id, binding.cseq = exchange.request.call_id, exchange.request.cseq
-        binding.transport = flow.transport
-        binding.host, binding.port = flow.remote[0], flow.remote[1]
-        binding.local_host, binding.local_port = flow.local[0], flow.local[1]
+        flow, request = exchange.phone_flow, exchange.request
+        host, port = flow.remote[0], flow.remote[1]
+        if (
+            host != binding.host
+            or port != binding.port
+            or flow.local != (binding.local_host, binding.local_port)
+            or contact.text != binding.contact
+            or request.call_id != binding.call_id
+            or exchange.group.name != binding.group
+            or flow.transport != binding.transport
+        ):
+            binding.unsaved = True
+            binding.group = exchange.group.name
+            binding.contact = contact.text
+            binding.call_id = request.call_id
+            binding.transport = flow.transport
+            binding.host, binding.port = host, port
+            binding.local_host, binding.local_port = flow.local[0], flow.local[1]
+        binding.cseq = request.cseq
+        if exchange.username and exchange.username != binding.username:
+            binding.unsaved = True
+            binding.username = exchange.username
         return binding
 
     def _make_room(self, aor: str) -> None:
@@ -416,7 +446,7 @@ class Registrar:
         if known is None:
             first = bool(exchange.contacts) and binding.token == exchange.contacts[0].token
             known = exchange.upstream(server) if first else self.new_upstream(server)
-            binding.upstreams.append(known)
+            binding.upstreams += (known,)
         return known
 
     def _remove(self, exchange: Exchange) -> None:
@@ -431,18 +461,22 @@ class Registrar:
             self._change(binding, upstream, UNREGISTERED, reason)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
+        self._behind.pop(binding.token, None)
 
     def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str) -> None:
-        old, upstream.state, upstream.reason = upstream.state, state, reason
+        old = upstream.state
+        if old != state or upstream.reason != reason:
+            binding.unsaved = True
+            upstream.state, upstream.reason = state, reason
         if old != state:
             self._report(RegistrationChanged(binding.group, upstream.server, binding.aor, old, state, reason))
 
     def _lapsed(self, binding: Binding) -> None:
         """Something about it has expired: a registration at a server, or all of it."""
         now = self.clock.seconds()
-        if binding.expires_at <= now:
+        if binding.expires_at + binding.grace <= now:
             self._unbind(binding, "expired")
-            self._store.save_registrations((), (), (binding.token,))
+            self._write_behind(binding.token, None)
             return
         for upstream in binding.upstreams:
             if upstream.state == REGISTERED and upstream.expires_at <= now:
@@ -450,20 +484,60 @@ class Registrar:
                 self._change(binding, upstream, UNREGISTERED, reason)
         self._expiry.watch(binding)
 
-    def _save(self, exchange: Exchange) -> None:
-        """Write what this exchange has changed. Returns when it is safe to tell the phone."""
-        bindings = [self.bindings.get(contact.token) for contact in exchange.contacts]
-        self._save_bindings(binding for binding in bindings if binding is not None)
+    # On disk
 
-    def _save_bindings(self, bindings: Iterable[Binding]) -> None:
+    def _save(self, exchange: Exchange) -> None:
+        """See that what this exchange has changed is stored. Returns when it is safe to tell the phone.
+
+        What a call or a restart would miss is written now: a new contact, another address, another state at a server.
+        A renewal that has changed nothing but the time is written behind, many in one transaction. A kill may lose
+        those of the last second; so a contact that was restored is kept for one more period of its time, until then
+        the phone has renewed it. Longer than the servers believe in it is no harm: calls come by the servers.
+        """
+        changed = None
+        for contact in exchange.contacts:
+            binding = self.bindings.get(contact.token)
+            if binding is None:
+                continue
+            if binding.unsaved:
+                changed = [binding] if changed is None else [*changed, binding]
+            else:
+                self._write_behind(binding.token, binding)
+        if changed is not None:
+            self._write(changed, ())
+
+    def _write_behind(self, token: str, binding: Binding | None) -> None:
+        self._behind[token] = binding
+        if self._behind_timer is None:
+            self._behind_timer = self.clock.callLater(WRITE_BEHIND, self.flush)
+
+    def flush(self) -> None:
+        """Write what waits to be written, a part at a time: the telephones wait with it."""
+        if self._behind_timer is not None and self._behind_timer.active():
+            self._behind_timer.cancel()
+        self._behind_timer = None
+        bindings, removed = [], []
+        for token in list(islice(self._behind, _AT_ONCE)):
+            binding = self._behind.pop(token)
+            if binding is None:
+                removed.append(token)
+            else:
+                bindings.append(binding)
+        if bindings or removed:
+            self._write(bindings, removed)
+        if self._behind:
+            self._behind_timer = self.clock.callLater(_PAUSE, self.flush)
+
+    def _write(self, bindings: list[Binding], removed: Sequence[str]) -> None:
         offset = self._wall_clock() - self.clock.seconds()
         rows, upstream_rows = [], []
         for binding in bindings:
+            binding.unsaved = False
+            self._behind.pop(binding.token, None)
             row, of_servers = binding.rows(offset)
             rows.append(row)
             upstream_rows += of_servers
-        if rows:
-            self._store.save_registrations(rows, upstream_rows)
+        self._store.save_registrations(rows, upstream_rows, removed)
 
 
 def _printable(text: str) -> str:

@@ -111,7 +111,7 @@ def test_granted_looks_for_our_contact():
 
 def test_bindings_by_number():
     bindings = Bindings()
-    made = [Binding(token, "office", "sip:a@d", "<sip:x@h>", "sip:x@h") for token in "abc"]
+    made = [Binding(token, "office", "sip:a@d", "<sip:x@h>") for token in "abc"]
     for binding in made:
         bindings.add(binding)
     assert made == bindings.of_aor("sip:a@d")
@@ -189,7 +189,7 @@ class Lapses:
         self.queue = ExpiryQueue(self.clock, self.lapsed)
 
     def binding(self, token, expires_at):
-        binding = Binding(token, "g", "sip:a@d", "<sip:x@h>", "sip:x@h", expires_at=expires_at)
+        binding = Binding(token, "g", "sip:a@d", "<sip:x@h>", expires_at=expires_at)
         self.queue.watch(binding)
         return binding
 
@@ -231,7 +231,7 @@ def test_registration_may_lapse_before_the_binding():
     binding = lapses.binding("a", 50.0)
     upstream = Upstream("primary")
     upstream.state, upstream.expires_at = REGISTERED, 20.0
-    binding.upstreams.append(upstream)
+    binding.upstreams = (upstream,)
     lapses.queue.watch(binding)
     lapses.clock.advance(30)
     assert [(20.0, "a")] == lapses.seen

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from sbc.events import RegistrationChanged
+from sbc.registration.registrar import WRITE_BEHIND
 from sbc.sip.headers import NameAddr
 from sbc.store.sqlite import SqliteStore
 from tests.helpers.scripted_servers import DigestRegistrar, MemoryStore, Phone, accept, refuse, silent
@@ -428,3 +429,130 @@ def test_describe(site):
     assert {("office", "primary", "registered"): 1, ("office", "fallback", "failed"): 1} == dict(
         site.registrar.registration_counts()
     )
+
+
+# Written behind
+
+
+def killed(store: MemoryStore) -> MemoryStore:
+    """What is on disk at this moment."""
+    left = MemoryStore()
+    left.bindings, left.registrations = dict(store.bindings), dict(store.registrations)
+    return left
+
+
+def test_renewals_are_written_together(make_site):
+    """A renewal that changes nothing but the time does not wait for the disk."""
+    store = MemoryStore()
+    site = make_site(store=store)
+    phones = [Phone(site, user=f"phone{number}") for number in range(10)]
+    for phone in phones:
+        register(phone)
+    site.clock.advance(100)
+    store.log.clear()
+    for phone in phones:
+        phone.register()
+        site.clock.advance(0.01)
+    assert [[200, 200]] * 10 == [phone.answers for phone in phones]
+    assert [] == store.log
+    site.clock.advance(WRITE_BEHIND)
+    assert ["saved"] == store.log
+    wall = site.wall_clock()
+    assert all(row.expires_at > wall + 3590 and row.cseq == 2 for row in store.bindings.values())
+    assert all(row.expires_at > wall + 3590 for row in store.registrations.values())
+
+
+def test_many_renewals_are_written_a_part_at_a_time(make_site):
+    store = MemoryStore()
+    site = make_site(store=store)
+    phones = [Phone(site, user=f"phone{number}") for number in range(600)]
+    for phone in phones * 2:
+        phone.register()
+    site.clock.advance(0.1)
+    for phone in phones:
+        phone.register()
+    site.clock.advance(0.01)
+    store.log.clear()
+    site.clock.advance(2)
+    assert 3 == len(store.log)
+    assert {3} == {row.cseq for row in store.bindings.values()}
+
+
+@pytest.mark.parametrize("change", ["address", "contact", "call-id", "server"])
+def test_what_a_call_would_miss_is_written_at_once(make_site, change):
+    store = MemoryStore()
+    site = make_site(store=store)
+    phone = Phone(site)
+    register(phone)
+    site.clock.advance(5)
+    store.log.clear()
+    if change == "address":
+        phone.flow.remote = ("203.0.113.7", 5099)
+    elif change == "contact":
+        phone.contact = phone.contact.replace("q=0.5", "q=0.6")
+    elif change == "call-id":
+        phone.call_id = "another"
+    else:
+        site.fallback.reply = refuse(403)
+    phone.register()
+    site.clock.advance(0.1)
+    assert ["saved"] == store.log
+    (row,) = store.bindings.values()
+    assert 2 == row.cseq
+
+
+def test_kill_right_after_a_renewal(make_site):
+    """The phone was told that it is registered for an hour more, and the disk does not know it yet."""
+    store = MemoryStore()
+    before = make_site(store=store)
+    register(Phone(before))
+    before.clock.advance(3595)
+    phone = Phone(before)
+    phone.cseq = 1
+    register(phone)
+    wall = before.wall_clock()
+    left = killed(store)
+    assert [1] == [row.cseq for row in left.bindings.values()]
+
+    after = make_site(store=left, wall=wall + 30)
+    assert 1 == after.registrar.count("office")
+    after.clock.advance(3500)
+    assert 1 == after.registrar.count("office")
+    again = Phone(after)
+    again.cseq = 2
+    assert 200 == register(again)
+    assert [again.contact + ";expires=3600"] == again.last.get_all("Contact")
+    after.clock.advance(3601)
+    assert 0 == after.registrar.count("office")
+
+
+def test_restored_contact_that_is_not_renewed_ends(make_site):
+    store = MemoryStore()
+    register(Phone(make_site(store=store)))
+    after = make_site(store=killed(store), wall=1.7e9 + 600)
+    other = Phone(after, port=5070)
+    after.clock.advance(3001)
+    assert 200 == register(other)
+    assert 1 == len(other.last.get_all("Contact"))  # the first has lapsed, for all that we know
+    after.clock.advance(3600 + 1)
+    assert 0 == after.registrar.count("office")
+
+
+def test_contact_that_lapsed_leaves_the_disk(make_site):
+    store = MemoryStore()
+    site = make_site(store=store)
+    register(Phone(site))
+    site.clock.advance(3600 + WRITE_BEHIND)
+    assert ({}, {}) == (store.bindings, store.registrations)
+
+
+def test_contact_that_comes_back_as_it_lapses_is_on_disk(make_site):
+    store = MemoryStore()
+    site = make_site(store=store)
+    phone = Phone(site)
+    register(phone)
+    site.clock.advance(3600)
+    assert 0 == site.registrar.count("office")
+    register(phone)
+    site.clock.advance(2)
+    assert 1 == len(store.bindings)
