@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from sbc.observe import phones
 from sbc.observe.recent import RecentEvents
 
 Describe = Callable[[], Mapping[str, Any]]
@@ -31,14 +32,22 @@ class StatusSite(Site):
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, registry: CollectorRegistry, describe: Describe, recent: RecentEvents) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        describe: Describe,
+        recent: RecentEvents,
+        describe_servers: Describe | None = None,
+    ) -> None:
+        """`describe_servers` gives what `health_of` reads and no phone: /healthz is asked every few seconds."""
+
         def describe_all() -> dict[str, Any]:
             return with_events(describe(), recent)
 
         root = _Page()
         root.putChild(b"", root)
         root.putChild(b"metrics", _Metrics(registry))
-        root.putChild(b"healthz", _Health(describe))
+        root.putChild(b"healthz", _Health(describe_servers or describe))
         root.putChild(b"status.json", _Status(describe_all))
         super().__init__(root)
 
@@ -130,7 +139,10 @@ class _Status(_Leaf):
         self._describe = describe
 
     def answer(self, request: Request) -> tuple[int, str, bytes]:
-        return 200, "application/json", _json(self._describe())
+        status = dict(self._describe())
+        most = None if request.args.get(b"phones") == [b"all"] else phones.MOST
+        status["registrations"] = phones.with_numbers(status.get("registrations", {}), most=most)
+        return 200, "application/json", _json(status)
 
 
 class _Missing(_Leaf):

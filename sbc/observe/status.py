@@ -44,6 +44,8 @@ def print_status(
         print("sbc: the configuration has no [http] table, so the appliance cannot be asked", file=errors)
         return 1
     url = f"http://{_reachable(config.http.address)}:{config.http.port}/status.json"
+    if as_json:
+        url += "?phones=all"
     try:
         # No proxy, whatever the environment says: the appliance is ours.
         with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
@@ -139,6 +141,8 @@ def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
     for phone in registrations.get("phones", ()):
         at = ", ".join(f"{entry['server']} {entry['state']}" for entry in phone.get("servers", ()))
         lines.append(f"  {phone['aor']}  {at}")
+    if registrations.get("phones_left_out"):
+        lines.append(f"  and {registrations['phones_left_out']} more")
     return lines
 
 

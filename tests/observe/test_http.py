@@ -180,3 +180,47 @@ def test_nothing_else_is_served(browser: Browser, method: str, path: str, status
     answer = browser.get(path, method=method)
     assert answer.status == status
     assert "server" not in answer.headers
+
+
+def ten_thousand_phones(browser: Browser) -> None:
+    """All but two are registered everywhere, those two far down the list."""
+    phones = [samples.phone(number, primary="registered", fallback="registered") for number in range(10_000)]
+    phones[5000] = samples.phone(5000, primary="failed", fallback="registered")
+    phones[9000] = samples.phone(9000, primary="unregistered", fallback="unregistered")
+    browser.status["registrations"].update(bindings=10_000, phones=phones)
+
+
+def test_many_phones_are_left_out_but_counted(browser: Browser) -> None:
+    """The first, and those that are not registered everywhere; the whole list would stop calls while it is written."""
+    ten_thousand_phones(browser)
+    answer = browser.get("/status.json")
+    registrations = json.loads(answer.body)["registrations"]
+    assert [*range(200), 5000, 9000] == [int(re.findall(r"\d+", phone["aor"])[0]) for phone in registrations["phones"]]
+    assert {"bindings": 10_000, "phones_everywhere": 9998, "phones_nowhere": 1, "phones_left_out": 9798}.items() <= (
+        registrations.items()
+    )
+    assert len(answer.body) < 200_000
+
+
+def test_phones_in_trouble_are_limited_too(browser: Browser) -> None:
+    """When no server answers, all phones are."""
+    phones = [samples.phone(number, primary="unregistered") for number in range(1000)]
+    browser.status["registrations"]["phones"] = phones
+    assert 200 == len(json.loads(browser.get("/status.json").body)["registrations"]["phones"])
+
+
+def test_all_phones_when_asked_for(browser: Browser) -> None:
+    ten_thousand_phones(browser)
+    registrations = json.loads(browser.get("/status.json?phones=all").body)["registrations"]
+    assert (10_000, 0) == (len(registrations["phones"]), registrations["phones_left_out"])
+
+
+def test_health_asks_for_no_phones() -> None:
+    """A load balancer asks every few seconds."""
+
+    def describe() -> dict[str, Any]:
+        raise AssertionError("the whole status was built")
+
+    browser = Browser()
+    browser.site = StatusSite(browser.metrics.registry, describe, browser.recent, lambda: browser.status)
+    assert browser.get("/healthz").status == 200
