@@ -81,7 +81,7 @@ class App:
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
         self.recent = RecentEvents(self._wall_clock, names)
-        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(log, names)]
+        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(log, names, debug=False)]
         self.systemd = Systemd()
 
     def report(self, event: object) -> None:
@@ -163,7 +163,7 @@ class App:
             except OSError as error:
                 raise CannotStart(f"cannot listen on {listen}: {error.strerror}") from error
         if config.http is not None:
-            site = StatusSite(self.metrics.registry, self.describe, self.recent)
+            site = StatusSite(self.metrics.registry, self.describe, self.recent, self._describe_servers)
             try:
                 self._http = self._reactor.listenTCP(config.http.port, site, interface=config.http.address)
             except CannotListenError as error:
@@ -228,6 +228,15 @@ class App:
 
     def describe(self) -> dict:
         """status.json (interface: stable keys)."""
+        return {
+            **self._describe_servers(),
+            "registrations": self.registrar.describe(self.clock.seconds()),
+            "survival": {"active": False},
+            "transactions": {" ".join(kind): number for kind, number in self.layer.transactions.items()},
+        }
+
+    def _describe_servers(self) -> dict:
+        """What there is to say without the phones."""
         now, wall = self.clock.seconds(), self._wall_clock()
         return {
             "appliance": {
@@ -239,9 +248,6 @@ class App:
                 "listening": self.addresses,
             },
             "groups": [group.describe(now, wall) for group in self.groups.values()],
-            "registrations": self.registrar.describe(now),
-            "survival": {"active": False},
-            "transactions": {" ".join(kind): number for kind, number in self.layer.transactions.items()},
         }
 
     # -- change and stop -------------------------------------------------------------------------------------------------

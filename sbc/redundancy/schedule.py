@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-
 _REMEMBERED = 256
 """How many results are kept: nearly every request asks for the same ones."""
 
