@@ -417,18 +417,17 @@ class Registrar:
             or port != binding.port
             or flow.local != (binding.local_host, binding.local_port)
             or contact.text != binding.contact
-            or request.call_id != binding.call_id
             or exchange.group.name != binding.group
             or flow.transport != binding.transport
         ):
             binding.unsaved = True
             binding.group = exchange.group.name
             binding.contact = contact.text
-            binding.call_id = request.call_id
             binding.transport = flow.transport
             binding.host, binding.port = host, port
             binding.local_host, binding.local_port = flow.local[0], flow.local[1]
-        binding.cseq = request.cseq
+        # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
+        binding.call_id, binding.cseq = request.call_id, request.cseq
         if exchange.username and exchange.username != binding.username:
             binding.unsaved = True
             binding.username = exchange.username
