@@ -1,15 +1,20 @@
+# cython: boundscheck=False, wraparound=False
+# (The heap is indexed below its length only, and never from its end.)
 """Time for objects that wait.
 
 `Clock` is what they need: Twisted's reactor fits, and so does the fake clock of the tests. `TimerQueue` is a clock built on
-another clock: a heap of our own behind a single pending call, because most SIP timers are cancelled before they fire and a
+another clock: queues of our own behind a single pending call, because most SIP timers are cancelled before they fire and a
 reactor call for each of them costs more than the message it guards.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import Any, Protocol
+
+import cython
 
 
 class Delayed(Protocol):
@@ -32,94 +37,339 @@ class Clock(Protocol):
         """Call `function(*args)` after `delay` seconds, 0 or more."""
 
 
-class _Entry:
-    __slots__ = ("due", "order", "function", "args")
+COMPILED = bool(cython.compiled)
 
-    def __init__(self, due: float, order: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.due = due
-        self.order = order
-        self.function: Callable[..., Any] | None = function
-        self.args = args
+_NEVER = cython.declare(cython.double, float("inf"))
 
-    def __lt__(self, other: _Entry) -> bool:
-        return self.due < other.due or (self.due == other.due and self.order < other.order)
+_MAX_LANES = 32
+"""Every lane is looked at when the next timer is sought."""
 
-    def cancel(self) -> None:
-        self.function = None
-        self.args = ()
+_BREATH = cython.declare(cython.double, 0.004)
+"""Seconds between two wake-ups: under load the ends of many transactions share one turn of the loop. No timer runs
+before its time, nor later than this."""
+
+
+@cython.cclass
+class Timer:
+    """What waits in a `TimerQueue`, once at a time. A subclass says in `fire` what happens then.
+
+    An object that waits for one thing at a time is best its own timer: arming and cancelling make nothing.
+    """
+
+    due: cython.double
+    order: cython.longlong  # among those of the same instant
+    waiting: Waiting  # where; None when it does not run
+    before: Timer  # its neighbours in a lane
+    behind: Timer
+    place: cython.Py_ssize_t  # in the heap
+
+    @cython.cfunc
+    def unarmed(self):
+        """For a new one."""
+        self.due = 0.0
+        self.order = 0
+        self.waiting = None
+        self.before = None
+        self.behind = None
+        self.place = 0
+
+    @cython.cfunc
+    def disarm(self):
+        """Stop it, if it runs."""
+        if self.waiting is not None:
+            self.waiting.remove(self)
+
+    @cython.cfunc
+    def fire(self):
+        """Its time has come. It runs no more, and may be armed again."""
+        raise NotImplementedError
+
+
+@cython.cclass
+class Call(Timer):
+    """What `callLater` returns: a function and its arguments, let go at once when it is cancelled."""
+
+    _function: object
+    _args: tuple
 
     def active(self) -> bool:
-        return self.function is not None
+        return self.waiting is not None
+
+    def cancel(self) -> None:
+        self.disarm()
+        self._function = None
+        self._args = ()
+
+    @cython.cfunc
+    def fire(self):
+        function = self._function
+        args: tuple = self._args
+        self._function = None
+        self._args = ()
+        function(*args)
 
 
+@cython.cclass
+class Waiting:
+    """Active timers, the next one first. Only those: who cancels takes out, so nothing has to be swept."""
+
+    first: Timer
+    number: cython.Py_ssize_t
+
+    def __init__(self) -> None:
+        self.first = None
+        self.number = 0
+
+    @cython.cfunc
+    def add(self, timer: Timer):
+        raise NotImplementedError
+
+    @cython.cfunc
+    def remove(self, timer: Timer):
+        raise NotImplementedError
+
+
+@cython.cclass
+class Lane(Waiting):
+    """Timers of one and the same delay: who comes later is due later, so a list linked both ways is sorted by itself."""
+
+    delay: cython.double
+    last: Timer
+
+    def __init__(self, delay: cython.double) -> None:
+        self.first = None
+        self.number = 0
+        self.delay = delay
+        self.last = None
+
+    @cython.cfunc
+    def add(self, timer: Timer):
+        timer.waiting = self
+        timer.before = self.last
+        if self.last is None:
+            self.first = timer
+        else:
+            self.last.behind = timer
+        self.last = timer
+        self.number += 1
+
+    @cython.cfunc
+    def remove(self, timer: Timer):
+        before: Timer = timer.before
+        behind: Timer = timer.behind
+        if before is None:
+            self.first = behind
+        else:
+            before.behind = behind
+        if behind is None:
+            self.last = before
+        else:
+            behind.before = before
+        timer.before = None
+        timer.behind = None
+        timer.waiting = None
+        self.number -= 1
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _sooner(one: Timer, other: Timer) -> cython.bint:
+    return one.due < other.due or (one.due == other.due and one.order < other.order)
+
+
+@cython.cclass
+class Heap(Waiting):
+    """Timers of any delay: a binary heap in which everyone knows its place, so that the cancelled ones can leave."""
+
+    _timers: list
+
+    def __init__(self) -> None:
+        self.first = None
+        self.number = 0
+        self._timers = []
+
+    @cython.cfunc
+    def add(self, timer: Timer):
+        timer.waiting = self
+        self._timers.append(timer)
+        self.number += 1
+        self._rise(timer, self.number - 1)
+        self.first = self._timers[0]
+
+    @cython.cfunc
+    def remove(self, timer: Timer):
+        last: Timer = self._timers.pop()
+        self.number -= 1
+        if last is not timer:  # it takes the free place, and goes from there up or down
+            self._rise(last, timer.place)
+            self._sink(last, last.place)
+        timer.waiting = None
+        self.first = self._timers[0] if self.number else None
+
+    @cython.cfunc
+    def _put(self, timer: Timer, place: cython.Py_ssize_t):
+        self._timers[place] = timer
+        timer.place = place
+
+    @cython.cfunc
+    def _rise(self, timer: Timer, place: cython.Py_ssize_t):
+        above: Timer
+        while place > 0:
+            above = self._timers[(place - 1) >> 1]
+            if not _sooner(timer, above):
+                break
+            self._put(above, place)
+            place = (place - 1) >> 1
+        self._put(timer, place)
+
+    @cython.cfunc
+    def _sink(self, timer: Timer, place: cython.Py_ssize_t):
+        below: Timer
+        right: Timer
+        child: cython.Py_ssize_t = 2 * place + 1
+        while child < self.number:
+            below = self._timers[child]
+            if child + 1 < self.number:
+                right = self._timers[child + 1]
+                if _sooner(right, below):
+                    below = right
+                    child += 1
+            if not _sooner(below, timer):
+                break
+            self._put(below, place)
+            place = child
+            child = 2 * place + 1
+        self._put(timer, place)
+
+
+@cython.cclass
 class TimerQueue:
     """A `Clock` over another clock that keeps one pending call there, whatever the number of timers.
 
-    A cancelled timer stays in the heap, empty, until its time comes or until the empty ones are the majority.
-    Timers due at the same instant run in the order in which they were set.
+    Nearly all delays of a SIP element are a handful of constants. Each that `lane` was told of has a queue of its own,
+    where arming and cancelling cost no comparison; the others share a heap. Timers due at the same instant run in the
+    order in which they were set.
     """
 
-    _COMPACT_ABOVE = 1024  # entries; below this a sweep costs more than it frees
-
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._heap: list[_Entry] = []
-        self._order = 0
-        self._wakeup: Delayed | None = None
-        self._wakeup_due = 0.0
-        self._running = False
-        self._compact_at = self._COMPACT_ABOVE
         self.seconds = clock.seconds
+        self._clock = clock
+        self._lanes = []
+        self._heap = Heap()
+        self._order = 0
+        self._wakeup = None
+        self._wakeup_due = _NEVER
+        self._last_run = -_NEVER
+        self._running = False
 
     def __len__(self) -> int:
-        """Timers that are still active."""
-        return sum(entry.active() for entry in self._heap)
+        """Timers that are active."""
+        number: cython.Py_ssize_t = self._heap.number
+        lane: Lane
+        for lane in self._lanes:
+            number += lane.number
+        return number
 
-    def callLater(self, delay: float, function: Callable[..., Any], *args: Any) -> _Entry:  # noqa: N802
+    def lane(self, delay: cython.double) -> None:
+        """This delay will be used often."""
+        lane: Lane
+        for lane in self._lanes:
+            if lane.delay == delay:
+                return
+        if len(self._lanes) < _MAX_LANES:
+            self._lanes.append(Lane(delay))
+
+    def callLater(self, delay: cython.double, function: Callable[..., Any], *args: Any) -> Call:  # noqa: N802
+        call: Call = Call.__new__(Call)
+        call.unarmed()
+        call._function = function
+        call._args = args
+        self.arm(call, self.now(), delay)
+        return call
+
+    @cython.ccall
+    def now(self) -> cython.double:
+        """`seconds()`, for those that are compiled."""
+        return self.seconds()
+
+    @cython.cfunc
+    def arm(self, timer: Timer, now: cython.double, delay: cython.double):
+        """Let it fire `delay` seconds after `now`, which is the present. What it waited for before is forgotten."""
+        timer.disarm()
+        timer.due = now + delay
+        home: Waiting = self._heap
+        lane: Lane
+        for lane in self._lanes:
+            if lane.delay == delay:
+                # Only a clock that went backwards would make a lane disorderly.
+                if lane.last is None or lane.last.due <= timer.due:
+                    home = lane
+                break
+        self._add(timer, home)
+
+    @cython.cfunc
+    def arm_at(self, timer: Timer, due: cython.double):
+        """The same for a point in time."""
+        timer.disarm()
+        timer.due = due
+        self._add(timer, self._heap)
+
+    @cython.cfunc
+    def _add(self, timer: Timer, home: Waiting):
         self._order += 1
-        entry = _Entry(self.seconds() + delay, self._order, function, args)
-        heapq.heappush(self._heap, entry)
-        if len(self._heap) > self._compact_at:
-            self._compact()
-        if not self._running and (self._wakeup is None or entry.due < self._wakeup_due):
-            self._arm(entry.due)
-        return entry
+        timer.order = self._order
+        home.add(timer)
+        if timer.due < self._wakeup_due and not self._running:
+            self._wake_for(timer.due)
 
-    def _compact(self) -> None:
-        self._heap = [entry for entry in self._heap if entry.active()]
-        heapq.heapify(self._heap)
-        self._compact_at = max(self._COMPACT_ABOVE, 2 * len(self._heap))
+    @cython.cfunc
+    def _first(self) -> Timer:
+        first: Timer = self._heap.first
+        lane: Lane
+        for lane in self._lanes:
+            if lane.first is not None and (first is None or _sooner(lane.first, first)):
+                first = lane.first
+        return first
 
-    def _disarm(self) -> None:
+    @cython.cfunc
+    def _disarm(self):
         if self._wakeup is not None and self._wakeup.active():
             self._wakeup.cancel()
         self._wakeup = None
+        self._wakeup_due = _NEVER
 
-    def _arm(self, due: float) -> None:
+    @cython.cfunc
+    def _wake_for(self, due: cython.double):
+        now: cython.double = self.now()
+        if due > now:
+            due = max(due, self._last_run + _BREATH)
+            if due >= self._wakeup_due:
+                return
         self._disarm()
         self._wakeup_due = due
-        self._wakeup = self._clock.callLater(max(0.0, due - self.seconds()), self.run_due)
+        self._wakeup = self._clock.callLater(max(0.0, due - now), self.run_due)
 
     def next_due(self) -> float | None:
         """When the next active timer falls due; None without timers."""
-        while self._heap and not self._heap[0].active():
-            heapq.heappop(self._heap)
-        return self._heap[0].due if self._heap else None
+        first: Timer = self._first()
+        return None if first is None else first.due
 
     def run_due(self) -> None:
         """Run what is due now. For a clock that drives this queue by hand; otherwise it happens by itself."""
         self._disarm()
         self._running = True  # the call below is set once at the end, not for each timer that is set on the way
-        now = self.seconds()
+        now: cython.double = self.now()
+        self._last_run = now
+        timer: Timer
         try:
-            while self._heap and self._heap[0].due <= now:
-                entry = heapq.heappop(self._heap)
-                function, args = entry.function, entry.args
-                if function is not None:
-                    entry.cancel()
-                    function(*args)
+            while True:
+                timer = self._first()
+                if timer is None or timer.due > now:
+                    break
+                timer.waiting.remove(timer)
+                timer.fire()
         finally:
             self._running = False
-            due = self.next_due()
-            if due is not None:
-                self._arm(due)
+            timer = self._first()
+            if timer is not None:
+                self._wake_for(timer.due)

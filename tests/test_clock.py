@@ -254,40 +254,101 @@ def test_error_in_a_timer_stops_no_other(reactor, queue, ran):
 # Many
 
 
-def test_cancelled_timers_do_not_pile_up(queue):
+@pytest.mark.parametrize("delay", [32.0, 17.3], ids=["lane", "heap"])
+def test_cancelled_timers_do_not_pile_up(queue, delay):
     """Most SIP timers are cancelled: memory follows the active ones, not those ever set."""
-    kept = [queue.callLater(32.0, print) for _ in range(100)]
-    for _ in range(100_000):
-        queue.callLater(32.0, print).cancel()
+    import sys
+
+    queue.lane(32.0)
+    kept = [queue.callLater(delay, print) for _ in range(100)]
+    nobody_holds_it = sys.getrefcount(object())
+    for _ in range(1000):
+        timer = queue.callLater(delay, print)
+        timer.cancel()
+        assert sys.getrefcount(timer) == nobody_holds_it + 1
     assert len(queue) == len(kept)
-    assert len(queue._heap) <= 2 * TimerQueue._COMPACT_ABOVE
 
 
-def test_compaction_loses_nothing_and_keeps_the_order(reactor, queue, ran):
-    delays = [(7919 * n) % 5000 / 100 for n in range(5000)]
-    timers = [queue.callLater(delay, ran.append, delay) for delay in delays]
+def test_cancelling_anywhere_keeps_the_order(reactor, queue, ran):
+    """Of constant and odd delays, cancelled in no order, from within timers too."""
+    for delay in (1.0, 5.0, 32.0):
+        queue.lane(delay)
+    delays = [(1.0, 5.0, 32.0, (7919 * n) % 5000 / 100)[n % 4] for n in range(5000)]
+    timers = [queue.callLater(delay, ran.append, (delay, n)) for n, delay in enumerate(delays)]
     for timer in timers[::3]:
         timer.cancel()
-    for _ in range(3 * TimerQueue._COMPACT_ABOVE):
-        queue.callLater(1.0, ran.append, None).cancel()
-    reactor.advance(60)
-    assert ran == sorted(delay for n, delay in enumerate(delays) if n % 3)
+    dropped = [n for n in range(5000) if n % 3 and n % 7 == 0 and delays[n] > 0.5]
+    queue.callLater(0.5, lambda: [timers[n].cancel() for n in dropped])
+    kept = sorted((delay, n) for n, delay in enumerate(delays) if n % 3 and n not in dropped)
+    assert len(queue) == len(kept) + len(dropped) + 1
+    for _ in range(60):
+        reactor.advance(1)
+    assert ran == kept
+    assert len(queue) == 0
 
 
-def test_compaction_from_within_a_timer(reactor, queue, ran):
-    """The heap is replaced while it is being emptied."""
+def test_burst_from_within_a_timer(reactor, queue, ran):
+    """What is set and cancelled while the queue is being emptied disturbs nothing."""
 
     def burst():
-        for _ in range(2 * TimerQueue._COMPACT_ABOVE):
-            queue.callLater(5.0, print).cancel()
+        for delay in 2000 * (5.0, 7.7):
+            queue.callLater(delay, print).cancel()
         ran.append("burst")
 
+    queue.lane(5.0)
     queue.callLater(1.0, burst)
     queue.callLater(1.0, ran.append, "same instant")
     queue.callLater(2.0, ran.append, "later")
     reactor.advance(1.0)
     reactor.advance(1.0)
     assert ran == ["burst", "same instant", "later"]
+
+
+def test_lanes_and_heap_share_one_order(reactor, queue, ran):
+    """Due at the same instant, whichever way they wait: in the order of setting."""
+    queue.lane(2.0)
+    queue.lane(1.0)
+    queue.callLater(2.0, ran.append, "lane 2")
+    queue.callLater(0.5, lambda: queue.callLater(1.5, ran.append, "heap"))
+    reactor.advance(0.5)
+    reactor.advance(0.5)
+    queue.callLater(1.0, ran.append, "lane 1")
+    reactor.advance(1.0)
+    assert ran == ["lane 2", "heap", "lane 1"]
+
+
+def test_lane_survives_a_clock_that_goes_back(reactor, queue, ran):
+    """Nobody promises it, and nothing is lost by it."""
+    queue.lane(1.0)
+    queue.callLater(1.0, ran.append, "first set")
+    reactor.now -= 0.5
+    queue.callLater(1.0, ran.append, "first due")
+    assert queue.next_due() == reactor.now + 1.0
+    reactor.advance(2.0)
+    assert ran == ["first due", "first set"]
+
+
+def test_number_of_lanes_is_bounded(reactor, queue, ran):
+    """A caller that makes a lane of every delay gets timers that work all the same."""
+    for n in range(1000, 0, -1):
+        queue.lane(n / 100)
+        queue.callLater(n / 100, ran.append, n)
+    reactor.advance(10)
+    assert ran == list(range(1, 1001))
+
+
+def test_wakeups_of_many_are_shared(reactor, queue, ran):
+    """A loop that turns for every single end of a transaction does little else; a few milliseconds late is on time."""
+    for n in range(1000):
+        queue.callLater(1.0 + n / 10_000, ran.append, n)
+    wakeups = 0
+    while reactor.pending:
+        reactor.now = reactor.pending[0].due
+        reactor.turn()
+        wakeups += 1
+        assert queue.next_due() is None or queue.next_due() > reactor.now
+    assert ran == list(range(1000))
+    assert 20 <= wakeups <= 30
 
 
 def test_next_due_skips_cancelled_timers(queue, reactor):

@@ -5,41 +5,38 @@ from __future__ import annotations
 from sbc.clock import TimerQueue
 
 
-class FakeClock:
+class FakeClock(TimerQueue):
     """A `Clock` that stands still until `advance`, and then stops at each due time on the way.
 
     Unlike `twisted.internet.task.Clock`, which jumps to the end first and so makes one of a chain of retransmissions.
     """
 
     def __init__(self, start: float = 1000.0) -> None:
-        self._now = start
-        self._queue = TimerQueue(_Stopped(self))
-
-    def seconds(self) -> float:
-        return self._now
-
-    def callLater(self, delay, function, *args):  # noqa: N802
-        return self._queue.callLater(delay, function, *args)
+        self._hands = _Stopped(start)
+        super().__init__(self._hands)
 
     @property
     def pending(self) -> int:
         """Timers still active: 0 at the end of a test, or something leaks."""
-        return len(self._queue)
+        return len(self)
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass, running everything that falls due at its own instant."""
-        end = self._now + seconds
-        while (due := self._queue.next_due()) is not None and due <= end:
-            self._now = max(self._now, due)
-            self._queue.run_due()
-        self._now = end
+        end = self._hands.now + seconds
+        while (due := self.next_due()) is not None and due <= end:
+            self._hands.now = max(self._hands.now, due)
+            self.run_due()
+        self._hands.now = end
 
 
 class _Stopped:
     """The clock below the queue: never calls by itself."""
 
-    def __init__(self, owner: FakeClock) -> None:
-        self.seconds = owner.seconds
+    def __init__(self, start: float) -> None:
+        self.now = start
+
+    def seconds(self) -> float:
+        return self.now
 
     def callLater(self, delay, function, *args):  # noqa: N802
         return _Never()
