@@ -179,6 +179,7 @@ class _Relay:
     def __init__(self, server: CallServer, transaction, onward: Request) -> None:
         self._server = server
         self._transaction = transaction
+        self._request = transaction.request
         self._onward = onward
         self._branch = None
 
@@ -196,7 +197,7 @@ class _Relay:
         back.pop_first("Via")
         self._transaction.respond(back)
         if response.status >= 200:
-            self._server.tell(self._transaction.request, response.status)
+            self._server.tell(self._request, response.status)
 
     def timed_out(self, transaction) -> None:
         # RFC 4320 s.4.2: a 408 to anything but INVITE could only come too late.
@@ -207,9 +208,8 @@ class _Relay:
         self._end(480)
 
     def _end(self, status: int) -> None:
-        request = self._transaction.request
-        self._transaction.respond(Response.for_request(request, status))
-        self._server.tell(request, status)
+        self._transaction.respond(Response.for_request(self._request, status))
+        self._server.tell(self._request, status)
 
 
 def _seconds(text: str | None, default: int) -> int:

@@ -37,7 +37,7 @@ class RecordingUser:
         self.responses.append(response)
 
     def server_transaction_ended(self, transaction):
-        self.events.append(("ended", transaction.request.method))
+        self.events.append(("ended", transaction.method))
 
     # ClientTransactionUser
 
