@@ -13,6 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 
 HOT_MODULES = [
+    "sbc.clock",
     "sbc.events",
     "sbc.proxy.core",
     "sbc.proxy.destination",
@@ -30,6 +31,12 @@ HOT_MODULES = [
     "sbc.sip.message",
     "sbc.sip.scanner",
     "sbc.sip.uri",
+    "sbc.transaction.client",
+    "sbc.transaction.layer",
+    "sbc.transaction.ledger",
+    "sbc.transaction.machine",
+    "sbc.transaction.matching",
+    "sbc.transaction.server",
 ]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]

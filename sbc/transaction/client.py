@@ -2,24 +2,28 @@
 
 Two machines, each a table: INVITE (figure 5, with the Accepted state of RFC 6026) and everything else
 (figure 6). Which server to try, and what an answer means, is decided by the transaction user.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
 
-from sbc.clock import Delayed
+import cython
+
 from sbc.sip.errors import LocalError
-from sbc.sip.message import Request, Response
-from sbc.transaction.hop_by_hop import ack_for_failure
-from sbc.transaction.machine import Transitions, bind, stop
+from sbc.transaction.hop_by_hop import ack_for_failure, cancel_for
+from sbc.transaction.machine import Transitions
 
-if TYPE_CHECKING:
-    from sbc.transaction.interface import ClientTransactionUser, Flow
-    from sbc.transaction.layer import TransactionLayer
+if cython.compiled:
+    from cython.cimports.sbc.transaction.ledger import Ledger
+    from cython.cimports.sbc.transaction.machine import Table, Transaction
+else:
+    from sbc.transaction.ledger import Ledger
+    from sbc.transaction.machine import Table, Transaction
 
-# IntEnum because its members hash at the speed of integers: every message looks its row up.
+COMPILED = bool(cython.compiled)
 
 
 class State(IntEnum):
@@ -154,281 +158,369 @@ NON_INVITE_TRANSITIONS: Transitions = {
     (State.TERMINATED, Input.TRANSPORT_FAILED): (State.TERMINATED, "ignore"),
 }
 
-_SAME_INSTANT = 0.001
+_SAME_INSTANT = cython.declare(cython.double, 0.001)
 """Seconds. A retransmission so near to the giving up falls together with it, and is not sent."""
 
+_PROVISIONAL = cython.declare(cython.int, Input.PROVISIONAL)
+_SUCCESS = cython.declare(cython.int, Input.SUCCESS)
+_FAILURE = cython.declare(cython.int, Input.FAILURE)
+_CANCEL = cython.declare(cython.int, Input.CANCEL)
+_TERMINATE = cython.declare(cython.int, Input.TERMINATE)
+_TRANSPORT_FAILED = cython.declare(cython.int, Input.TRANSPORT_FAILED)
+_TIMER_A = cython.declare(cython.int, Input.TIMER_A)
+_TIMER_B = cython.declare(cython.int, Input.TIMER_B)
+_TIMER_D = cython.declare(cython.int, Input.TIMER_D)
+_TIMER_E = cython.declare(cython.int, Input.TIMER_E)
+_TIMER_F = cython.declare(cython.int, Input.TIMER_F)
+_TIMER_K = cython.declare(cython.int, Input.TIMER_K)
+_TIMER_M = cython.declare(cython.int, Input.TIMER_M)
+_TIMER_CANCELLED = cython.declare(cython.int, Input.TIMER_CANCELLED)
+_TIMER_ABANDONED = cython.declare(cython.int, Input.TIMER_ABANDONED)
+_GIVE_UP = cython.declare(cython.int, Input.GIVE_UP)
 
-class ClientTransaction:
-    """What both machines share. Made by `TransactionLayer.send_request`, which starts it and finds it again."""
 
-    __slots__ = (
-        "layer",
-        "request",
-        "flow",
-        "user",
-        "branch",
-        "method",
-        "started",
-        "provisional_seen",
-        "state",
-        "_data",
-        "_give_up_at",
-        "_constant_interval",
-        "_interval",
-    )
+@cython.cclass
+class ClientTransaction(Transaction):
+    """What both machines share. `TransactionLayer.send_request` starts it and finds it again.
 
-    KIND: tuple[str, str]
-    """(side, kind) as the gauge of live transactions names it."""
-    _ROWS: dict[tuple[Any, Any], tuple[Any, Any]]
+    Its request and its user are let go as soon as nothing can need them: a user usually holds its transaction, and such
+    a ring would have to wait for the garbage collector.
+    """
 
-    def __init__(
+    user: object
+    branch: str
+    started: cython.double
+    provisional_seen: cython.bint
+    _reliable: cython.bint
+    _data: bytes  # what is to be repeated: the request, or the ACK of a failure
+    _give_up_at: cython.double
+    _constant_interval: cython.double
+    _interval: cython.double
+
+    @cython.cfunc
+    def _begin(
         self,
-        layer: TransactionLayer,
-        request: Request,
-        flow: Flow,
-        user: ClientTransactionUser,
+        layer: Ledger,
+        request: object,
+        flow: object,
+        user: object,
         branch: str,
-        timeout: float,
-        interval: float,
-    ) -> None:
+        timeout: cython.double,
+        interval: cython.double,
+    ):
+        self.unarmed()
         self.layer = layer
-        self.request = request  # as sent, our Via on top
         self.flow = flow
+        self.method = request.method
+        self._request = request  # as sent, our Via on top
+        self._event = 0
         self.user = user
         self.branch = branch
-        self.method = request.method
-        self.state: State
-        self.started: float = layer.clock.seconds()
+        self.started = layer.queue.now()
         self.provisional_seen = False
-        self._data: bytes = request.to_bytes(flow.reliable)
-        self._give_up_at: float = self.started + timeout
+        self._reliable = flow.reliable
+        self._data = request.to_bytes(self._reliable)
+        self._give_up_at = self.started + timeout
         self._constant_interval = interval
-        self._interval = interval or layer.timers.t1
+        self._interval = interval if interval > 0 else layer.t1
 
-    def response_received(self, response: Response) -> None:
+    @cython.ccall
+    def response_received(self, response: object):
         """A response whose branch and method are ours."""
-        status = response.status
+        status: cython.int = response.status
         if status < 200:
-            self._take(Input.PROVISIONAL, response)
+            self._take(_PROVISIONAL, response)
         elif status < 300:
-            self._take(Input.SUCCESS, response)
+            self._take(_SUCCESS, response)
         else:
-            self._take(Input.FAILURE, response)
+            self._take(_FAILURE, response)
 
     def transport_failed(self, cause: str) -> None:
         """What we sent did not reach the server."""
-        self._take(Input.TRANSPORT_FAILED, cause)
+        self._take(_TRANSPORT_FAILED, cause)
 
     def give_up(self) -> None:
         """Wait no longer, as if its time were over, but without a word to the user. Only before any response."""
-        self._take(Input.GIVE_UP)
+        self._take(_GIVE_UP)
 
     def terminate(self) -> None:
         """Forget it, silently and at once. What still comes is stray; nobody ACKs or cancels it."""
-        self._take(Input.TERMINATE)
-
-    def _take(self, event: Input, what: Any = None) -> None:
-        row = self._ROWS.get((self.state, event))
-        if row is None:
-            raise LocalError(f"{self.method} client transaction: {event.name} while {self.state.name}")
-        self.state, action = row
-        action(self, what)
+        self._take(_TERMINATE)
 
     # Actions of both machines.
 
-    def _ignore(self, what: Any) -> None:
+    def _ignore(self, what) -> None:
         pass
 
-    def _report(self, response: Response) -> None:
+    def _report(self, response) -> None:
         self.user.response_received(self, response)
 
-    def _end(self, what: Any) -> None:
-        self._stop_timers()
-        self.layer.client_ended(self)
+    def _end(self, what) -> None:
+        self.disarm()
+        self.user = None
+        self._data = None
+        _forget(self)
 
-    def _time_out(self, what: Any) -> None:
+    def _time_out(self, what) -> None:
+        user = self.user
         self._end(None)
-        self.user.timed_out(self)
+        user.timed_out(self)
 
     def _fail(self, cause: str) -> None:
+        user = self.user
         self._end(None)
-        self.user.transport_failed(self, cause)
+        user.transport_failed(self, cause)
 
-    # Timers.
+    @cython.cfunc
+    def _report_and_let_go(self, user: object, response: object):
+        """The last that the user hears. While it hears it, it may still look at the request."""
+        self.user = None
+        try:
+            user.response_received(self, response)
+        finally:
+            self._request = None
 
-    def _after(self, delay: float, event: Input) -> Delayed:
-        return self.layer.clock.callLater(delay, self._take, event)
+    # Waiting for a response.
 
-    def _next_retransmission(self, event: Input) -> Delayed | None:
-        """The timer of the next send; None when we will have given up by then, or where the transport retransmits."""
-        if self.flow.reliable or self.layer.clock.seconds() + self._interval > self._give_up_at - _SAME_INSTANT:
-            return None
-        return self._after(self._interval, event)
+    @cython.cfunc
+    def _wait_for_response(self, now: cython.double, again: cython.int, over: cython.int):
+        """Until the next send; or until we give up, when that comes first or where the transport retransmits."""
+        if self._reliable or now + self._interval > self._give_up_at - _SAME_INSTANT:
+            self._event = over
+            self.layer.queue.arm_at(self, self._give_up_at)
+        else:
+            self._event = again
+            self.layer.queue.arm(self, now, self._interval)
 
-    def _send_again(self) -> None:
+    @cython.cfunc
+    def _send_again(self):
         self.layer.count_retransmission(self.flow, self.method)
         self.flow.send(self._data)
 
-    def _stop_timers(self) -> None:
-        raise NotImplementedError
+
+@cython.cfunc
+def _remember(transaction: ClientTransaction):
+    layer: Ledger = transaction.layer
+    live: dict = layer._cancels if transaction.method == "CANCEL" else layer._clients
+    if transaction.branch in live:
+        raise LocalError(f"branch {transaction.branch} is in use by another {live[transaction.branch].method}")
+    live[transaction.branch] = transaction
+    if transaction.method == "INVITE":
+        layer.invite_clients += 1
 
 
+@cython.cfunc
+def _forget(transaction: ClientTransaction):
+    layer: Ledger = transaction.layer
+    live: dict = layer._cancels if transaction.method == "CANCEL" else layer._clients
+    del live[transaction.branch]
+    if transaction.method == "INVITE":
+        layer.invite_clients -= 1
+
+
+@cython.cclass
 class InviteClientTransaction(ClientTransaction):
     """One INVITE to one next hop."""
 
-    __slots__ = ("_timer_a", "_timer_b", "_timer_end", "_cancel_sent")
-
-    KIND = ("client", "invite")
-
-    def start(self) -> None:
-        """Send the INVITE (s.17.1.1.2)."""
-        self.state = State.CALLING
-        self._cancel_sent = False
-        self._timer_a = self._next_retransmission(Input.TIMER_A)
-        self._timer_b: Delayed | None = self._after(self._give_up_at - self.started, Input.TIMER_B)
-        self._timer_end: Delayed | None = None  # the one that ends the present state: D, M, or one of ours
-        self.flow.send(self._data)
+    _cancel_sent: cython.bint
 
     def cancel(self) -> None:
         """Send a CANCEL, now or after the first provisional; none after a final response (s.9.1)."""
-        self._take(Input.CANCEL)
+        self._take(_CANCEL)
 
-    def _retransmit(self, what: Any) -> None:
+    def _retransmit(self, what) -> None:
         # s.17.1.1.2: A doubles without cap; only E is capped at T2.
-        self._interval = self._constant_interval or 2 * self._interval
-        self._timer_a = self._next_retransmission(Input.TIMER_A)
+        self._interval = self._constant_interval if self._constant_interval > 0 else 2 * self._interval
+        self._wait_for_response(self.layer.queue.now(), _TIMER_A, _TIMER_B)
         self._send_again()
 
-    def _proceed(self, response: Response) -> None:
-        self._stop_timers()
+    def _proceed(self, response) -> None:
+        self.disarm()
+        self._data = None
         self.provisional_seen = True
         self.user.response_received(self, response)
 
-    def _proceed_and_cancel(self, response: Response) -> None:
-        self._stop_timers()
+    def _proceed_and_cancel(self, response) -> None:
+        self.disarm()
+        self._data = None
         self.provisional_seen = True
         self._cancel(None)
         self.user.response_received(self, response)
 
-    def _cancel(self, what: Any) -> None:
+    def _cancel(self, what) -> None:
         if self._send_cancel():
-            self._end_state_after(self.layer.timers.b, Input.TIMER_CANCELLED)
+            self._wait(self.layer.timer_b, _TIMER_CANCELLED)
 
-    def _send_cancel(self) -> bool:
-        """One CANCEL in the life of the INVITE; False when it has been sent before."""
+    @cython.cfunc
+    def _send_cancel(self) -> cython.bint:
+        """One CANCEL in the life of the INVITE; False when it has been sent before.
+
+        It goes on the flow and with the branch of the INVITE, in a transaction of its own (s.9.1).
+        """
         if self._cancel_sent:
             return False
         self._cancel_sent = True
-        self.layer.send_cancel(self)
+        start_non_invite(
+            self.layer, cancel_for(self._request), self.flow, _UNHEARD, self.branch, self.layer.timer_b, 0.0, -1.0
+        )
         return True
 
-    def _accept(self, response: Response) -> None:
-        self._stop_timers()
-        self._end_state_after(self.layer.timers.m, Input.TIMER_M)
-        self.user.response_received(self, response)
+    def _accept(self, response) -> None:
+        self._wait(self.layer.timer_m, _TIMER_M)
+        self._data = None
+        try:
+            self.user.response_received(self, response)
+        finally:
+            self._request = None  # but the user will want the other 2xx
 
-    def _complete(self, response: Response) -> None:
+    def _complete(self, response) -> None:
+        user = self.user
         self._refused(response)
-        self.user.response_received(self, response)
+        self._report_and_let_go(user, response)
 
-    def _refused(self, response: Response) -> None:
-        self._stop_timers()
-        self._acknowledge(response)
-        self._end_state_after(0.0 if self.flow.reliable else self.layer.timers.d, Input.TIMER_D)
+    @cython.cfunc
+    def _refused(self, response: object):
+        self._data = ack_for_failure(self._request, response).to_bytes(self._reliable)
+        self.flow.send(self._data)
+        if self._reliable:
+            self._take(_TIMER_D)
+        else:
+            self._wait(self.layer.timer_d, _TIMER_D)
 
-    def _acknowledge(self, response: Response) -> None:
-        self.flow.send(ack_for_failure(self.request, response).to_bytes(self.flow.reliable))
+    def _acknowledge(self, response) -> None:
+        self.flow.send(self._data)
 
-    def _abandon_silently(self, what: Any) -> None:
-        self._stop_timers()
-        self._end_state_after(self.layer.timers.b, Input.TIMER_ABANDONED)
+    def _abandon_silently(self, what) -> None:
+        self._data = None
+        self.user = None
+        self._wait(self.layer.timer_b, _TIMER_ABANDONED)
 
-    def _abandon(self, what: Any) -> None:
+    def _abandon(self, what) -> None:
+        user = self.user
         self._abandon_silently(what)
-        self.user.timed_out(self)
+        user.timed_out(self)
 
-    def _cancel_late(self, response: Response) -> None:
+    def _cancel_late(self, response) -> None:
         self._send_cancel()
         self._report_late(response)
 
-    def _report_late(self, response: Response) -> None:
-        stop(self._timer_end)
-        self._end_state_after(self.layer.timers.b, Input.TIMER_ABANDONED)
-        self.layer.stray_response(response, self.flow)
+    def _report_late(self, response) -> None:
+        self._wait(self.layer.timer_b, _TIMER_ABANDONED)
+        self.layer.user.stray_response_received(response, self.flow)
 
-    def _complete_late(self, response: Response) -> None:
+    def _complete_late(self, response) -> None:
         self._refused(response)
-        self.layer.stray_response(response, self.flow)
-
-    def _end_state_after(self, delay: float, event: Input) -> None:
-        if delay == 0.0:
-            self._take(event)
-        else:
-            self._timer_end = self._after(delay, event)
-
-    def _stop_timers(self) -> None:
-        stop(self._timer_a)
-        stop(self._timer_b)
-        stop(self._timer_end)
+        self._request = None
+        self.layer.user.stray_response_received(response, self.flow)
 
 
+@cython.cclass
 class NonInviteClientTransaction(ClientTransaction):
     """One request other than INVITE and ACK to one next hop."""
 
-    __slots__ = ("_timer_e", "_timer_f", "_timer_k", "_proceeding_timeout")
+    _proceeding_timeout: cython.double  # below 0 when a provisional changes nothing
 
-    KIND = ("client", "non-invite")
-
-    def start(self, proceeding_timeout: float | None = None) -> None:
-        """Send the request (s.17.1.2.2).
-
-        After a provisional it may take `proceeding_timeout` seconds from its start instead of `timeout`: the server
-        is alive.
-        """
-        self.state = State.TRYING
-        self._proceeding_timeout = proceeding_timeout
-        self._timer_e = self._next_retransmission(Input.TIMER_E)
-        self._timer_f: Delayed | None = self._after(self._give_up_at - self.started, Input.TIMER_F)
-        self._timer_k: Delayed | None = None
-        self.flow.send(self._data)
-
-    def _retransmit(self, what: Any) -> None:
-        self._interval = self._constant_interval or min(2 * self._interval, self.layer.timers.t2)
-        self._timer_e = self._next_retransmission(Input.TIMER_E)
+    def _retransmit(self, what) -> None:
+        self._interval = self._constant_interval if self._constant_interval > 0 else min(2 * self._interval, self.layer.t2)
+        self._wait_for_response(self.layer.queue.now(), _TIMER_E, _TIMER_F)
         self._send_again()
 
-    def _retransmit_slowly(self, what: Any) -> None:
-        self._interval = self.layer.timers.t2
-        self._timer_e = self._next_retransmission(Input.TIMER_E)
+    def _retransmit_slowly(self, what) -> None:
+        self._interval = self.layer.t2
+        self._wait_for_response(self.layer.queue.now(), _TIMER_E, _TIMER_F)
         self._send_again()
 
-    def _proceed(self, response: Response) -> None:
+    def _proceed(self, response) -> None:
         self.provisional_seen = True
-        if self._proceeding_timeout is not None:
+        if self._proceeding_timeout >= 0:
             self._allow(self._proceeding_timeout)
         self.user.response_received(self, response)
 
-    def _allow(self, timeout: float) -> None:
+    @cython.cfunc
+    def _allow(self, timeout: cython.double):
+        """It is given up so many seconds after its start. A retransmission that is to come before stays where it is."""
         self._give_up_at = self.started + timeout
-        stop(self._timer_f)
-        self._timer_f = self._after(max(0.0, self._give_up_at - self.layer.clock.seconds()), Input.TIMER_F)
-        if self._timer_e is None or not self._timer_e.active():
-            self._interval = self.layer.timers.t2
-            self._timer_e = self._next_retransmission(Input.TIMER_E)
+        if self._event == _TIMER_F:
+            self._interval = self.layer.t2
+            self._wait_for_response(self.layer.queue.now(), _TIMER_E, _TIMER_F)
+        elif self._give_up_at < self.due:
+            self._event = _TIMER_F
+            self.layer.queue.arm_at(self, self._give_up_at)
 
-    def _complete(self, response: Response) -> None:
-        self._stop_timers()
-        if self.flow.reliable:
-            self._take(Input.TIMER_K)
+    def _complete(self, response) -> None:
+        user = self.user
+        if self._reliable:
+            self._take(_TIMER_K)
         else:
-            self._timer_k = self._after(self.layer.timers.k, Input.TIMER_K)
-        self.user.response_received(self, response)
-
-    def _stop_timers(self) -> None:
-        stop(self._timer_e)
-        stop(self._timer_f)
-        stop(self._timer_k)
+            self._wait(self.layer.timer_k, _TIMER_K)
+            self._data = None
+        self._report_and_let_go(user, response)
 
 
-InviteClientTransaction._ROWS = bind(INVITE_TRANSITIONS, InviteClientTransaction)
-NonInviteClientTransaction._ROWS = bind(NON_INVITE_TRANSITIONS, NonInviteClientTransaction)
+class _Unheard:
+    """The user of our own CANCELs: what becomes of them shows in the INVITE (RFC 3261 s.9.1)."""
+
+    def response_received(self, transaction, response) -> None:
+        pass
+
+    def timed_out(self, transaction) -> None:
+        pass
+
+    def transport_failed(self, transaction, cause) -> None:
+        pass
+
+
+_UNHEARD = _Unheard()
+_INVITE = Table("client transaction", INVITE_TRANSITIONS, InviteClientTransaction, State, Input)
+_NON_INVITE = Table("client transaction", NON_INVITE_TRANSITIONS, NonInviteClientTransaction, State, Input)
+_CALLING = cython.declare(cython.int, State.CALLING)
+_TRYING = cython.declare(cython.int, State.TRYING)
+
+
+@cython.cfunc
+def start_invite(
+    layer: Ledger,
+    request: object,
+    flow: object,
+    user: object,
+    branch: str,
+    timeout: cython.double,
+    interval: cython.double,
+) -> InviteClientTransaction:
+    """Send the INVITE, our Via on top of it (s.17.1.1.2)."""
+    transaction: InviteClientTransaction = InviteClientTransaction.__new__(InviteClientTransaction)
+    transaction._begin(layer, request, flow, user, branch, timeout, interval)
+    transaction._cancel_sent = False
+    transaction._table = _INVITE
+    transaction._state = _CALLING
+    _remember(transaction)
+    transaction._wait_for_response(transaction.started, _TIMER_A, _TIMER_B)
+    flow.send(transaction._data)
+    return transaction
+
+
+@cython.cfunc
+def start_non_invite(
+    layer: Ledger,
+    request: object,
+    flow: object,
+    user: object,
+    branch: str,
+    timeout: cython.double,
+    interval: cython.double,
+    proceeding_timeout: cython.double,
+) -> NonInviteClientTransaction:
+    """Send any other request, our Via on top of it (s.17.1.2.2).
+
+    After a provisional it may take `proceeding_timeout` seconds from its start instead of `timeout`: the server is alive.
+    Below 0 it makes no difference.
+    """
+    transaction: NonInviteClientTransaction = NonInviteClientTransaction.__new__(NonInviteClientTransaction)
+    transaction._begin(layer, request, flow, user, branch, timeout, interval)
+    transaction._proceeding_timeout = proceeding_timeout
+    transaction._table = _NON_INVITE
+    transaction._state = _TRYING
+    _remember(transaction)
+    transaction._wait_for_response(transaction.started, _TIMER_E, _TIMER_F)
+    flow.send(transaction._data)
+    return transaction

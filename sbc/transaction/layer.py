@@ -2,21 +2,58 @@
 
 It owns the live transactions, finds the one a message belongs to by one look-up, and makes those of new requests. It
 answers by itself only what is hop by hop: CANCEL, and the 100 that is due when its user stays silent.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cython
+
 from sbc.clock import Clock
-from sbc.sip.errors import LocalError, MalformedMessage
+from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Request, Response
-from sbc.transaction.client import ClientTransaction, InviteClientTransaction, NonInviteClientTransaction
-from sbc.transaction.hop_by_hop import cancel_for
+from sbc.transaction.client import ClientTransaction
 from sbc.transaction.interface import ClientTransactionUser, Flow, TransactionUser
-from sbc.transaction.matching import ClientKey, ServerKey, new_branch, quoted_client_key, server_key
-from sbc.transaction.server import InviteServerTransaction, NonInviteServerTransaction, ServerTransaction
+from sbc.transaction.matching import new_branch as random_branch
+from sbc.transaction.matching import quoted_client_key
+from sbc.transaction.server import ServerTransaction
 from sbc.transaction.timers import Timers
+
+if cython.compiled:
+    from cython.cimports.sbc.transaction.client import (
+        ClientTransaction as _Client,
+    )
+    from cython.cimports.sbc.transaction.client import (
+        InviteClientTransaction,
+        start_invite,
+        start_non_invite,
+    )
+    from cython.cimports.sbc.transaction.ledger import Ledger
+    from cython.cimports.sbc.transaction.matching import server_key
+    from cython.cimports.sbc.transaction.server import (
+        InviteServerTransaction,
+        start_invite_server,
+        start_non_invite_server,
+    )
+    from cython.cimports.sbc.transaction.server import (
+        ServerTransaction as _Server,
+    )
+else:
+    from sbc.transaction.client import ClientTransaction as _Client
+    from sbc.transaction.client import InviteClientTransaction, start_invite, start_non_invite
+    from sbc.transaction.ledger import Ledger
+    from sbc.transaction.matching import server_key
+    from sbc.transaction.server import (
+        InviteServerTransaction,
+        start_invite_server,
+        start_non_invite_server,
+    )
+    from sbc.transaction.server import ServerTransaction as _Server
+
+COMPILED = bool(cython.compiled)
 
 __all__ = [
     "ClientTransaction",
@@ -28,77 +65,59 @@ __all__ = [
 ]
 
 
-_MOST_COUNTERS = 64
-"""Pairs of side and method that are counted by themselves: twice the methods there are."""
+@cython.cclass
+class TransactionLayer(Ledger):
+    """All transactions of one process. Give it a `TimerQueue` for a clock: most of its timers never fire.
 
+    `side_of` says who is behind a flow, phones or servers; set it where one socket has both on it. `retransmissions` are
+    the messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}.
+    """
 
-class _Unheard:
-    """The user of our own CANCELs: what becomes of them shows in the INVITE (RFC 3261 s.9.1)."""
-
-    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
-        pass
-
-    def timed_out(self, transaction: ClientTransaction) -> None:
-        pass
-
-    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
-        pass
-
-
-class TransactionLayer:
-    """All transactions of one process. Give it a `TimerQueue` for a clock: most of its timers never fire."""
+    new_branch: object
 
     def __init__(
         self,
         clock: Clock,
         timers: Timers,
-        user: TransactionUser | None = None,
-        new_branch: Callable[[], str] = new_branch,
+        user: TransactionUser | None = None,  # set by the composition root before traffic
+        new_branch: Callable[[], str] = random_branch,
     ) -> None:
-        self.clock = clock
-        self.timers = timers
-        self.user: TransactionUser = user  # type: ignore[assignment]  # set by the composition root before traffic
+        self.open(clock, timers, user)
         self.new_branch = new_branch
-        self._clients: dict[ClientKey, ClientTransaction] = {}
-        self._servers: dict[ServerKey, ServerTransaction] = {}
-        self.side_of: Callable[[Flow], str] = lambda flow: flow.side
-        """Who is behind a flow, phones or servers; set where one socket has both on it."""
-        self.retransmissions: dict[tuple[str, str], int] = {}
-        """Messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}."""
-        self.transactions: dict[tuple[str, str], int] = {
-            machine.KIND: 0
-            for machine in (
-                InviteClientTransaction,
-                NonInviteClientTransaction,
-                InviteServerTransaction,
-                NonInviteServerTransaction,
-            )
-        }
+
+    @property
+    def transactions(self) -> dict[tuple[str, str], int]:
         """Live ones: {("client" | "server", "invite" | "non-invite"): number}."""
+        return {
+            ("client", "invite"): self.invite_clients,
+            ("client", "non-invite"): len(self._clients) + len(self._cancels) - self.invite_clients,
+            ("server", "invite"): self.invite_servers,
+            ("server", "non-invite"): len(self._servers) - self.invite_servers,
+        }
 
     # From the transport.
 
     def request_received(self, request: Request, flow: Flow) -> None:
         """A request came in. Raises MalformedMessage when it has no usable Via; what the user raises passes through."""
-        method = request.method
+        method: str = request.method
         if method == "ACK":
             self._ack_received(request, flow)
             return
         key = server_key(request, method)
-        transaction = self._servers.get(key)
+        transaction: _Server = self._servers.get(key)
         if transaction is not None:
             transaction.request_repeated()
         elif method == "INVITE":
-            self._pass_up(InviteServerTransaction(self, key, request, flow), self.timers.invite_trying)
+            self._pass_up(start_invite_server(self, key, request, flow), request, self.invite_trying)
         elif method == "CANCEL":
             self._cancel_received(key, request, flow)
         else:
-            self._pass_up(NonInviteServerTransaction(self, key, request, flow), self.timers.non_invite_trying)
+            self._pass_up(start_non_invite_server(self, key, request, flow), request, self.non_invite_trying)
 
     def response_received(self, response: Response, flow: Flow) -> None:
         """A response came in. Raises MalformedMessage when it has no usable Via."""
         # s.17.1.3: the branch of the top Via and the method of the CSeq; a CANCEL shares the branch of its INVITE.
-        transaction = self._clients.get((response.top_via.branch, response.cseq_method))
+        transaction: _Client = self._client(response.top_via.branch, response.cseq_method)
         if transaction is not None:
             transaction.response_received(response)
         else:
@@ -110,7 +129,7 @@ class TransactionLayer:
         Anybody can send an ICMP error; only who saw our request, or has been on its way, knows the branch.
         """
         key = quoted_client_key(quoted)
-        transaction = self._clients.get(key) if key is not None else None
+        transaction = self._client(key[0], key[1]) if key is not None else None
         if transaction is None:
             return False
         transaction.transport_failed(cause)
@@ -118,7 +137,8 @@ class TransactionLayer:
 
     def flow_failed(self, flow: Flow, cause: str) -> int:
         """A connection could not be made, or broke: its client transactions fail. Returns how many were on it."""
-        concerned = [transaction for transaction in self._clients.values() if transaction.flow is flow]
+        live = [*self._clients.values(), *self._cancels.values()]
+        concerned = [transaction for transaction in live if transaction.flow is flow]
         for transaction in concerned:
             transaction.transport_failed(cause)
         return len(concerned)
@@ -143,19 +163,14 @@ class TransactionLayer:
         replaces the doubling intervals by a constant one. `proceeding_timeout` is the `timeout` of a non-INVITE once
         a provisional came; an INVITE has none then (Timer C is the user's).
         """
-        branch = branch or self.new_branch()
+        if not branch:
+            branch = self.new_branch()
         request = _with_via(request, flow, branch)
-        if timeout is None:
-            timeout = self.timers.b if request.method == "INVITE" else self.timers.f
+        seconds: cython.double = self.timer_b if timeout is None else timeout  # F is the same
         if request.method == "INVITE":
-            invite = InviteClientTransaction(self, request, flow, user, branch, timeout, interval)
-            self._client_started(invite)
-            invite.start()
-            return invite
-        transaction = NonInviteClientTransaction(self, request, flow, user, branch, timeout, interval)
-        self._client_started(transaction)
-        transaction.start(proceeding_timeout)
-        return transaction
+            return start_invite(self, request, flow, user, branch, seconds, interval)
+        proceeding: cython.double = -1.0 if proceeding_timeout is None else proceeding_timeout
+        return start_non_invite(self, request, flow, user, branch, seconds, interval, proceeding)
 
     def send_stateless(self, request: Request, flow: Flow, branch: str) -> None:
         """Send a copy of `request` with our Via on top and forget it: the ACK to a 2xx."""
@@ -171,60 +186,18 @@ class TransactionLayer:
 
     def client_for(self, branch: str, method: str) -> ClientTransaction | None:
         """The live client transaction with this branch, or None."""
-        return self._clients.get((branch, method))
-
-    # From the transactions.
-
-    def client_ended(self, transaction: ClientTransaction) -> None:
-        """Terminated: forget it."""
-        del self._clients[transaction.branch, transaction.method]
-        self.transactions[transaction.KIND] -= 1
-
-    def server_ended(self, transaction: ServerTransaction) -> None:
-        """Terminated: forget it and tell the user, who has never heard of the CANCELs."""
-        del self._servers[transaction.key]
-        self.transactions[transaction.KIND] -= 1
-        if transaction.request.method != "CANCEL":
-            self.user.server_transaction_ended(transaction)
-
-    def send_cancel(self, invite: InviteClientTransaction) -> None:
-        """A CANCEL on the flow and with the branch of its INVITE, in a transaction of its own (s.9.1)."""
-        request = cancel_for(invite.request)
-        cancel = NonInviteClientTransaction(self, request, invite.flow, _Unheard(), invite.branch, self.timers.f, 0.0)
-        self._client_started(cancel)
-        cancel.start()
-
-    def stray_response(self, response: Response, flow: Flow) -> None:
-        """A response to an INVITE that its user has given up."""
-        self.user.stray_response_received(response, flow)
-
-    def ack_for_user(self, ack: Request, flow: Flow) -> None:
-        """An ACK to a 2xx that kept the branch of the INVITE (RFC 6026 s.7.1)."""
-        self.user.ack_received(ack, flow)
-
-    def count_retransmission(self, flow: Flow, method: str) -> None:
-        """One message was sent once more."""
-        key = (self.side_of(flow), method)
-        if key not in self.retransmissions and len(self.retransmissions) >= _MOST_COUNTERS:
-            key = (key[0], "other")  # a sender may invent as many methods as he likes
-        self.retransmissions[key] = self.retransmissions.get(key, 0) + 1
+        return self._client(branch, method)
 
     # Our own part.
 
-    def _client_started(self, transaction: ClientTransaction) -> None:
-        key = (transaction.branch, transaction.method)
-        if key in self._clients:
-            raise LocalError(f"branch {transaction.branch} is in use by another {transaction.method}")
-        self._clients[key] = transaction
-        self.transactions[transaction.KIND] += 1
+    @cython.cfunc
+    def _client(self, branch: str, method: str) -> _Client:
+        live: dict = self._cancels if method == "CANCEL" else self._clients
+        transaction: _Client = live.get(branch)
+        return transaction if transaction is not None and transaction.method == method else None
 
-    def _server_started(self, transaction: ServerTransaction) -> None:
-        self._servers[transaction.key] = transaction
-        self.transactions[transaction.KIND] += 1
-
-    def _pass_up(self, transaction: ServerTransaction, trying_after: float) -> None:
-        self._server_started(transaction)
-        request = transaction.request
+    @cython.cfunc
+    def _pass_up(self, transaction: _Server, request: object, trying_after: cython.double):
         try:
             self.user.request_received(transaction, request)
         except MalformedMessage as fault:
@@ -237,18 +210,24 @@ class TransactionLayer:
             raise
         transaction.await_response(trying_after)
 
-    def _ack_received(self, ack: Request, flow: Flow) -> None:
-        invite = self._servers.get(server_key(ack, "INVITE"))
-        if isinstance(invite, InviteServerTransaction) and invite.is_ack_of(ack):
+    @cython.cfunc
+    def _invite_of(self, request: object) -> InviteServerTransaction:
+        """The INVITE that an ACK or CANCEL is about; None when we know none. Only an INVITE has such a key."""
+        return self._servers.get(server_key(request, "INVITE"))
+
+    @cython.cfunc
+    def _ack_received(self, ack: object, flow: object):
+        invite: InviteServerTransaction = self._invite_of(ack)
+        if invite is not None and invite.is_ack_of(ack):
             invite.ack_received(ack, flow)
         else:
             self.user.ack_received(ack, flow)
 
-    def _cancel_received(self, key: ServerKey, request: Request, flow: Flow) -> None:
-        cancel = NonInviteServerTransaction(self, key, request, flow)
-        self._server_started(cancel)
-        invite = self._servers.get(server_key(request, "INVITE"))
-        if not isinstance(invite, InviteServerTransaction):
+    @cython.cfunc
+    def _cancel_received(self, key: object, request: object, flow: object):
+        cancel: _Server = start_non_invite_server(self, key, request, flow)
+        invite: InviteServerTransaction = self._invite_of(request)
+        if invite is None:
             cancel.respond(Response.for_request(request, 481))
             return
         # s.9.2: 200 whatever the state of the INVITE, and an effect only before its final response.
@@ -257,7 +236,8 @@ class TransactionLayer:
             self.user.cancel_received(invite, request)
 
 
-def _with_via(request: Request, flow: Flow, branch: str) -> Request:
+@cython.cfunc
+def _with_via(request: object, flow: object, branch: str) -> object:
     """A copy with our Via on top (s.16.6 step 8); rport wants the answer where it was sent from (RFC 3581 s.3)."""
     sent = request.copy()
     sent.prepend("Via", f"{flow.via};branch={branch};rport")

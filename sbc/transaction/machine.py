@@ -1,22 +1,105 @@
-"""What the four state machines share: rows bound to their actions, and timers that can be stopped at any time."""
+# cython: boundscheck=False, wraparound=False
+# (A table is as large as its largest state and input; both come from the enums of its machine.)
+"""What the four state machines share: their table, made fast to look up, and one timer.
+
+A transaction never waits for two things at once: either for the next retransmission or for the end of its state, whichever
+comes first. So it is its own timer, and arming it makes no object.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
-from sbc.clock import Delayed
+import cython
+
+from sbc.sip.errors import LocalError
+
+if cython.compiled:
+    from cython.cimports.sbc.clock import Timer
+    from cython.cimports.sbc.transaction.ledger import Ledger
+else:
+    from sbc.clock import Timer
+    from sbc.transaction.ledger import Ledger
+
+COMPILED = bool(cython.compiled)
 
 Transitions = Mapping[tuple[Any, Any], tuple[Any, str]]
 """{(state, input): (next state, name of the action)}"""
 
 
-def bind(transitions: Transitions, machine: type) -> dict[tuple[Any, Any], tuple[Any, Any]]:
-    """The table with each action's name replaced by the method of `machine` that has it."""
-    return {pair: (state, getattr(machine, "_" + action)) for pair, (state, action) in transitions.items()}
+@cython.cclass
+class Table:
+    """Transitions as two flat lists, one place for each (state, input), with the methods in the place of their names.
+
+    `what` names the machine in errors; `machine` is the class that has the actions, with an underscore before each.
+    """
+
+    _what: str
+    _states: object
+    _inputs: object
+    _width: cython.Py_ssize_t
+    _next_states: list
+    _actions: list
+
+    def __init__(
+        self, what: str, transitions: Transitions, machine: type, states: type[IntEnum], inputs: type[IntEnum]
+    ) -> None:
+        self._what = what
+        self._states = states
+        self._inputs = inputs
+        self._width = max(inputs) + 1
+        places = (max(states) + 1) * self._width
+        self._next_states = [0] * places
+        self._actions = [None] * places
+        for (state, event), (next_state, action) in transitions.items():
+            place = state * self._width + event
+            self._next_states[place] = int(next_state)
+            self._actions[place] = getattr(machine, "_" + action)
 
 
-def stop(timer: Delayed | None) -> None:
-    """Cancel a timer that may not run, or not any more."""
-    if timer is not None and timer.active():
-        timer.cancel()
+@cython.cclass
+class Transaction(Timer):
+    """One request on one flow."""
+
+    layer: Ledger
+    flow: object
+    method: str
+    _request: object  # None when it will not be needed any more
+    _table: Table
+    _state: cython.int
+    _event: cython.int  # the input that the timer stands for
+
+    @property
+    def state(self) -> IntEnum:
+        return self._table._states(self._state)
+
+    @property
+    def request(self):  # -> Request
+        """LocalError after the final response: what only absorbs repetitions for half a minute must be small."""
+        if self._request is None:
+            raise LocalError(f"{self.method} {self._table._what}: its request was let go with its final response")
+        return self._request
+
+    @cython.ccall
+    def _take(self, event: cython.int, what: object = None):
+        place: cython.Py_ssize_t = self._state * self._table._width + event
+        action = self._table._actions[place]
+        if action is None:
+            name = self._table._inputs(event).name
+            raise LocalError(f"{self.method} {self._table._what}: {name} while {self.state.name}")
+        self._state = self._table._next_states[place]
+        action(self, what)
+
+    @cython.cfunc
+    def _wait(self, delay: cython.double, event: cython.int):
+        """`event` happens after so many seconds, and nothing else that was waited for."""
+        self._event = event
+        self.layer.queue.arm(self, self.layer.queue.now(), delay)
+
+    @cython.cfunc
+    def fire(self):
+        self._take(self._event, None)

@@ -1,6 +1,8 @@
 """Under which key a message finds its transaction (RFC 3261 sections 17.1.3 and 17.2.3), and how ICMP errors do.
 
-Keys are plain tuples for one dictionary look-up; the layer owns the dictionaries.
+A client transaction is found by the branch alone, a server transaction by one string or, for RFC 2543 elements, by a tuple;
+the layer owns the dictionaries. Compiled when installed (Cython's pure Python mode), and ordinary Python when
+SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
@@ -8,13 +10,14 @@ from __future__ import annotations
 import re
 import secrets
 
-from sbc.sip.message import Request
+import cython
+
+COMPILED = bool(cython.compiled)
 
 MAGIC_COOKIE = "z9hG4bK"
 """A branch that starts so is unique by promise (s.8.1.1.7); others come from RFC 2543 elements."""
 
-ServerKey = tuple[str, ...]
-ClientKey = tuple[str, str]
+ServerKey = str | tuple[str, ...]
 
 
 def new_branch() -> str:
@@ -22,15 +25,18 @@ def new_branch() -> str:
     return MAGIC_COOKIE + secrets.token_hex(12)
 
 
-def server_key(request: Request, method: str) -> ServerKey:
+@cython.ccall
+def server_key(request: object, method: str) -> object:  # (request: Request) -> ServerKey
     """The key of `request`'s server transaction, as if its method were `method` (ACK and CANCEL look for their INVITE).
 
     The sent-by belongs to it: two phones of one model, started in the same second, chose the same branch.
     """
     via = request.top_via
-    branch = via.branch
-    if branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE:
-        return (branch, via.sent_by, method)
+    branch: str = via.branch
+    if branch.startswith("z9hG4bK") and len(branch) > 7:
+        # None of the first three can contain a blank, so the pieces cannot be taken for one another.
+        host: str = via.host
+        return f"{method} {via.port} {host.lower()} {branch}"
     # The To tag cannot be part of an INVITE's key, because its ACK carries the one of our response (`is_ack_of`
     # compares that).
     to_tag = "" if method == "INVITE" else request.to_tag
@@ -45,9 +51,10 @@ def server_key(request: Request, method: str) -> ServerKey:
     )
 
 
-def from_rfc2543(key: ServerKey) -> bool:
+@cython.ccall
+def from_rfc2543(key: object) -> cython.bint:
     """True when the branch alone did not identify the transaction."""
-    return len(key) > 3
+    return isinstance(key, tuple)
 
 
 # Our own Via is the first one of what we sent. The character after the branch must have been quoted too: else the
@@ -61,8 +68,8 @@ _QUOTED_REQUEST = re.compile(
 )
 
 
-def quoted_client_key(quoted: bytes) -> ClientKey | None:
-    """The client transaction whose datagram an ICMP error quotes; None for a response, a stump, or no SIP at all."""
+def quoted_client_key(quoted: bytes) -> tuple[str, str] | None:
+    """Branch and method of what an ICMP error quotes; None for a response, a stump, or no SIP at all."""
     match = _QUOTED_REQUEST.match(quoted)
     if match is None:
         return None

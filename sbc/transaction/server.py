@@ -2,22 +2,29 @@
 
 RFC 3261 s.17.2, RFC 6026, RFC 4320. Two machines, each a table: INVITE (figure 7, with RFC 6026's Accepted state) and
 everything else (figure 8). They absorb repeated requests and repeat our responses; the transaction user makes these.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
 
-from sbc.clock import Delayed
-from sbc.sip.errors import LocalError
-from sbc.sip.message import Request, Response
-from sbc.transaction.machine import Transitions, bind, stop
-from sbc.transaction.matching import ServerKey, from_rfc2543
+import cython
 
-if TYPE_CHECKING:
-    from sbc.transaction.interface import Flow
-    from sbc.transaction.layer import TransactionLayer
+from sbc.sip.message import Response
+from sbc.transaction.machine import Transitions
+
+if cython.compiled:
+    from cython.cimports.sbc.transaction.ledger import Ledger
+    from cython.cimports.sbc.transaction.machine import Table, Transaction
+    from cython.cimports.sbc.transaction.matching import from_rfc2543
+else:
+    from sbc.transaction.ledger import Ledger
+    from sbc.transaction.machine import Table, Transaction
+    from sbc.transaction.matching import from_rfc2543
+
+COMPILED = bool(cython.compiled)
 
 
 class State(IntEnum):
@@ -60,7 +67,7 @@ INVITE_TRANSITIONS: Transitions = {
     (State.ACCEPTED, Input.REQUEST): (State.ACCEPTED, "ignore"),
     (State.ACCEPTED, Input.ACK): (State.ACCEPTED, "pass_ack"),
     (State.ACCEPTED, Input.PROVISIONAL): (State.ACCEPTED, "ignore"),
-    (State.ACCEPTED, Input.SUCCESS): (State.ACCEPTED, "send"),
+    (State.ACCEPTED, Input.SUCCESS): (State.ACCEPTED, "send_success"),
     (State.ACCEPTED, Input.FAILURE): (State.ACCEPTED, "ignore"),
     (State.ACCEPTED, Input.TIMER_L): (State.TERMINATED, "end"),
     #
@@ -111,181 +118,212 @@ NON_INVITE_TRANSITIONS: Transitions = {
 }
 
 
-class ServerTransaction:
+_REQUEST = cython.declare(cython.int, Input.REQUEST)
+_ACK = cython.declare(cython.int, Input.ACK)
+_PROVISIONAL = cython.declare(cython.int, Input.PROVISIONAL)
+_SUCCESS = cython.declare(cython.int, Input.SUCCESS)
+_FAILURE = cython.declare(cython.int, Input.FAILURE)
+_TIMER_TRYING = cython.declare(cython.int, Input.TIMER_TRYING)
+_TIMER_G = cython.declare(cython.int, Input.TIMER_G)
+_TIMER_H = cython.declare(cython.int, Input.TIMER_H)
+_TIMER_I = cython.declare(cython.int, Input.TIMER_I)
+_TIMER_J = cython.declare(cython.int, Input.TIMER_J)
+_TIMER_L = cython.declare(cython.int, Input.TIMER_L)
+
+
+@cython.cclass
+class ServerTransaction(Transaction):
     """What both machines share. Made by the layer when a new request comes."""
 
-    __slots__ = (
-        "layer",
-        "key",
-        "request",
-        "flow",
-        "state",
-        "final_status",
-        "_last_sent",
-        "_to_tag_sent",
-        "_timer_trying",
-    )
+    key: object
+    _last_sent: bytes  # for repetitions; None before the first response and when none will be repeated
+    _to_tag_sent: str
+    _final_status: cython.int
 
-    KIND: tuple[str, str]
-    """(side, kind) as the gauge of live transactions names it."""
-    _ROWS: dict[tuple[Any, Any], tuple[Any, Any]]
-    _FIRST_STATE: State
-
-    def __init__(self, layer: TransactionLayer, key: ServerKey, request: Request, flow: Flow) -> None:
+    @cython.cfunc
+    def _begin(self, layer: Ledger, key: object, request: object, flow: object):
+        self.unarmed()
         self.layer = layer
-        self.key = key
-        self.request = request
         self.flow = flow
-        self.state = self._FIRST_STATE
-        self.final_status: int | None = None
-        self._last_sent: bytes | None = None
+        self.method = request.method
+        self._request = request
+        self._event = 0
+        self.key = key
+        self._last_sent = None
         self._to_tag_sent = ""
-        self._timer_trying: Delayed | None = None
+        self._final_status = 0
 
-    def respond(self, response: Response) -> None:
+    @property
+    def final_status(self) -> int | None:
+        """Of the final response that was sent."""
+        return self._final_status if self._final_status else None
+
+    @cython.ccall
+    def respond(self, response: object):
         """Send a response, as far as this transaction may still send it; else it is discarded."""
-        status = response.status
+        status: cython.int = response.status
         if status < 200:
-            self._take(Input.PROVISIONAL, response)
+            self._take(_PROVISIONAL, response)
         elif status < 300:
-            self._take(Input.SUCCESS, response)
+            self._take(_SUCCESS, response)
         else:
-            self._take(Input.FAILURE, response)
+            self._take(_FAILURE, response)
 
-    def request_repeated(self) -> None:
+    @cython.cfunc
+    def request_repeated(self):
         """The same request came again."""
-        self._take(Input.REQUEST)
+        self._take(_REQUEST)
 
-    def await_response(self, trying_after: float) -> None:
+    @cython.cfunc
+    def await_response(self, trying_after: cython.double):
         """The user has seen the request: send 100 by ourselves when it has sent nothing for so many seconds."""
-        if self._last_sent is None:
-            self._timer_trying = self.layer.clock.callLater(trying_after, self._take, Input.TIMER_TRYING)
-
-    def _take(self, event: Input, what: Any = None) -> None:
-        row = self._ROWS.get((self.state, event))
-        if row is None:
-            raise LocalError(f"{self.request.method} server transaction: {event.name} while {self.state.name}")
-        self.state, action = row
-        action(self, what)
+        if self._last_sent is None and self._final_status == 0:
+            self._wait(trying_after, _TIMER_TRYING)
 
     # Actions of both machines.
 
-    def _ignore(self, what: Any) -> None:
+    def _ignore(self, what) -> None:
         pass
 
-    def _send(self, response: Response) -> None:
+    def _send(self, response) -> None:
         self._last_sent = response.to_bytes(self.flow.reliable)
         if from_rfc2543(self.key):
             self._to_tag_sent = response.to_tag
         self.flow.send(self._last_sent)
 
-    def _send_final(self, response: Response) -> None:
-        stop(self._timer_trying)
-        self.final_status = response.status
+    @cython.cfunc
+    def _send_final(self, response: object):
+        self.disarm()
+        self._final_status = response.status
         self._send(response)
+        self._request = None
 
-    def _send_trying(self, what: Any) -> None:
-        self._send(Response.for_request(self.request, 100))
+    def _send_trying(self, what) -> None:
+        self._send(Response.for_request(self._request, 100))
 
-    def _repeat(self, what: Any) -> None:
+    def _repeat(self, what) -> None:
         """The peer repeats its request: our response, if there was one, got lost."""
         if self._last_sent is not None:
-            self.layer.count_retransmission(self.flow, self.request.method)
+            self.layer.count_retransmission(self.flow, self.method)
             self.flow.send(self._last_sent)
 
-    def _end(self, what: Any) -> None:
-        self._stop_timers()
-        self.layer.server_ended(self)
-
-    def _after(self, delay: float, event: Input) -> Delayed | None:
-        """The timer of `event`; without a delay it happens right now."""
-        if delay == 0.0:
-            self._take(event)
-            return None
-        return self.layer.clock.callLater(delay, self._take, event)
-
-    def _stop_timers(self) -> None:
-        raise NotImplementedError
+    def _end(self, what) -> None:
+        self.disarm()
+        self._last_sent = None
+        layer: Ledger = self.layer
+        del layer._servers[self.key]
+        if self.method == "INVITE":
+            layer.invite_servers -= 1
+        elif self.method == "CANCEL":
+            return  # the user has never heard of it
+        layer.user.server_transaction_ended(self)
 
 
+@cython.cclass
 class InviteServerTransaction(ServerTransaction):
     """One INVITE that came to us."""
 
-    __slots__ = ("_timer_g", "_timer_h", "_timer_end", "_interval_g")
+    _interval: cython.double
+    _give_up_at: cython.double
 
-    KIND = ("server", "invite")
-    _FIRST_STATE = State.PROCEEDING
-
-    def __init__(self, layer: TransactionLayer, key: ServerKey, request: Request, flow: Flow) -> None:
-        super().__init__(layer, key, request, flow)
-        self._timer_g: Delayed | None = None
-        self._timer_h: Delayed | None = None
-        self._timer_end: Delayed | None = None  # I or L
-        self._interval_g = 0.0
-
-    def is_ack_of(self, ack: Request) -> bool:
+    @cython.cfunc
+    def is_ack_of(self, ack: object) -> cython.bint:
         """True for an ACK to what we sent, where the key leaves the To tag open (s.17.2.3, RFC 2543 elements)."""
         return not from_rfc2543(self.key) or ack.to_tag == self._to_tag_sent
 
-    def ack_received(self, ack: Request, flow: Flow) -> None:
+    @cython.cfunc
+    def ack_received(self, ack: object, flow: object):
         """An ACK that matches: to our failure, or to a 2xx by an element that keeps the branch for it."""
-        self._take(Input.ACK, (ack, flow))
+        self._take(_ACK, (ack, flow))
 
-    def _provide(self, response: Response) -> None:
-        stop(self._timer_trying)
+    def _provide(self, response) -> None:
+        self.disarm()
         self._send(response)
 
-    def _accept(self, response: Response) -> None:
+    def _accept(self, response) -> None:
         self._send_final(response)
-        self._timer_end = self._after(self.layer.timers.l, Input.TIMER_L)
+        self._last_sent = None
+        self._wait(self.layer.timer_l, _TIMER_L)
 
-    def _pass_ack(self, received: tuple[Request, Flow]) -> None:
-        self.layer.ack_for_user(*received)
+    def _send_success(self, response) -> None:
+        self._send(response)
+        self._last_sent = None
 
-    def _refuse(self, response: Response) -> None:
+    def _pass_ack(self, received) -> None:
+        ack, flow = received
+        self.layer.user.ack_received(ack, flow)
+
+    def _refuse(self, response) -> None:
         self._send_final(response)
-        timers = self.layer.timers
-        self._timer_h = self._after(timers.h, Input.TIMER_H)
-        if not self.flow.reliable:
-            self._interval_g = timers.g
-            self._timer_g = self._after(self._interval_g, Input.TIMER_G)
+        if self.flow.reliable:
+            self._wait(self.layer.timer_h, _TIMER_H)
+        else:
+            now: cython.double = self.layer.queue.now()
+            self._give_up_at = now + self.layer.timer_h
+            self._interval = self.layer.timer_g
+            self._wait_for_ack(now)
 
-    def _repeat_by_timer(self, what: Any) -> None:
-        self._interval_g = min(2 * self._interval_g, self.layer.timers.t2)
-        self._timer_g = self._after(self._interval_g, Input.TIMER_G)
+    @cython.cfunc
+    def _wait_for_ack(self, now: cython.double):
+        """Until the failure is repeated; or until no ACK will come any more, when that is first."""
+        if now + self._interval < self._give_up_at:
+            self._event = _TIMER_G
+            self.layer.queue.arm(self, now, self._interval)
+        else:
+            self._event = _TIMER_H
+            self.layer.queue.arm_at(self, self._give_up_at)
+
+    def _repeat_by_timer(self, what) -> None:
+        self._interval = min(2 * self._interval, self.layer.t2)
+        self._wait_for_ack(self.layer.queue.now())
         self._repeat(None)
 
-    def _confirm(self, what: Any) -> None:
-        self._stop_timers()
-        self._timer_end = self._after(0.0 if self.flow.reliable else self.layer.timers.i, Input.TIMER_I)
-
-    def _stop_timers(self) -> None:
-        stop(self._timer_trying)
-        stop(self._timer_g)
-        stop(self._timer_h)
-        stop(self._timer_end)
+    def _confirm(self, what) -> None:
+        self._last_sent = None
+        if self.flow.reliable:
+            self._take(_TIMER_I)
+        else:
+            self._wait(self.layer.timer_i, _TIMER_I)
 
 
+@cython.cclass
 class NonInviteServerTransaction(ServerTransaction):
     """One request other than INVITE and ACK that came to us."""
 
-    __slots__ = ("_timer_j",)
-
-    KIND = ("server", "non-invite")
-    _FIRST_STATE = State.TRYING
-
-    def __init__(self, layer: TransactionLayer, key: ServerKey, request: Request, flow: Flow) -> None:
-        super().__init__(layer, key, request, flow)
-        self._timer_j: Delayed | None = None
-
-    def _complete(self, response: Response) -> None:
+    def _complete(self, response) -> None:
         self._send_final(response)
-        self._timer_j = self._after(0.0 if self.flow.reliable else self.layer.timers.j, Input.TIMER_J)
+        if self.flow.reliable:
+            self._take(_TIMER_J)
+        else:
+            self._wait(self.layer.timer_j, _TIMER_J)
 
-    def _stop_timers(self) -> None:
-        stop(self._timer_trying)
-        stop(self._timer_j)
+
+_INVITE = Table("server transaction", INVITE_TRANSITIONS, InviteServerTransaction, State, Input)
+_NON_INVITE = Table("server transaction", NON_INVITE_TRANSITIONS, NonInviteServerTransaction, State, Input)
+_PROCEEDING = cython.declare(cython.int, State.PROCEEDING)
+_TRYING = cython.declare(cython.int, State.TRYING)
 
 
-InviteServerTransaction._ROWS = bind(INVITE_TRANSITIONS, InviteServerTransaction)
-NonInviteServerTransaction._ROWS = bind(NON_INVITE_TRANSITIONS, NonInviteServerTransaction)
+@cython.cfunc
+def start_invite_server(layer: Ledger, key: object, request: object, flow: object) -> InviteServerTransaction:
+    """From now on the layer finds it."""
+    transaction: InviteServerTransaction = InviteServerTransaction.__new__(InviteServerTransaction)
+    transaction._begin(layer, key, request, flow)
+    transaction._interval = 0.0
+    transaction._give_up_at = 0.0
+    transaction._table = _INVITE
+    transaction._state = _PROCEEDING
+    layer._servers[key] = transaction
+    layer.invite_servers += 1
+    return transaction
+
+
+@cython.cfunc
+def start_non_invite_server(layer: Ledger, key: object, request: object, flow: object) -> NonInviteServerTransaction:
+    """From now on the layer finds it."""
+    transaction: NonInviteServerTransaction = NonInviteServerTransaction.__new__(NonInviteServerTransaction)
+    transaction._begin(layer, key, request, flow)
+    transaction._table = _NON_INVITE
+    transaction._state = _TRYING
+    layer._servers[key] = transaction
+    return transaction

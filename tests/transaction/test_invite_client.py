@@ -71,11 +71,12 @@ def test_over_tcp_timer_d_is_zero(layer, user, connection):
 
 def test_accepted_passes_every_2xx(layer, user, flow, clock, invite):
     """RFC 6026 s.7.2: repeated 2xx and those of other forks all go up, and we send no ACK; for 64*T1."""
-    layer.response_received(response_to(invite.request, 200, to_tag="one"), flow)
+    sent = invite.request
+    layer.response_received(response_to(sent, 200, to_tag="one"), flow)
     clock.advance(0.5)
-    layer.response_received(response_to(invite.request, 200, to_tag="one"), flow)
+    layer.response_received(response_to(sent, 200, to_tag="one"), flow)
     clock.advance(31.4)
-    layer.response_received(response_to(invite.request, 200, to_tag="two"), flow)
+    layer.response_received(response_to(sent, 200, to_tag="two"), flow)
     assert user.take() == [("response", 200)] * 3
     assert [response.to_tag for response in user.responses] == ["one", "one", "two"]
     assert flow.summary() == ["INVITE"]
@@ -83,12 +84,13 @@ def test_accepted_passes_every_2xx(layer, user, flow, clock, invite):
 
 def test_after_timer_m_a_2xx_is_stray(layer, user, flow, clock, invite):
     """RFC 6026 s.7.2: M runs from the first 2xx, 64*T1."""
-    layer.response_received(response_to(invite.request, 200), flow)
+    sent = invite.request
+    layer.response_received(response_to(sent, 200), flow)
     clock.advance(31.999)
     assert invite.state == State.ACCEPTED
     clock.advance(0.001)
     assert invite.state == State.TERMINATED
-    layer.response_received(response_to(invite.request, 200), flow)
+    layer.response_received(response_to(sent, 200), flow)
     assert user.take() == [("response", 200), ("stray", 200)]
 
 

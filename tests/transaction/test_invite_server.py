@@ -14,7 +14,7 @@ def invite(layer, user, phone):
 
 
 def answer(transaction, status, to_tag="here"):
-    transaction.respond(Response.for_request(transaction.request, status, to_tag=to_tag))
+    transaction.respond(Response.for_request(request("INVITE"), status, to_tag=to_tag))
 
 
 def ack(to_tag="here", branch="z9hG4bKphone1"):

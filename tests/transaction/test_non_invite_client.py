@@ -7,15 +7,16 @@ from tests.helpers.network import request, response_to
 def test_repeated_response_is_absorbed_until_timer_k(layer, user, flow, clock):
     """K = T4: the user hears one final response."""
     transaction = layer.send_request(request("REGISTER", received=False), flow, user)
-    layer.response_received(response_to(transaction.request, 200), flow)
+    sent = transaction.request
+    layer.response_received(response_to(sent, 200), flow)
     clock.advance(4.999)
-    layer.response_received(response_to(transaction.request, 200), flow)
-    layer.response_received(response_to(transaction.request, 100), flow)
+    layer.response_received(response_to(sent, 200), flow)
+    layer.response_received(response_to(sent, 100), flow)
     assert user.take() == [("response", 200)]
     assert transaction.state == State.COMPLETED
     clock.advance(0.001)
     assert transaction.state == State.TERMINATED
-    layer.response_received(response_to(transaction.request, 200), flow)
+    layer.response_received(response_to(sent, 200), flow)
     assert user.take() == [("stray", 200)]
 
 

@@ -15,7 +15,7 @@ def register(layer, user, phone):
 
 
 def answer(transaction, status):
-    transaction.respond(Response.for_request(transaction.request, status, to_tag="here"))
+    transaction.respond(Response.for_request(request("REGISTER"), status, to_tag="here"))
 
 
 def test_repeated_request_without_answer_is_absorbed(layer, user, phone, register):

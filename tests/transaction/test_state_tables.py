@@ -217,49 +217,50 @@ def observe(transaction, event, what, flow, user, clock, chart):
 
 
 def client_in(state, method, layer, user, flow, clock):
-    """A client transaction that got into `state` as it would in life."""
+    """A client transaction that got into `state` as it would in life, and what it sent."""
     transaction = layer.send_request(request(method, received=False), flow, user)
+    sent = transaction.request
     match state:
         case "CALLING_CANCELLED":
             layer.cancel(transaction)
         case "PROCEEDING":
-            layer.response_received(response_to(transaction.request, 100), flow)
+            layer.response_received(response_to(sent, 100), flow)
         case "ACCEPTED":
-            layer.response_received(response_to(transaction.request, 200), flow)
+            layer.response_received(response_to(sent, 200), flow)
         case "COMPLETED":
-            layer.response_received(response_to(transaction.request, 404), flow)
+            layer.response_received(response_to(sent, 404), flow)
         case "ABANDONED":
             clock.advance(32)
         case "TERMINATED":
             transaction.terminate()
     assert transaction.state.name == state
-    return transaction
+    return transaction, sent
 
 
-def client_message(event, transaction):
+def client_message(event, sent):
     statuses = {"PROVISIONAL": 180, "SUCCESS": 200, "FAILURE": 486}
     if event.name in statuses:
-        return response_to(transaction.request, statuses[event.name])
+        return response_to(sent, statuses[event.name])
     return "icmp" if event.name == "TRANSPORT_FAILED" else None
 
 
 @pytest.mark.parametrize(("state", "event"), pairs(INVITE_CLIENT, client.Input))
 def test_invite_client(state, event, layer, user, flow, clock):
-    transaction = client_in(state, "INVITE", layer, user, flow, clock)
-    observe(transaction, event, client_message(event, transaction), flow, user, clock, INVITE_CLIENT)
+    transaction, sent = client_in(state, "INVITE", layer, user, flow, clock)
+    observe(transaction, event, client_message(event, sent), flow, user, clock, INVITE_CLIENT)
 
 
 @pytest.mark.parametrize(("state", "event"), pairs(NON_INVITE_CLIENT, client.Input))
 def test_non_invite_client(state, event, layer, user, flow, clock):
-    transaction = client_in(state, "OPTIONS", layer, user, flow, clock)
-    observe(transaction, event, client_message(event, transaction), flow, user, clock, NON_INVITE_CLIENT)
+    transaction, sent = client_in(state, "OPTIONS", layer, user, flow, clock)
+    observe(transaction, event, client_message(event, sent), flow, user, clock, NON_INVITE_CLIENT)
 
 
 # Server machines
 
 
 def server_in(state, method, layer, user, phone, clock):
-    """A server transaction that got into `state` as it would in life."""
+    """A server transaction that got into `state` as it would in life, and its request."""
     received = request(method)
     layer.request_received(received, phone)
     transaction = user.servers[0]
@@ -279,26 +280,26 @@ def server_in(state, method, layer, user, phone, clock):
             transaction.respond(Response.for_request(received, 404, to_tag="here"))
             clock.advance(32)
     assert transaction.state.name == state
-    return transaction
+    return transaction, received
 
 
-def server_message(event, transaction, flow):
+def server_message(event, received, flow):
     statuses = {"PROVISIONAL": 183, "SUCCESS": 200, "FAILURE": 486}
     if event.name in statuses:
-        return Response.for_request(transaction.request, statuses[event.name], to_tag="here")
+        return Response.for_request(received, statuses[event.name], to_tag="here")
     return (request("ACK", to_tag="here"), flow) if event.name == "ACK" else None
 
 
 @pytest.mark.parametrize(("state", "event"), pairs(INVITE_SERVER, server.Input))
 def test_invite_server(state, event, layer, user, phone, clock):
-    transaction = server_in(state, "INVITE", layer, user, phone, clock)
-    observe(transaction, event, server_message(event, transaction, phone), phone, user, clock, INVITE_SERVER)
+    transaction, received = server_in(state, "INVITE", layer, user, phone, clock)
+    observe(transaction, event, server_message(event, received, phone), phone, user, clock, INVITE_SERVER)
 
 
 @pytest.mark.parametrize(("state", "event"), pairs(NON_INVITE_SERVER, server.Input))
 def test_non_invite_server(state, event, layer, user, phone, clock):
-    transaction = server_in(state, "OPTIONS", layer, user, phone, clock)
-    observe(transaction, event, server_message(event, transaction, phone), phone, user, clock, NON_INVITE_SERVER)
+    transaction, received = server_in(state, "OPTIONS", layer, user, phone, clock)
+    observe(transaction, event, server_message(event, received, phone), phone, user, clock, NON_INVITE_SERVER)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+# What the compiled layer may call in client.py without going through Python. The words are in client.py.
+
+from sbc.transaction.ledger cimport Ledger
+from sbc.transaction.machine cimport Table, Transaction
+
+cdef Table _INVITE
+cdef Table _NON_INVITE
+
+
+cdef class ClientTransaction(Transaction):
+    cdef object user
+    cdef readonly str branch
+    cdef readonly double started
+    cdef readonly bint provisional_seen
+    cdef bint _reliable
+    cdef bytes _data
+    cdef double _give_up_at
+    cdef double _constant_interval
+    cdef double _interval
+
+    cdef object _begin(
+        self, Ledger layer, object request, object flow, object user, str branch, double timeout, double interval
+    )
+    cpdef object response_received(self, object response)
+    cdef object _report_and_let_go(self, object user, object response)
+    cdef object _wait_for_response(self, double now, int again, int over)
+    cdef object _send_again(self)
+
+
+cdef class InviteClientTransaction(ClientTransaction):
+    cdef bint _cancel_sent
+
+    cdef bint _send_cancel(self)
+    cdef object _refused(self, object response)
+
+
+cdef class NonInviteClientTransaction(ClientTransaction):
+    cdef double _proceeding_timeout
+
+    cdef object _allow(self, double timeout)
+
+
+cdef InviteClientTransaction start_invite(
+    Ledger layer, object request, object flow, object user, str branch, double timeout, double interval
+)
+cdef NonInviteClientTransaction start_non_invite(
+    Ledger layer,
+    object request,
+    object flow,
+    object user,
+    str branch,
+    double timeout,
+    double interval,
+    double proceeding_timeout,
+)

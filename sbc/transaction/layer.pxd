@@ -1,0 +1,18 @@
+# The fields of the compiled layer. The words are in layer.py.
+#
+# (A name that is cimported cannot be imported from the module by others; those that can be keep their names in Python.)
+
+from sbc.transaction.client cimport ClientTransaction as _Client
+from sbc.transaction.ledger cimport Ledger
+from sbc.transaction.server cimport InviteServerTransaction
+from sbc.transaction.server cimport ServerTransaction as _Server
+
+
+cdef class TransactionLayer(Ledger):
+    cdef public object new_branch
+
+    cdef _Client _client(self, str branch, str method)
+    cdef object _pass_up(self, _Server transaction, object request, double trying_after)
+    cdef InviteServerTransaction _invite_of(self, object request)
+    cdef object _ack_received(self, object ack, object flow)
+    cdef object _cancel_received(self, object key, object request, object flow)

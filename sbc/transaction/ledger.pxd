@@ -1,0 +1,33 @@
+# What the compiled transactions share without going through Python. The words are in ledger.py.
+
+from sbc.clock cimport TimerQueue
+
+
+cdef class Ledger:
+    cdef readonly object clock
+    cdef readonly object timers
+    cdef public object user
+    cdef public object side_of
+    cdef readonly dict retransmissions
+    cdef TimerQueue queue
+    cdef readonly dict _clients
+    cdef readonly dict _cancels
+    cdef readonly dict _servers
+    cdef Py_ssize_t invite_clients
+    cdef Py_ssize_t invite_servers
+    cdef double t1
+    cdef double t2
+    cdef double timer_b
+    cdef double timer_d
+    cdef double timer_g
+    cdef double timer_h
+    cdef double timer_i
+    cdef double timer_j
+    cdef double timer_k
+    cdef double timer_l
+    cdef double timer_m
+    cdef double invite_trying
+    cdef double non_invite_trying
+
+    cdef object open(self, object clock, object timers, object user)
+    cpdef object count_retransmission(self, object flow, str method)

@@ -1,0 +1,94 @@
+"""What all transactions of a layer share: the live ones by their keys, the time, the delays, the user.
+
+It is the part of the layer that the machines know; the rest of the layer knows the machines. Compiled when installed
+(Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.sbc.clock import TimerQueue
+else:
+    from sbc.clock import TimerQueue
+
+COMPILED = bool(cython.compiled)
+
+_MOST_COUNTERS = 64
+"""Pairs of side and method that are counted by themselves: twice the methods there are."""
+
+
+@cython.cclass
+class Ledger:
+    """The base of `TransactionLayer`."""
+
+    clock: object
+    timers: object
+    user: object
+    side_of: object
+    retransmissions: dict
+    queue: TimerQueue  # the clock, or one of our own upon it
+    _clients: dict  # {branch: transaction}, but the CANCELs: they have the branch of their INVITE
+    _cancels: dict
+    _servers: dict  # {key of `matching.server_key`: transaction}
+    invite_clients: cython.Py_ssize_t  # how many of the live ones
+    invite_servers: cython.Py_ssize_t
+    t1: cython.double
+    t2: cython.double
+    timer_b: cython.double
+    timer_d: cython.double
+    timer_g: cython.double
+    timer_h: cython.double
+    timer_i: cython.double
+    timer_j: cython.double
+    timer_k: cython.double
+    timer_l: cython.double
+    timer_m: cython.double
+    invite_trying: cython.double
+    non_invite_trying: cython.double
+
+    @cython.cfunc
+    def open(self, clock: object, timers: object, user: object):
+        self.clock = clock
+        self.queue = clock if isinstance(clock, TimerQueue) else TimerQueue(clock)
+        self.timers = timers
+        self.user = user
+        self.side_of = _side_of_flow
+        self.retransmissions = {}
+        self._clients = {}
+        self._cancels = {}
+        self._servers = {}
+        self.invite_clients = 0
+        self.invite_servers = 0
+        self.t1 = timers.t1
+        self.t2 = timers.t2
+        self.timer_b = timers.b
+        self.timer_d = timers.d
+        self.timer_g = timers.g
+        self.timer_h = timers.h
+        self.timer_i = timers.i
+        self.timer_j = timers.j
+        self.timer_k = timers.k
+        self.timer_l = timers.l
+        self.timer_m = timers.m
+        self.invite_trying = timers.invite_trying
+        self.non_invite_trying = timers.non_invite_trying
+        # The longest first: most transactions are in the states that only absorb.
+        for delay in (
+            self.timer_b, self.timer_d, self.timer_h, self.timer_j, self.timer_l, self.timer_m, self.timer_i, self.timer_k,
+            self.t1, self.timer_g, self.non_invite_trying, self.invite_trying, 2 * self.t1, self.t2,
+        ):  # fmt: skip
+            self.queue.lane(delay)
+
+    @cython.ccall
+    def count_retransmission(self, flow: object, method: str):
+        """One message was sent once more."""
+        key = (self.side_of(flow), method)
+        if key not in self.retransmissions and len(self.retransmissions) >= _MOST_COUNTERS:
+            key = (key[0], "other")  # a sender may invent as many methods as he likes
+        self.retransmissions[key] = self.retransmissions.get(key, 0) + 1
+
+
+def _side_of_flow(flow) -> str:
+    return flow.side

@@ -1,0 +1,27 @@
+# What the compiled machines have in common. The words are in machine.py.
+
+from sbc.clock cimport Timer
+from sbc.transaction.ledger cimport Ledger
+
+
+cdef class Table:
+    cdef str _what
+    cdef object _states
+    cdef object _inputs
+    cdef Py_ssize_t _width
+    cdef list _next_states
+    cdef list _actions
+
+
+cdef class Transaction(Timer):
+    cdef readonly Ledger layer
+    cdef readonly object flow
+    cdef readonly str method
+    cdef object _request
+    cdef Table _table
+    cdef int _state
+    cdef int _event
+
+    cpdef object _take(self, int event, object what=*)
+    cdef object _wait(self, double delay, int event)
+    cdef object fire(self)
