@@ -69,7 +69,7 @@ class Proxy:
         self._name = warn_agent(name)
         self._report = report
         self.overload = overload or Overload()
-        self._branches = Branches(key, boot)
+        self._branches = Branches(boot)
         self._pins = NoncePins()
         self._late = LateAnswers(clock, layer, self.t1, self._branches.new, report)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}

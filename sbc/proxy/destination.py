@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sbc.location.candidate import Candidate
 from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
@@ -134,7 +135,7 @@ class Destinations:
             for route in routes[:-1]:
                 request.append("Route", route)
         while (top := request.get("Route")) is not None:
-            uri = NameAddr.parse(top, "Route").uri
+            uri = read_route(top)
             if not self._is_ours(uri.host, uri.port):
                 break
             request.pop_first("Route")
@@ -148,7 +149,7 @@ class Destinations:
         return cookies
 
     def _strict_router_was_here(self, request: Request) -> bool:
-        if not request.has("Route") or _is_number(request):
+        if PARAMETER not in request.request_uri or not request.has("Route"):
             return False
         uri = request.uri
         return PARAMETER in uri.parameters and "lr" in uri.parameters and self._names_us(uri)
@@ -176,7 +177,7 @@ class Destinations:
     def _peer_behind(self, request: Request) -> PhoneAddress | None:
         """Behind the servers' Routes our own comes again when the other end is a phone of this site."""
         for route in request.get_all("Route"):
-            uri = NameAddr.parse(route, "Route").uri
+            uri = read_route(route)
             if PARAMETER in uri.parameters and self._is_ours(uri.host, uri.port):
                 cookie = self._cookie_in(uri)
                 return cookie.phone if cookie is not None else None
@@ -237,6 +238,12 @@ class Destinations:
                 if bindings:
                     return max(bindings, key=lambda binding: binding.expires_at)
         return None
+
+
+@lru_cache(4096)
+def read_route(value: str) -> SipUri:
+    """The URI of a Route value. A dialog sends the same one with each of its requests."""
+    return NameAddr.parse(value, "Route").uri
 
 
 def phone_address(flow: Flow) -> PhoneAddress:

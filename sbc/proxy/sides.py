@@ -28,6 +28,10 @@ class Origin(NamedTuple):
         return self.groups[0]
 
 
+_MOST_FLOWS = 65536
+_UNKNOWN = Origin(None, ())  # type: ignore[arg-type]
+
+
 class Sides:
     """Reads the groups' candidates; `refresh` after they changed."""
 
@@ -36,6 +40,8 @@ class Sides:
         self._by_address: dict[tuple[str, int], Origin] = {}
         self._by_host: dict[str, Origin] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, ServerGroup]] = []
+        self._known: dict[Flow, Origin | None] = {}
+        """What was found out about flows since the last `refresh`: the question is asked twice for every message."""
         self.refresh()
 
     def refresh(self) -> None:
@@ -43,6 +49,7 @@ class Sides:
         self._by_address.clear()
         self._by_host.clear()
         self._networks.clear()
+        self._known.clear()
         for group in self._groups:
             for _server, candidate in group.candidates():
                 address = (candidate.address, candidate.port)
@@ -52,6 +59,14 @@ class Sides:
 
     def server_of(self, flow: Flow) -> Origin | None:
         """The server behind a flow; None for a phone."""
+        known = self._known.get(flow, _UNKNOWN)
+        if known is _UNKNOWN:
+            if len(self._known) >= _MOST_FLOWS:
+                self._known.clear()
+            known = self._known[flow] = self._find_server_of(flow)
+        return known
+
+    def _find_server_of(self, flow: Flow) -> Origin | None:
         if flow.side == "phones":
             return None
         host, port = flow.remote

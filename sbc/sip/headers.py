@@ -179,7 +179,7 @@ class NameAddr:
     def uri(self) -> SipUri:
         """The URI. MalformedMessage when it is broken, or (416) when it is not sip or sips."""
         if self._uri is None:
-            self._uri = SipUri.parse(self.uri_text)
+            self._uri = SipUri.read(self.uri_text)
         return self._uri
 
     @property

@@ -611,6 +611,11 @@ class Request(Message):
         return other
 
     @property
+    def max_forwards(self) -> int:
+        """The value of Max-Forwards, -1 without one: RFC 2543 phones do not send it."""
+        return self._number(MAX_FORWARDS, MAX_MAX_FORWARDS)
+
+    @property
     def request_uri(self) -> str:
         """The Request-URI as spelled."""
         return self._request_uri
@@ -655,7 +660,7 @@ class Request(Message):
         """The Request-URI, read. MalformedMessage: 416 for a scheme that is not sip or sips, 400 for a broken one."""
         if self._uri is None:
             try:
-                uri = SipUri.parse(self._request_uri)
+                uri = SipUri.read(self._request_uri)
                 if uri.headers:
                     raise MalformedMessage("Headers in Request-URI")  # s.19.1.1
             except MalformedMessage as error:

@@ -7,6 +7,7 @@ their case means nothing. What an escape stands for matters in one place, the co
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.scanner import scan_host_port
@@ -19,6 +20,10 @@ _HEADERS = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/?:+$&=]|%[0-9A-Fa-f]{2})+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _RESERVED = frozenset(";/?:@&=+$,")
+
+# `read` remembers so many URIs of at most so many characters: a site has some thousand phones and numbers.
+_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 256
 
 # RFC 3261 s.19.1.4: present in one URI only, these make two URIs different.
 _COMPARED_PARAMETERS = ("user", "ttl", "method", "maddr", "transport")
@@ -91,6 +96,11 @@ class SipUri:
             parameters=cls._parse_parameters(pieces),
             headers=headers,
         )
+
+    @classmethod
+    def read(cls, text: str) -> SipUri:
+        """`parse`, with the same object for the same text: the URIs of phones, servers and numbers come again and again."""
+        return _read(text) if len(text) <= _LONGEST_REMEMBERED else cls.parse(text)
 
     @staticmethod
     def _split_userinfo(rest: str) -> tuple[str | None, str | None, str]:
@@ -194,6 +204,11 @@ class SipUri:
             elif name in _COMPARED_PARAMETERS:
                 return False
         return True
+
+
+@lru_cache(_REMEMBERED)
+def _read(text: str) -> SipUri:
+    return SipUri.parse(text)
 
 
 def _unescape(text: str) -> str:

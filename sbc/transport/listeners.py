@@ -15,10 +15,17 @@ class Listeners:
     """The transports of every `[[listen]]`, in the order of the configuration."""
 
     def __init__(self, transports: Iterable[UdpTransport] = ()) -> None:
-        self._transports = list(transports)
+        self._transports: list[UdpTransport] = []
+        self._facing: dict[tuple[str, bool, str], list[UdpTransport]] = {}
+        """By transport, whether it is IPv6, and the side that it faces."""
+        for transport in transports:
+            self.add(transport)
 
     def add(self, transport: UdpTransport) -> None:
         self._transports.append(transport)
+        for side in ("phones", "servers") if transport.side == "both" else (transport.side,):
+            key = (transport.name, transport.family == socket.AF_INET6, side)
+            self._facing.setdefault(key, []).append(transport)
 
     def __iter__(self):
         return iter(self._transports)
@@ -28,26 +35,21 @@ class Listeners:
 
         Of several, the first that has the address from which the kernel goes there.
         """
-        usable = self._usable(candidate.transport, candidate.address, "servers")
+        usable = self._facing.get((candidate.transport, ":" in candidate.address, "servers"))
         return _nearest(usable, candidate.address).flow_to(candidate.address, candidate.port) if usable else None
 
     def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> UdpFlow | None:
-        """The flow to a phone's address, from the socket that it knows (RFC 3581: the port it sent to); None when that is gone.
+        """The flow to a phone's address, from the socket that it knows (RFC 3581: the port it sent to); None without any.
 
         When no socket has that port any more (the configuration changed), the first that may face phones. Several have it
         where phones are in more than one network: then the one in theirs.
         """
-        usable = self._usable(transport_name, host, "phones")
-        usable = [transport for transport in usable if transport.local[1] == local_port] or usable
-        return _nearest(usable, host).flow_to(host, port) if usable else None
-
-    def _usable(self, transport_name: str, host: str, side: str) -> list[UdpTransport]:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return [
-            transport
-            for transport in self._transports
-            if transport.name == transport_name and transport.family == family and transport.side in (side, "both")
-        ]
+        usable = self._facing.get((transport_name, ":" in host, "phones"))
+        if not usable:
+            return None
+        if len(usable) > 1:
+            usable = [transport for transport in usable if transport.local[1] == local_port] or usable
+        return _nearest(usable, host).flow_to(host, port)
 
     def is_ours(self, host: str, port: int | None) -> bool:
         """True when a URI with this host and port names this appliance."""

@@ -113,6 +113,8 @@ class UdpTransport:
         self.local: tuple[str, int] = (bound[0], bound[1])
         self._wildcard = bound[0] in ("0.0.0.0", "::")
         self._flows: dict[bytes, UdpFlow] = {}
+        self._flows_to: dict[tuple[str, int], UdpFlow] = {}
+        """The same by host and port, for those that we send to."""
         self._datagrams = Datagrams(self._socket.fileno(), self._flows, self._new_flow)
         self._in_batch = False
         self._look_again = None
@@ -149,14 +151,21 @@ class UdpTransport:
 
     def flow_to(self, host: str, port: int) -> UdpFlow:
         """The flow to an IP literal of this socket's family."""
-        raw = raw_address(host, port)
-        return self._flows.get(raw) or self._new_flow(raw)
+        flow = self._flows_to.get((host, port))
+        if flow is None:
+            raw = raw_address(host, port)
+            flow = self._flows_to[host, port] = self._flows.get(raw) or self._new_flow(raw)
+        return flow
 
     def _new_flow(self, raw: bytes) -> UdpFlow:
         if len(self._flows) >= _MOST_FLOWS:
-            self._flows.clear()
+            self._forget_flows()
         flow = self._flows[raw] = UdpFlow(self, raw)
         return flow
+
+    def _forget_flows(self) -> None:
+        self._flows.clear()
+        self._flows_to.clear()
 
     # -- out -------------------------------------------------------------------------------------------------------------
 
@@ -189,7 +198,7 @@ class UdpTransport:
 
     def _forget_own_addresses(self) -> None:
         forget_own_addresses()
-        self._flows.clear()
+        self._forget_flows()
         self._look_again = self._reactor.callLater(_ADDRESSES_GOOD_FOR, self._forget_own_addresses)
 
     def stop(self) -> None:
