@@ -303,6 +303,7 @@ class App:
         self.locator.stop()
         self._resolver.stop()
         self.listeners.stop()
+        self.registrar.flush()
         self.store.close()
         self.systemd.stop_signs()
         done()
