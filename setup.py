@@ -7,6 +7,7 @@ Two kinds of compiled module:
 * what cannot be written as Python at all (system calls over arrays of structures): the sources in `ext/`.
 """
 
+import os
 from glob import glob
 
 from Cython.Build import cythonize
@@ -57,4 +58,5 @@ setup(
         language_level=3,
         build_dir="build",
     ),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )
