@@ -45,6 +45,7 @@ from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.registration.registrar import Registrar
 from sbc.sip.digest import HtdigestFile
+from sbc.store.journal import RegistrationJournal
 from sbc.store.sqlite import SqliteStore, StateUnreadable
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
@@ -115,8 +116,9 @@ class App:
         self._resolver.start()
         self._add_groups(config.groups)
 
+        self._journal = RegistrationJournal(config.appliance.state_dir, self.store)
         self.registrar = Registrar(
-            self.layer, self.clock, self._wall_clock, self.store, _passwords(config), self.listeners.flow_to_server,
+            self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,
         )  # fmt: skip
         self.registrar.restore()
@@ -304,6 +306,7 @@ class App:
         self._resolver.stop()
         self.listeners.stop()
         self.registrar.flush()
+        self._journal.close()
         self.store.close()
         self.systemd.stop_signs()
         done()

@@ -160,6 +160,11 @@ class SqliteStore:
             return database
         return None
 
+    @property
+    def up_to_date(self) -> bool:
+        """False while something that was saved could not be written."""
+        return not self._alarmed
+
     def close(self) -> None:
         if self._checkpointing is not None:
             self._checkpointing.join()
