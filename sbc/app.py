@@ -18,6 +18,7 @@ from twisted.logger import (
     Logger,
     LogLevel,
     LogLevelFilterPredicate,
+    formatTime,
     globalLogBeginner,
     textFileLogObserver,
 )
@@ -31,7 +32,9 @@ from sbc.location.candidate import Candidate
 from sbc.location.locator import Locator
 from sbc.location.resolver import Resolver
 from sbc.observe.http import StatusSite
+from sbc.observe.lines import Lines
 from sbc.observe.log import EventLog
+from sbc.observe.log import Logger as EventLogger
 from sbc.observe.metrics import Metrics
 from sbc.observe.notify import Systemd
 from sbc.observe.recent import RecentEvents
@@ -65,7 +68,8 @@ class CannotStart(Exception):  # noqa: N818 (shown to an operator)
 class App:
     """One running appliance. `start` raises CannotStart; `stop(done)` calls `done` when nothing is left to do."""
 
-    def __init__(self, config: Config, reactor) -> None:
+    def __init__(self, config: Config, reactor, event_logger: EventLogger = log) -> None:
+        """`event_logger` writes the facts that are for the log."""
         self.config = config
         self._reactor = reactor
         self.clock = TimerQueue(reactor)
@@ -82,7 +86,7 @@ class App:
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
         self.recent = RecentEvents(self._wall_clock, names)
-        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(log, names, debug=False)]
+        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(event_logger, names, debug=False)]
         self.systemd = Systemd()
 
     def report(self, event: object) -> None:
@@ -341,7 +345,7 @@ def run(config: Config) -> int:
     # Wall clock steps must not move a timer, and Twisted's reactors live by time.time (pitfall D32).
     reactor.seconds = time.monotonic
     _log_to_standard_error()
-    app = App(config, reactor)
+    app = App(config, reactor, Lines(sys.stderr, log.namespace, time.time, formatTime))
     try:
         app.start()
     except CannotStart as error:

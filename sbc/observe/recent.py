@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sbc import events
-from sbc.observe.story import ALL_METHODS, NEVER_NOTABLE, NO_NAMES, ServerNames, Story, in_words, tell
+from sbc.observe.story import ALL_METHODS, NEVER_NOTABLE, NO_NAMES, ServerNames, Story, flood_key, in_words, tell
 
 KEPT = 50
 MERGE_WITHIN = 300.0  # seconds after its first fact that an entry still takes in others of its kind
@@ -27,6 +27,8 @@ class Entry:
     last_at: float
     story: Story
     count: int = 1
+    last: object = None
+    """The last fact, while nobody has asked for its story: in a flood of phones only that of the last one is told."""
 
     def text(self) -> str:
         if self.count == 1:
@@ -58,6 +60,8 @@ class RecentEvents:
         if type(event) in NEVER_NOTABLE:
             return
         now = self._wall_clock()
+        if self._is_one_more(event, now):
+            return
         if isinstance(event, events.FailedOver) and event.method == ALL_METHODS:
             because = f"{self._names.named(event.group, event.from_candidate)} failed: {in_words(event.cause)}"
             self._switches[event.group] = Switch(now, event.to_candidate, because)
@@ -66,6 +70,18 @@ class RecentEvents:
         story = tell(event, self._names)
         if story is not None and story.notable:
             self._remember(story, now)
+
+    def _is_one_more(self, event: object, now: float) -> bool:
+        """Whether its kind comes in floods and has an entry already, which then counts it."""
+        key = flood_key(event)
+        if key is not None:
+            for entry in self._entries:
+                if entry.story.key == key and now - entry.first_at < MERGE_WITHIN:
+                    entry.count += 1
+                    entry.last_at = now
+                    entry.last = event
+                    return True
+        return False
 
     def _remember(self, story: Story, now: float) -> None:
         if story.several:
@@ -83,6 +99,10 @@ class RecentEvents:
 
     def describe(self) -> list[dict[str, Any]]:
         """The newest first; `at` in seconds since 1970."""
+        for entry in self._entries:
+            if entry.last is not None:
+                entry.story = tell(entry.last, self._names) or entry.story
+                entry.last = None
         newest_first = sorted(self._entries, key=lambda entry: entry.last_at)[::-1]
         return [
             {

@@ -95,6 +95,13 @@ def is_for_debug(event: object) -> bool:
     return rule is not None and rule(event)
 
 
+def flood_key(event: object) -> tuple[str, ...] | None:
+    """The key of its story, without telling it, for facts that thousands of phones cause within a minute; else None."""
+    if type(event) is events.RegistrationChanged:
+        return "registration", event.group, event.server, event.new
+    return None
+
+
 def in_words(cause: str) -> str:
     """A cause label as an administrator would say it."""
     return _CAUSES.get(cause, cause)
@@ -154,7 +161,7 @@ def _registration(event: events.RegistrationChanged, names: ServerNames) -> Stor
     return Story(
         level=DEBUG if is_for_debug(event) else WARNING if event.new == "failed" else INFO,
         text=printable(f"{event.group}: phone {event.aor} {said} server {event.server}{why}"),
-        key=("registration", event.group, event.server, event.new),
+        key=flood_key(event) or (),
         group=event.group,
         several=printable(
             f"{event.group}: {{count}} phones {said_of_many} server {event.server}, the last was {event.aor}{why}"
