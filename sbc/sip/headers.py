@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import cython
+
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.limits import MAX_CSEQ
 from sbc.sip.names import COMPACT_FORMS, LIST_HEADERS, SPELLINGS, canonical_name
@@ -80,6 +82,7 @@ def format_parameters(parameters: dict[str, str | None]) -> str:
     return "".join(f";{name}" if value is None else f";{name}={value}" for name, value in parameters.items())
 
 
+@cython.cclass
 class Via:
     """One Via value (RFC 3261 s.20.42). Treat as immutable: the message keeps and shares it.
 
@@ -87,9 +90,12 @@ class Via:
     names are in lower case, None stands for a parameter without a value.
     """
 
-    __slots__ = ("transport", "host", "port", "parameters")
+    transport: str
+    host: str
+    port: object
+    parameters: dict
 
-    def __init__(self, transport: str, host: str, port: int | None, parameters: dict[str, str | None]) -> None:
+    def __init__(self, transport: str, host: str, port: object, parameters: dict) -> None:
         self.transport = transport
         self.host = host
         self.port = port
@@ -112,7 +118,12 @@ class Via:
     @property
     def branch(self) -> str:
         """The branch parameter, "" when there is none (RFC 2543)."""
-        return self.parameters.get("branch") or ""
+        return self.branch_or_nothing()
+
+    @cython.cfunc
+    def branch_or_nothing(self) -> str:
+        branch = self.parameters.get("branch")
+        return "" if branch is None else branch
 
     @property
     def received(self) -> str | None:

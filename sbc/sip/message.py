@@ -22,7 +22,7 @@ from collections.abc import Iterable
 import cython
 
 from sbc.sip.errors import LocalError, MalformedMessage
-from sbc.sip.headers import NameAddr, Via
+from sbc.sip.headers import NameAddr
 from sbc.sip.limits import MAX_CSEQ, MAX_HEADER_LINE, MAX_HEADER_LINES, MAX_MAX_FORWARDS, MAX_MESSAGE
 from sbc.sip.names import COMPACT_FORMS, LIST_HEADERS, SPELLINGS, canonical_name
 from sbc.sip.scanner import HEADER_BITS
@@ -30,6 +30,7 @@ from sbc.sip.status import reason_phrase
 from sbc.sip.uri import SipUri
 
 if cython.compiled:
+    from cython.cimports.sbc.sip.headers import Via
     from cython.cimports.sbc.sip.scanner import (
         CALL_ID,
         CONTENT_LENGTH,
@@ -38,6 +39,8 @@ if cython.compiled:
         EXPIRES,
         FROM,
         MAX_FORWARDS,
+        RECORD_ROUTE,
+        TIMESTAMP,
         TO,
         TOKEN_OCTETS,
         VIA,
@@ -59,6 +62,7 @@ if cython.compiled:
         trim_end,
     )
 else:
+    from sbc.sip.headers import Via
     from sbc.sip.scanner import (
         CALL_ID,
         CONTENT_LENGTH,
@@ -67,6 +71,8 @@ else:
         EXPIRES,
         FROM,
         MAX_FORWARDS,
+        RECORD_ROUTE,
+        TIMESTAMP,
         TO,
         TOKEN_OCTETS,
         VIA,
@@ -103,6 +109,7 @@ _LINES_LIMIT = cython.declare(cython.Py_ssize_t, MAX_HEADER_LINES)
 # The keys of header names in the spellings that callers use; others go through `canonical_name`.
 _KEYS = cython.declare(dict, {name: canonical_name(name) for name in [*SPELLINGS.values(), *SPELLINGS, *COMPACT_FORMS]})
 _LIST_HEADERS = cython.declare(frozenset, LIST_HEADERS)
+_ANY = cython.declare(cython.int, -1)
 _BITS = cython.declare(dict, HEADER_BITS)
 
 
@@ -127,7 +134,8 @@ def _raw(text: str) -> bytes:
 
 
 @cython.cfunc
-def _new_line(name: str, value: str) -> Line:
+def new_line(name: str, value: str) -> Line:
+    """A header line of ours."""
     raw: bytes = _raw(f"{name}: {value}")
     line: Line = Line.__new__(Line)
     line.data = raw + b"\r\n"
@@ -141,6 +149,11 @@ def _new_line(name: str, value: str) -> Line:
     if line.name_end == 0 or skip_octets(raw, 0, len(raw), TOKEN_OCTETS) != line.name_end:
         raise LocalError(f"not a header name: {name!r}")
     return line
+
+
+# A hop count as it is written, without making it anew for every request.
+_NUMBERS = cython.declare(list, [b"%d" % number for number in range(256)])
+_NO_BODY = cython.declare(Line, new_line("Content-Length", "0"))
 
 
 @cython.cfunc
@@ -180,13 +193,14 @@ class Message:
     surrogate escapes. A line break in a value or name that is to be written is a LocalError.
     """
 
-    data = cython.declare(bytes, visibility="readonly")
+    data: bytes
     _start: cython.Py_ssize_t  # the start line in `data`; `_start_end` is -1 when it has to be written from its parts
     _start_end: cython.Py_ssize_t
     _lines: list
     _body: bytes  # None while it is the received one, from `_body_start` to `_body_end`
     _body_start: cython.Py_ssize_t
     _body_end: cython.Py_ssize_t
+    _bits: cython.int  # of the headers that may be there; all that are, and perhaps some that were taken off
     # Values kept until an edit makes them untrue: None or -1 when not read yet.
     _call_id: str
     _cseq: cython.longlong
@@ -195,7 +209,7 @@ class Message:
     _to_tag: str
     _from: object
     _to: object
-    _top_via: object
+    _top_via: Via
 
     @cython.cfunc
     def _reset(self) -> cython.void:
@@ -206,11 +220,20 @@ class Message:
         self._body = b""
         self._body_start = 0
         self._body_end = 0
-        self._forget(_REQUIRED)
+        self._bits = _ANY
+        self._top_via = None
+        self._from = None
+        self._from_tag = None
+        self._to = None
+        self._to_tag = None
+        self._call_id = None
+        self._cseq = -1
+        self._cseq_method = None
 
     @cython.cfunc
     def _forget(self, bits: cython.int) -> cython.void:
-        """What is kept of these headers is no longer true."""
+        """Such headers have changed: they may be there now, and what is kept of them is no longer true."""
+        self._bits |= bits
         if bits & VIA:
             self._top_via = None
         if bits & FROM:
@@ -234,6 +257,7 @@ class Message:
         other._body = self._body
         other._body_start = self._body_start
         other._body_end = self._body_end
+        other._bits = self._bits
         other._call_id = self._call_id
         other._cseq = self._cseq
         other._cseq_method = self._cseq_method
@@ -365,6 +389,32 @@ class Message:
 
     @cython.cfunc
     @cython.exceptval(check=False)
+    def may_have(self, bits: cython.int) -> cython.bint:
+        """False when none of these headers (bits of the scanner) is there."""
+        return self._bits & bits != 0
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _place_of(self, bit: cython.int) -> cython.Py_ssize_t:
+        """Where the first line of a header that has a bit is in `_lines`, -1 when nowhere."""
+        if not self._bits & bit:
+            return -1
+        line: Line
+        place: cython.Py_ssize_t
+        for place in range(len(self._lines)):
+            line = self._lines[place]
+            if line.bit == bit:
+                return place
+        return -1
+
+    @cython.cfunc
+    def first_of(self, bit: cython.int) -> str:
+        """The first element of a comma list whose header has a bit; None without one."""
+        place: cython.Py_ssize_t = self._place_of(bit)
+        return None if place < 0 else _first_value(self._lines[place])
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
     def _find(self, key: str) -> cython.Py_ssize_t:
         """Where the first line of that header is in `_lines`, -1 when nowhere."""
         line: Line
@@ -375,7 +425,8 @@ class Message:
                 return place
         return -1
 
-    def get(self, name: str) -> str | None:
+    @cython.ccall
+    def get(self, name: str) -> object:  # str | None
         """The first value, None without such a header. Of a comma list the first element."""
         key: str = _key_of(name)
         place: cython.Py_ssize_t = self._find(key)
@@ -384,7 +435,8 @@ class Message:
         line: Line = self._lines[place]
         return _first_value(line) if key in _LIST_HEADERS else line.value()
 
-    def get_all(self, name: str) -> list[str]:
+    @cython.ccall
+    def get_all(self, name: str) -> list:  # list[str]
         """All values in order; where the grammar is a list, commas split it and empty elements are left out."""
         key: str = _key_of(name)
         values: list = []
@@ -410,13 +462,14 @@ class Message:
 
     # Editing headers
 
-    def set(self, name: str, value: str) -> None:
+    @cython.ccall
+    def set(self, name: str, value: str):
         """Replace the first line of that name where it stands and drop its other lines; append when there is none."""
-        self._replace([_new_line(name, value)], _key_of(name))
+        self._replace([new_line(name, value)], _key_of(name))
 
     def set_all(self, name: str, values: Iterable[str]) -> None:
         """Replace the lines of that name by one line per value, where the first stood; append when there was none."""
-        self._replace([_new_line(name, value) for value in values], _key_of(name))
+        self._replace([new_line(name, value) for value in values], _key_of(name))
 
     @cython.cfunc
     def _replace(self, new: list, key: str) -> cython.void:
@@ -434,13 +487,18 @@ class Message:
         self._lines = kept
         self._forget(_bit_of(key))
 
-    def prepend(self, name: str, value: str) -> None:
+    @cython.ccall
+    def prepend(self, name: str, value: str):
         """Insert a line above the first line of that name, or below the Vias where there is none.
 
         The Vias stay on top: an ICMP error quotes only the start of a datagram, and the branch must be in it.
         """
-        line: Line = _new_line(name, value)
-        place: cython.Py_ssize_t = self._find(line.key)
+        self.put_first(new_line(name, value))
+
+    @cython.cfunc
+    def put_first(self, line: Line) -> cython.void:
+        """`prepend` for a line of `new_line`; messages may share it."""
+        place: cython.Py_ssize_t = self._place_of(line.bit) if line.bit else self._find(line.key)
         if place < 0:
             place = 0 if line.bit == VIA else self._below_vias()
         self._lines.insert(place, line)
@@ -460,11 +518,12 @@ class Message:
 
     def append(self, name: str, value: str) -> None:
         """Insert a line below all headers."""
-        line: Line = _new_line(name, value)
+        line: Line = new_line(name, value)
         self._lines.append(line)
         self._forget(line.bit)
 
-    def remove(self, name: str) -> None:
+    @cython.ccall
+    def remove(self, name: str):
         """Drop all lines of that name."""
         self._replace([], _key_of(name))
 
@@ -476,8 +535,20 @@ class Message:
         place: cython.Py_ssize_t = self._find(_key_of(name))
         if place < 0:
             return None
+        value: str = _first_value(self._lines[place])
+        self._take_first(place)
+        return value
+
+    @cython.cfunc
+    def drop_first(self, bit: cython.int) -> cython.void:
+        """`pop_first` for a header that has a bit, when nobody wants to see the value."""
+        place: cython.Py_ssize_t = self._place_of(bit)
+        if place >= 0:
+            self._take_first(place)
+
+    @cython.cfunc
+    def _take_first(self, place: cython.Py_ssize_t) -> cython.void:
         line: Line = self._lines[place]
-        value: str = _first_value(line)
         comma: cython.Py_ssize_t = find_comma(line.data, line.value_start, line.value_end)
         if comma == line.value_end:
             del self._lines[place]
@@ -485,7 +556,6 @@ class Message:
             rest: cython.Py_ssize_t = skip_whitespace(line.data, comma + 1, line.value_end)
             self._lines[place] = _with_value(line, line.data[rest : line.value_end])
         self._forget(line.bit)
-        return value
 
     def replace_first(self, name: str, value: str) -> None:
         """Put `value` in the place of the first value of a comma list; append when there is no such header."""
@@ -511,14 +581,15 @@ class Message:
     def body(self, body: bytes) -> None:
         self._body = body
         self._body_end = -1  # no longer the received one
-        self._replace([_new_line("Content-Length", str(len(body)))], "content-length")
+        self._replace([new_line("Content-Length", str(len(body)))], "content-length")
 
-    def to_bytes(self, stream: bool = False) -> bytes:
+    @cython.ccall
+    def to_bytes(self, stream: cython.bint = False) -> bytes:
         """The message for the wire; for a `stream` with a Content-Length even when it came without (s.20.14)."""
         line: Line
         lines: list = self._lines
         if stream and self._find("content-length") < 0:
-            lines = [*lines, _new_line("Content-Length", str(len(self.body)))]
+            lines = [*lines, new_line("Content-Length", str(len(self.body)))]
         pieces: list = []
         # A run is a stretch of bytes that is copied in one piece: neighbouring lines of the same datagram.
         run: bytes = self.data
@@ -580,15 +651,17 @@ def _split_values(line: Line, values: list) -> cython.void:
 class Request(Message):
     """A request. Made by `parse` or `create`."""
 
-    method = cython.declare(str, visibility="readonly")
+    method: str
     _request_uri: str
     _uri: object
+    _max_forwards: cython.int  # -1 without the header, -2 when not read yet
 
     def __init__(self) -> None:
         self._reset()
         self.method = ""
         self._request_uri = ""
         self._uri = None
+        self._max_forwards = -2
 
     @staticmethod
     def create(method: str, request_uri: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Request:
@@ -597,10 +670,11 @@ class Request(Message):
         request.method = method
         _raw(request_uri)
         request._request_uri = request_uri
-        request._lines = [_new_line(name, value) for name, value in headers]
+        request._lines = [new_line(name, value) for name, value in headers]
         request.body = body
         return request
 
+    @cython.ccall
     def copy(self) -> Request:
         """A request of its own; edits do not touch this one."""
         other: Request = Request.__new__(Request)
@@ -608,12 +682,38 @@ class Request(Message):
         other.method = self.method
         other._request_uri = self._request_uri
         other._uri = self._uri
+        other._max_forwards = self._max_forwards
         return other
 
     @property
     def max_forwards(self) -> int:
         """The value of Max-Forwards, -1 without one: RFC 2543 phones do not send it."""
-        return self._number(MAX_FORWARDS, MAX_MAX_FORWARDS)
+        return self.hops_left()
+
+    @cython.cfunc
+    def hops_left(self) -> cython.int:
+        """`max_forwards`, for those that are compiled."""
+        if self._max_forwards == -2:
+            self._max_forwards = self._number(MAX_FORWARDS, MAX_MAX_FORWARDS)
+        return self._max_forwards
+
+    @cython.cfunc
+    def allow_hops(self, number: cython.int) -> cython.void:
+        """Write Max-Forwards, at most 255, where it stands; below all headers when there is none."""
+        value: bytes = _NUMBERS[number]
+        place: cython.Py_ssize_t = self._place_of(MAX_FORWARDS)
+        if place >= 0:
+            self._lines[place] = _with_value(self._lines[place], value)
+        else:
+            self._lines.append(new_line("Max-Forwards", value.decode()))
+            self._bits |= MAX_FORWARDS
+        self._max_forwards = number
+
+    @cython.cfunc
+    def _forget(self, bits: cython.int) -> cython.void:
+        Message._forget(self, bits)
+        if bits & MAX_FORWARDS:
+            self._max_forwards = -2
 
     @property
     def request_uri(self) -> str:
@@ -634,7 +734,7 @@ class Request(Message):
         Via yet, so it is changed in place.
         """
         self._read_top_via()
-        via = self._top_via
+        via: Via = self._top_via
         parameters: dict = via.parameters
         wants_port = "rport" in parameters
         if not wants_port and via.host == host and "received" not in parameters:
@@ -693,8 +793,20 @@ class Response(Message):
         response._status = status
         response._reason = reason_phrase(status) if reason is None else reason
         _raw(response._reason)
-        response._lines = [_new_line(name, value) for name, value in headers]
+        response._lines = [new_line(name, value) for name, value in headers]
         response.body = body
+        return response
+
+    @staticmethod
+    @cython.cfunc
+    def trying(request: Request) -> Response:
+        """The 100 to a request (s.8.2.6.1)."""
+        response: Response = _answer(100, "Trying")
+        line: Line
+        for line in request._lines:
+            if line.bit & (_REQUIRED | TIMESTAMP):
+                response._lines.append(line)
+        response._lines.append(_NO_BODY)
         return response
 
     @staticmethod
@@ -712,8 +824,9 @@ class Response(Message):
 
         A To without tag gets `to_tag`, or a random one, in every response but 100. `headers` follow.
         """
-        response: Response = Response.create(status, reason, ())
-        lines: list = []
+        response: Response = _answer(status, reason_phrase(status) if reason is None else reason)
+        _raw(response._reason)
+        lines: list = response._lines
         line: Line
         for line in request._lines:
             if line.bit & TO and status != 100 and not _has_tag(line):
@@ -722,15 +835,19 @@ class Response(Message):
                 lines.append(_with_value(line, to_value + b";tag=" + _raw(tag)))
             elif (
                 line.bit & _REQUIRED
-                or (copy_record_route and line.key == "record-route")
-                or (status == 100 and line.key == "timestamp")  # s.8.2.6.1
+                or (copy_record_route and line.bit & RECORD_ROUTE)
+                or (status == 100 and line.bit & TIMESTAMP)  # s.8.2.6.1
             ):
                 lines.append(line)
-        lines.extend([_new_line(name, value) for name, value in headers])
-        response._lines = lines
-        response.body = body
+        for name, value in headers:
+            lines.append(new_line(name, value))
+        if body:
+            response.body = body
+        else:
+            lines.append(_NO_BODY)
         return response
 
+    @cython.ccall
     def copy(self) -> Response:
         """A response of its own; edits do not touch this one."""
         other: Response = Response.__new__(Response)
@@ -769,6 +886,16 @@ class Response(Message):
     @cython.cfunc
     def _start_line(self) -> bytes:
         return _raw(f"SIP/2.0 {self._status} {self._reason}") + b"\r\n"
+
+
+@cython.cfunc
+def _answer(status: cython.int, reason: str) -> Response:
+    """Nothing but a status line so far."""
+    response: Response = Response.__new__(Response)
+    response._reset()
+    response._status = status
+    response._reason = reason
+    return response
 
 
 @cython.cfunc
@@ -902,6 +1029,7 @@ def _read_headers(message: Message, position: cython.Py_ssize_t, size: cython.Py
             seen |= line.bit
             message._lines.append(line)
         position = line.end
+    message._bits = seen
     message._body = None
     message._body_start = position + 2
     message._body_end = size
@@ -921,7 +1049,7 @@ def _check(message: Message) -> cython.void:
         request: Request = message
         if request._cseq_method != request.method:
             raise MalformedMessage("CSeq method does not match", header="CSeq")
-        message._number(MAX_FORWARDS, MAX_MAX_FORWARDS)
+        request.hops_left()
     length: cython.longlong = message._number(CONTENT_LENGTH, MAX_MESSAGE)
     if length > message._body_end - message._body_start:
         raise MalformedMessage("Body shorter than Content-Length", header="Content-Length")

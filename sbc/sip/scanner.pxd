@@ -16,6 +16,16 @@ cdef int MAX_FORWARDS
 cdef int CONTENT_LENGTH
 cdef int EXPIRES
 cdef int CONTENT_TYPE
+cdef int ROUTE
+cdef int RECORD_ROUTE
+cdef int CONTACT
+cdef int AUTHORIZATION
+cdef int PROXY_AUTHORIZATION
+cdef int WWW_AUTHENTICATE
+cdef int PROXY_AUTHENTICATE
+cdef int PROXY_REQUIRE
+cdef int RETRY_AFTER
+cdef int TIMESTAMP
 
 
 @cython.freelist(256)

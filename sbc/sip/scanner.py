@@ -51,7 +51,7 @@ IPV6_OCTETS = cython.declare(bytes, _table(b"0123456789abcdefABCDEF:."))
 # s.25.1 says token, host or quoted-string. Tags in base64 and branches with braces exist: whatever separates nothing.
 VALUE_OCTETS = cython.declare(bytes, _table(bytes(set(range(0x21, 0x100)) - set(b'",;<>\x7f'))))
 
-# The headers that every message is asked for, one bit each.
+# The headers that every message is asked for, and those that a proxy looks for, one bit each.
 VIA = cython.declare(cython.int, 1)
 FROM = cython.declare(cython.int, 2)
 TO = cython.declare(cython.int, 4)
@@ -61,6 +61,16 @@ MAX_FORWARDS = cython.declare(cython.int, 32)
 CONTENT_LENGTH = cython.declare(cython.int, 64)
 EXPIRES = cython.declare(cython.int, 128)
 CONTENT_TYPE = cython.declare(cython.int, 256)
+ROUTE = cython.declare(cython.int, 512)
+RECORD_ROUTE = cython.declare(cython.int, 1024)
+CONTACT = cython.declare(cython.int, 2048)
+AUTHORIZATION = cython.declare(cython.int, 4096)
+PROXY_AUTHORIZATION = cython.declare(cython.int, 8192)
+WWW_AUTHENTICATE = cython.declare(cython.int, 16384)
+PROXY_AUTHENTICATE = cython.declare(cython.int, 32768)
+PROXY_REQUIRE = cython.declare(cython.int, 65536)
+RETRY_AFTER = cython.declare(cython.int, 131072)
+TIMESTAMP = cython.declare(cython.int, 262144)
 
 HEADER_BITS = {
     "via": VIA,
@@ -72,6 +82,16 @@ HEADER_BITS = {
     "content-length": CONTENT_LENGTH,
     "expires": EXPIRES,
     "content-type": CONTENT_TYPE,
+    "route": ROUTE,
+    "record-route": RECORD_ROUTE,
+    "contact": CONTACT,
+    "authorization": AUTHORIZATION,
+    "proxy-authorization": PROXY_AUTHORIZATION,
+    "www-authenticate": WWW_AUTHENTICATE,
+    "proxy-authenticate": PROXY_AUTHENTICATE,
+    "proxy-require": PROXY_REQUIRE,
+    "retry-after": RETRY_AFTER,
+    "timestamp": TIMESTAMP,
 }
 
 

@@ -1,5 +1,6 @@
 # What the compiled layer may call in client.py without going through Python. The words are in client.py.
 
+from sbc.sip.message cimport Request, Response
 from sbc.transaction.ledger cimport Ledger
 from sbc.transaction.machine cimport Table, Transaction
 
@@ -19,10 +20,10 @@ cdef class ClientTransaction(Transaction):
     cdef double _interval
 
     cdef object _begin(
-        self, Ledger layer, object request, object flow, object user, str branch, double timeout, double interval
+        self, Ledger layer, Request request, object flow, object user, str branch, double timeout, double interval
     )
-    cpdef object response_received(self, object response)
-    cdef object _report_and_let_go(self, object user, object response)
+    cpdef object response_received(self, Response response)
+    cdef object _report_and_let_go(self, object user, Response response)
     cdef object _wait_for_response(self, double now, int again, int over)
     cdef object _send_again(self)
 
@@ -31,7 +32,7 @@ cdef class InviteClientTransaction(ClientTransaction):
     cdef bint _cancel_sent
 
     cdef bint _send_cancel(self)
-    cdef object _refused(self, object response)
+    cdef object _refused(self, Response response)
 
 
 cdef class NonInviteClientTransaction(ClientTransaction):
@@ -41,11 +42,11 @@ cdef class NonInviteClientTransaction(ClientTransaction):
 
 
 cdef InviteClientTransaction start_invite(
-    Ledger layer, object request, object flow, object user, str branch, double timeout, double interval
+    Ledger layer, Request request, object flow, object user, str branch, double timeout, double interval
 )
 cdef NonInviteClientTransaction start_non_invite(
     Ledger layer,
-    object request,
+    Request request,
     object flow,
     object user,
     str branch,

@@ -17,9 +17,11 @@ from sbc.transaction.hop_by_hop import ack_for_failure, cancel_for
 from sbc.transaction.machine import Transitions
 
 if cython.compiled:
+    from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.ledger import Ledger
     from cython.cimports.sbc.transaction.machine import Table, Transaction
 else:
+    from sbc.sip.message import Request, Response
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.machine import Table, Transaction
 
@@ -201,7 +203,7 @@ class ClientTransaction(Transaction):
     def _begin(
         self,
         layer: Ledger,
-        request: object,
+        request: Request,
         flow: object,
         user: object,
         branch: str,
@@ -225,9 +227,9 @@ class ClientTransaction(Transaction):
         self._interval = interval if interval > 0 else layer.t1
 
     @cython.ccall
-    def response_received(self, response: object):
+    def response_received(self, response: Response):
         """A response whose branch and method are ours."""
-        status: cython.int = response.status
+        status: cython.int = response._status
         if status < 200:
             self._take(_PROVISIONAL, response)
         elif status < 300:
@@ -272,7 +274,7 @@ class ClientTransaction(Transaction):
         user.transport_failed(self, cause)
 
     @cython.cfunc
-    def _report_and_let_go(self, user: object, response: object):
+    def _report_and_let_go(self, user: object, response: Response):
         """The last that the user hears. While it hears it, it may still look at the request."""
         self.user = None
         try:
@@ -379,7 +381,7 @@ class InviteClientTransaction(ClientTransaction):
         self._report_and_let_go(user, response)
 
     @cython.cfunc
-    def _refused(self, response: object):
+    def _refused(self, response: Response):
         self._data = ack_for_failure(self._request, response).to_bytes(self._reliable)
         self.flow.send(self._data)
         if self._reliable:
@@ -480,7 +482,7 @@ _TRYING = cython.declare(cython.int, State.TRYING)
 @cython.cfunc
 def start_invite(
     layer: Ledger,
-    request: object,
+    request: Request,
     flow: object,
     user: object,
     branch: str,
@@ -502,7 +504,7 @@ def start_invite(
 @cython.cfunc
 def start_non_invite(
     layer: Ledger,
-    request: object,
+    request: Request,
     flow: object,
     user: object,
     branch: str,

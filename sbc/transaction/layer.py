@@ -14,7 +14,6 @@ import cython
 
 from sbc.clock import Clock
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.message import Request, Response
 from sbc.transaction.client import ClientTransaction
 from sbc.transaction.interface import ClientTransactionUser, Flow, TransactionUser
 from sbc.transaction.matching import new_branch as random_branch
@@ -23,6 +22,8 @@ from sbc.transaction.server import ServerTransaction
 from sbc.transaction.timers import Timers
 
 if cython.compiled:
+    from cython.cimports.sbc.sip.headers import Via
+    from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.client import (
         ClientTransaction as _Client,
     )
@@ -42,6 +43,8 @@ if cython.compiled:
         ServerTransaction as _Server,
     )
 else:
+    from sbc.sip.headers import Via
+    from sbc.sip.message import Request, Response
     from sbc.transaction.client import ClientTransaction as _Client
     from sbc.transaction.client import InviteClientTransaction, start_invite, start_non_invite
     from sbc.transaction.ledger import Ledger
@@ -117,7 +120,10 @@ class TransactionLayer(Ledger):
     def response_received(self, response: Response, flow: Flow) -> None:
         """A response came in. Raises MalformedMessage when it has no usable Via."""
         # s.17.1.3: the branch of the top Via and the method of the CSeq; a CANCEL shares the branch of its INVITE.
-        transaction: _Client = self._client(response.top_via.branch, response.cseq_method)
+        response._read_top_via()
+        response._read_cseq()
+        via: Via = response._top_via
+        transaction: _Client = self._client(via.branch_or_nothing(), response._cseq_method)
         if transaction is not None:
             transaction.response_received(response)
         else:
@@ -165,16 +171,32 @@ class TransactionLayer(Ledger):
         """
         if not branch:
             branch = self.new_branch()
-        request = _with_via(request, flow, branch)
         seconds: cython.double = self.timer_b if timeout is None else timeout  # F is the same
-        if request.method == "INVITE":
-            return start_invite(self, request, flow, user, branch, seconds, interval)
         proceeding: cython.double = -1.0 if proceeding_timeout is None else proceeding_timeout
-        return start_non_invite(self, request, flow, user, branch, seconds, interval, proceeding)
+        return self.send(request.copy(), flow, user, branch, seconds, interval, proceeding)
 
-    def send_stateless(self, request: Request, flow: Flow, branch: str) -> None:
-        """Send a copy of `request` with our Via on top and forget it: the ACK to a 2xx."""
-        flow.send(_with_via(request, flow, branch).to_bytes(flow.reliable))
+    @cython.cfunc
+    def send(
+        self,
+        request: Request,
+        flow: object,
+        user: object,
+        branch: str,
+        timeout: cython.double,
+        interval: cython.double,
+        proceeding_timeout: cython.double,
+    ) -> _Client:
+        """`send_request` for a request that is the transaction's from now on; `proceeding_timeout` -1 for none."""
+        _put_via(request, flow, branch)
+        if request.method == "INVITE":
+            return start_invite(self, request, flow, user, branch, timeout, interval)
+        return start_non_invite(self, request, flow, user, branch, timeout, interval, proceeding_timeout)
+
+    @cython.ccall
+    def send_stateless(self, request: Request, flow: object, branch: str):
+        """Put our Via on top of `request`, send it and forget it: the ACK to a 2xx."""
+        _put_via(request, flow, branch)
+        flow.send(request.to_bytes(flow.reliable))
 
     def cancel(self, invite: InviteClientTransaction) -> None:
         """Cancel an INVITE of ours (s.9.1).
@@ -197,7 +219,7 @@ class TransactionLayer(Ledger):
         return transaction if transaction is not None and transaction.method == method else None
 
     @cython.cfunc
-    def _pass_up(self, transaction: _Server, request: object, trying_after: cython.double):
+    def _pass_up(self, transaction: _Server, request: Request, trying_after: cython.double):
         try:
             self.user.request_received(transaction, request)
         except MalformedMessage as fault:
@@ -211,12 +233,12 @@ class TransactionLayer(Ledger):
         transaction.await_response(trying_after)
 
     @cython.cfunc
-    def _invite_of(self, request: object) -> InviteServerTransaction:
+    def _invite_of(self, request: Request) -> InviteServerTransaction:
         """The INVITE that an ACK or CANCEL is about; None when we know none. Only an INVITE has such a key."""
         return self._servers.get(server_key(request, "INVITE"))
 
     @cython.cfunc
-    def _ack_received(self, ack: object, flow: object):
+    def _ack_received(self, ack: Request, flow: object):
         invite: InviteServerTransaction = self._invite_of(ack)
         if invite is not None and invite.is_ack_of(ack):
             invite.ack_received(ack, flow)
@@ -224,7 +246,7 @@ class TransactionLayer(Ledger):
             self.user.ack_received(ack, flow)
 
     @cython.cfunc
-    def _cancel_received(self, key: object, request: object, flow: object):
+    def _cancel_received(self, key: object, request: Request, flow: object):
         cancel: _Server = start_non_invite_server(self, key, request, flow)
         invite: InviteServerTransaction = self._invite_of(request)
         if invite is None:
@@ -237,8 +259,6 @@ class TransactionLayer(Ledger):
 
 
 @cython.cfunc
-def _with_via(request: object, flow: object, branch: str) -> object:
-    """A copy with our Via on top (s.16.6 step 8); rport wants the answer where it was sent from (RFC 3581 s.3)."""
-    sent = request.copy()
-    sent.prepend("Via", f"{flow.via};branch={branch};rport")
-    return sent
+def _put_via(request: Request, flow: object, branch: str):
+    """Our Via on top (s.16.6 step 8); rport wants the answer where it was sent from (RFC 3581 s.3)."""
+    request.prepend("Via", f"{flow.via};branch={branch};rport")

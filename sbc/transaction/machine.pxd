@@ -1,6 +1,7 @@
 # What the compiled machines have in common. The words are in machine.py.
 
 from sbc.clock cimport Timer
+from sbc.sip.message cimport Request
 from sbc.transaction.ledger cimport Ledger
 
 
@@ -17,7 +18,7 @@ cdef class Transaction(Timer):
     cdef readonly Ledger layer
     cdef readonly object flow
     cdef readonly str method
-    cdef object _request
+    cdef Request _request
     cdef Table _table
     cdef int _state
     cdef int _event

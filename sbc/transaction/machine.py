@@ -20,9 +20,11 @@ from sbc.sip.errors import LocalError
 
 if cython.compiled:
     from cython.cimports.sbc.clock import Timer
+    from cython.cimports.sbc.sip.message import Request
     from cython.cimports.sbc.transaction.ledger import Ledger
 else:
     from sbc.clock import Timer
+    from sbc.sip.message import Request
     from sbc.transaction.ledger import Ledger
 
 COMPILED = bool(cython.compiled)
@@ -68,7 +70,7 @@ class Transaction(Timer):
     layer: Ledger
     flow: object
     method: str
-    _request: object  # None when it will not be needed any more
+    _request: Request  # None when it will not be needed any more
     _table: Table
     _state: cython.int
     _event: cython.int  # the input that the timer stands for

@@ -12,6 +12,13 @@ import secrets
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.sbc.sip.headers import Via
+    from cython.cimports.sbc.sip.message import Request
+else:
+    from sbc.sip.headers import Via
+    from sbc.sip.message import Request
+
 COMPILED = bool(cython.compiled)
 
 MAGIC_COOKIE = "z9hG4bK"
@@ -26,13 +33,14 @@ def new_branch() -> str:
 
 
 @cython.ccall
-def server_key(request: object, method: str) -> object:  # (request: Request) -> ServerKey
+def server_key(request: Request, method: str) -> object:  # ServerKey
     """The key of `request`'s server transaction, as if its method were `method` (ACK and CANCEL look for their INVITE).
 
     The sent-by belongs to it: two phones of one model, started in the same second, chose the same branch.
     """
-    via = request.top_via
-    branch: str = via.branch
+    request._read_top_via()
+    via: Via = request._top_via
+    branch: str = via.branch_or_nothing()
     if branch.startswith("z9hG4bK") and len(branch) > 7:
         # None of the first three can contain a blank, so the pieces cannot be taken for one another.
         host: str = via.host

@@ -1,5 +1,6 @@
 # What the compiled layer may call in server.py without going through Python. The words are in server.py.
 
+from sbc.sip.message cimport Request, Response
 from sbc.transaction.ledger cimport Ledger
 from sbc.transaction.machine cimport Table, Transaction
 
@@ -13,19 +14,20 @@ cdef class ServerTransaction(Transaction):
     cdef str _to_tag_sent
     cdef int _final_status
 
-    cdef object _begin(self, Ledger layer, object key, object request, object flow)
-    cpdef object respond(self, object response)
+    cdef object _begin(self, Ledger layer, object key, Request request, object flow)
+    cpdef object respond(self, Response response)
     cdef object request_repeated(self)
     cdef object await_response(self, double trying_after)
-    cdef object _send_final(self, object response)
+    cdef object _send(self, Response response)
+    cdef object _send_final(self, Response response)
 
 
 cdef class InviteServerTransaction(ServerTransaction):
     cdef double _interval
     cdef double _give_up_at
 
-    cdef bint is_ack_of(self, object ack)
-    cdef object ack_received(self, object ack, object flow)
+    cdef bint is_ack_of(self, Request ack)
+    cdef object ack_received(self, Request ack, object flow)
     cdef object _wait_for_ack(self, double now)
 
 
@@ -33,5 +35,5 @@ cdef class NonInviteServerTransaction(ServerTransaction):
     pass
 
 
-cdef InviteServerTransaction start_invite_server(Ledger layer, object key, object request, object flow)
-cdef NonInviteServerTransaction start_non_invite_server(Ledger layer, object key, object request, object flow)
+cdef InviteServerTransaction start_invite_server(Ledger layer, object key, Request request, object flow)
+cdef NonInviteServerTransaction start_non_invite_server(Ledger layer, object key, Request request, object flow)

@@ -12,14 +12,15 @@ from enum import IntEnum
 
 import cython
 
-from sbc.sip.message import Response
 from sbc.transaction.machine import Transitions
 
 if cython.compiled:
+    from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.ledger import Ledger
     from cython.cimports.sbc.transaction.machine import Table, Transaction
     from cython.cimports.sbc.transaction.matching import from_rfc2543
 else:
+    from sbc.sip.message import Request, Response
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.machine import Table, Transaction
     from sbc.transaction.matching import from_rfc2543
@@ -141,7 +142,7 @@ class ServerTransaction(Transaction):
     _final_status: cython.int
 
     @cython.cfunc
-    def _begin(self, layer: Ledger, key: object, request: object, flow: object):
+    def _begin(self, layer: Ledger, key: object, request: Request, flow: object):
         self.unarmed()
         self.layer = layer
         self.flow = flow
@@ -159,9 +160,9 @@ class ServerTransaction(Transaction):
         return self._final_status if self._final_status else None
 
     @cython.ccall
-    def respond(self, response: object):
+    def respond(self, response: Response):
         """Send a response, as far as this transaction may still send it; else it is discarded."""
-        status: cython.int = response.status
+        status: cython.int = response._status
         if status < 200:
             self._take(_PROVISIONAL, response)
         elif status < 300:
@@ -185,21 +186,22 @@ class ServerTransaction(Transaction):
     def _ignore(self, what) -> None:
         pass
 
-    def _send(self, response) -> None:
+    @cython.cfunc
+    def _send(self, response: Response):
         self._last_sent = response.to_bytes(self.flow.reliable)
         if from_rfc2543(self.key):
             self._to_tag_sent = response.to_tag
         self.flow.send(self._last_sent)
 
     @cython.cfunc
-    def _send_final(self, response: object):
+    def _send_final(self, response: Response):
         self.disarm()
-        self._final_status = response.status
+        self._final_status = response._status
         self._send(response)
         self._request = None
 
     def _send_trying(self, what) -> None:
-        self._send(Response.for_request(self._request, 100))
+        self._send(Response.trying(self._request))
 
     def _repeat(self, what) -> None:
         """The peer repeats its request: our response, if there was one, got lost."""
@@ -227,12 +229,12 @@ class InviteServerTransaction(ServerTransaction):
     _give_up_at: cython.double
 
     @cython.cfunc
-    def is_ack_of(self, ack: object) -> cython.bint:
+    def is_ack_of(self, ack: Request) -> cython.bint:
         """True for an ACK to what we sent, where the key leaves the To tag open (s.17.2.3, RFC 2543 elements)."""
         return not from_rfc2543(self.key) or ack.to_tag == self._to_tag_sent
 
     @cython.cfunc
-    def ack_received(self, ack: object, flow: object):
+    def ack_received(self, ack: Request, flow: object):
         """An ACK that matches: to our failure, or to a 2xx by an element that keeps the branch for it."""
         self._take(_ACK, (ack, flow))
 
@@ -305,7 +307,7 @@ _TRYING = cython.declare(cython.int, State.TRYING)
 
 
 @cython.cfunc
-def start_invite_server(layer: Ledger, key: object, request: object, flow: object) -> InviteServerTransaction:
+def start_invite_server(layer: Ledger, key: object, request: Request, flow: object) -> InviteServerTransaction:
     """From now on the layer finds it."""
     transaction: InviteServerTransaction = InviteServerTransaction.__new__(InviteServerTransaction)
     transaction._begin(layer, key, request, flow)
@@ -319,7 +321,7 @@ def start_invite_server(layer: Ledger, key: object, request: object, flow: objec
 
 
 @cython.cfunc
-def start_non_invite_server(layer: Ledger, key: object, request: object, flow: object) -> NonInviteServerTransaction:
+def start_non_invite_server(layer: Ledger, key: object, request: Request, flow: object) -> NonInviteServerTransaction:
     """From now on the layer finds it."""
     transaction: NonInviteServerTransaction = NonInviteServerTransaction.__new__(NonInviteServerTransaction)
     transaction._begin(layer, key, request, flow)
