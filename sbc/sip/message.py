@@ -1003,8 +1003,11 @@ def _read_status_line(
     status: cython.longlong = scan_number(data, start + 8, status_end, 699)
     if status < 100 or status_end - start != 11 or (status_end < end and data[status_end] != 0x20):
         return MalformedMessage("Malformed status line")
+    reason: bytes = data[min(status_end + 1, end) : end]
+    if b"\r" in reason or b"\n" in reason:
+        return MalformedMessage("Malformed status line")
     response._status = status
-    response._reason = data[min(status_end + 1, end) : end].decode("utf-8", "surrogateescape")
+    response._reason = reason.decode("utf-8", "surrogateescape")
     return None
 
 

@@ -462,3 +462,11 @@ class TestResponses:
 
     def test_repr_is_the_start_line(self, request_):
         assert "<INVITE sip:bob@biloxi.example.com SIP/2.0>" == repr(request_)
+
+
+@pytest.mark.parametrize("reason", ["\rOK", "O\nK", "OK\r"])
+def test_line_break_in_the_reason_phrase_is_refused(reason):
+    """s.25.1: it would become a header when the phrase is written again."""
+    data = f"SIP/2.0 200 {reason}\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: c\r\nCSeq: 1 X\r\n\r\n"
+    with pytest.raises(MalformedMessage):
+        parse(data.encode())
