@@ -7,6 +7,7 @@ than 64*T1 (Timers B and F).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -55,16 +56,22 @@ def give_up(retry_counts: int, method: str, timing: Timing, interval: float = 0.
     return total
 
 
-@lru_cache(_REMEMBERED)
 def sends_within(timeout: float, method: str, timing: Timing, interval: float = 0.0) -> int:
     """How often a request goes out over UDP in `timeout` seconds; what falls due at the last instant is not sent."""
-    sends, at = 1, 0.0
+    times = _send_times(max(timeout, timing.full), method, timing, interval)
+    return bisect_left(times, timeout - _AN_INSTANT, lo=1)
+
+
+@lru_cache(_REMEMBERED)
+def _send_times(end: float, method: str, timing: Timing, interval: float) -> tuple[float, ...]:
+    """Seconds after the first send at which it and all retransmissions before `end` go out."""
+    times = [0.0]
     for gap in gaps(method, timing, interval):
-        at += gap
-        if at >= timeout - _AN_INSTANT:
-            break
-        sends += 1
-    return sends
+        at = times[-1] + gap
+        if at >= end:
+            return tuple(times)
+        times.append(at)
+    raise AssertionError("gaps never end")
 
 
 _AN_INSTANT = 1e-9

@@ -17,7 +17,6 @@ from __future__ import annotations
 import secrets
 import sys
 import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
@@ -204,9 +203,12 @@ class Registrar:
 
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
-        return Counter(
-            (binding.group, upstream.server, upstream.state) for binding in self.bindings for upstream in binding.upstreams
-        )
+        counts: dict[tuple[str, str, str], int] = {}
+        for binding in self.bindings:
+            for upstream in binding.upstreams:
+                key = (binding.group, upstream.server, upstream.state)
+                counts[key] = counts.get(key, 0) + 1
+        return counts
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""

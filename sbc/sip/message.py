@@ -16,7 +16,6 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterable
 
 import cython
@@ -27,6 +26,7 @@ from sbc.sip.limits import MAX_CSEQ, MAX_HEADER_LINE, MAX_HEADER_LINES, MAX_MAX_
 from sbc.sip.names import COMPACT_FORMS, LIST_HEADERS, SPELLINGS, canonical_name
 from sbc.sip.scanner import HEADER_BITS
 from sbc.sip.status import reason_phrase
+from sbc.sip.unguessable import hex_word
 from sbc.sip.uri import SipUri
 
 if cython.compiled:
@@ -830,7 +830,7 @@ class Response(Message):
         line: Line
         for line in request._lines:
             if line.bit & TO and status != 100 and not _has_tag(line):
-                tag = secrets.token_hex(8) if to_tag is None else to_tag
+                tag = hex_word(16) if to_tag is None else to_tag
                 to_value: bytes = line.data[line.value_start : line.value_end]
                 lines.append(_with_value(line, to_value + b";tag=" + _raw(tag)))
             elif (

@@ -8,9 +8,10 @@ SBC_PURE_PYTHON=1.
 from __future__ import annotations
 
 import re
-import secrets
 
 import cython
+
+from sbc.sip.unguessable import hex_word
 
 if cython.compiled:
     from cython.cimports.sbc.sip.headers import Via
@@ -29,7 +30,7 @@ ServerKey = str | tuple[str, ...]
 
 def new_branch() -> str:
     """A branch that nobody can guess: 96 random bits, so that a forged response or ICMP error finds nothing."""
-    return MAGIC_COOKIE + secrets.token_hex(12)
+    return MAGIC_COOKIE + hex_word(24)
 
 
 @cython.ccall

@@ -1,0 +1,32 @@
+"""Random words for branches and tags (RFC 3261 sections 8.1.1.7 and 19.3), for little.
+
+Asking the kernel costs more than all else about a word, so it is asked for many at once. They are as hard to guess as
+those of `secrets`; none is given twice, and a forked process asks anew.
+"""
+
+from __future__ import annotations
+
+import os
+
+_STOCK_BYTES = 4096
+
+_stock = ""
+_used = 0
+
+
+def hex_word(digits: int) -> str:
+    """So many hexadecimal digits, 4 random bits each."""
+    global _stock, _used
+    if _used + digits > len(_stock):
+        _stock, _used = os.urandom(_STOCK_BYTES).hex(), 0
+    word = _stock[_used : _used + digits]
+    _used += digits
+    return word
+
+
+def _forget() -> None:
+    global _stock, _used
+    _stock, _used = "", 0
+
+
+os.register_at_fork(after_in_child=_forget)
