@@ -6,6 +6,7 @@ looks at no octet outside the part that it was given; edits and the cuts of a st
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,9 @@ from sbc.sip.message import Request, Response, parse
 from sbc.sip.uri import SipUri
 from tests.fuzz import oracle
 
-settings.register_profile("sip", deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-fuzzed = settings(settings.get_profile("sip"))
-thorough = settings(fuzzed, max_examples=600)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+fuzzed = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(fuzzed, max_examples=2 * EXAMPLES)
 
 TORTURE = [path.read_bytes() for path in sorted((Path(__file__).parent.parent / "data" / "torture").glob("*.dat"))]
 PLAIN = (
