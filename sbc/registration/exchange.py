@@ -24,11 +24,16 @@ know. The phone has its answer within 31 s (D1), and neither a 408 (RFC 4320) no
 
 The answer: 2xx if any server accepted, with the headers of the highest-ranked one that did, the phone's Contacts byte
 for byte, and the shortest time granted anywhere; else the refusal of the highest-ranked server that refused.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: every phone comes by
+several times an hour. The types of the fields are in exchange.pxd.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import cython
 
 from sbc.clock import Delayed
 from sbc.location.candidate import Candidate
@@ -36,7 +41,7 @@ from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import ServerSettings
 from sbc.registration.bindings import Upstream
 from sbc.registration.contacts import Contact, option_tags_without, with_parameter
-from sbc.registration.leg import Ending, Leg
+from sbc.registration.leg import Ending
 from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
 from sbc.sip.digest import HtdigestFile
@@ -45,10 +50,17 @@ from sbc.sip.message import Request, Response
 from sbc.transaction.interface import Flow
 from sbc.transaction.server import ServerTransaction
 
+if cython.compiled:
+    from cython.cimports.sbc.registration.leg import Leg
+else:
+    from sbc.registration.leg import Leg
+
 if TYPE_CHECKING:
     from sbc.registration.registrar import Registrar
 
-_ACCEPTED = Ending.ACCEPTED
+_ACCEPTED = cython.declare(object, Ending.ACCEPTED)
+_REFUSED = cython.declare(object, Ending.REFUSED)
+_FINAL_WORDS = cython.declare(tuple, (Ending.ACCEPTED, Ending.REFUSED, Ending.CHALLENGED))
 
 PHONE_PATIENCE = 31.0
 """Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
@@ -69,6 +81,7 @@ _NOT_RETURNED_WITH_OURS = _NOT_RETURNED | _ABOUT_CREDENTIALS
 _LOWERED = {spelling: canonical_name(spelling) for spelling in SPELLINGS.values()}
 
 
+@cython.cclass
 class Exchange:
     """Made by the registrar for one REGISTER that it wants asked; tells the registrar what becomes of it."""
 
@@ -90,7 +103,7 @@ class Exchange:
         self.serial = serial
         """They count up in the order in which the phones sent them."""
         self.is_query = not contacts
-        self.is_removal = bool(contacts) and all(contact.expires == 0 for contact in contacts)
+        self.is_removal = _all_removed(contacts)
         self.phone_flow: Flow = transaction.flow
         self.clock = registrar.clock
         self.layer = registrar.layer
@@ -107,7 +120,10 @@ class Exchange:
         self._user = request.to.uri.user or ""
         self._shown = shown_credentials(request)
         binding = registrar.bindings.get(contacts[0].token) if contacts else None
-        self._upstreams = {upstream.server: upstream for upstream in binding.upstreams} if binding else {}
+        self._upstreams: dict[str, Upstream] = {}
+        if binding is not None:
+            for upstream in binding.upstreams:
+                self._upstreams[upstream.server] = upstream
         self._template: Request | None = None
         self._from = ("", "")  # before and after the From tag
         self._legs: list[Leg] = []
@@ -120,7 +136,8 @@ class Exchange:
         now = self.clock.seconds()
         deadline = now + PHONE_PATIENCE
         self._deadline_timer = self.clock.callLater(PHONE_PATIENCE, self._deadline_reached)
-        self._legs = [Leg(self, server, plan) for server, plan in self.group.register_plans(now, deadline)]
+        for server, plan in self.group.register_plans(now, deadline):
+            self._legs.append(Leg(self, server, plan))
         self._order_judges()
         if self._shown:
             self._check_credentials(now)
@@ -131,12 +148,25 @@ class Exchange:
     @property
     def servers_to_come(self) -> list[str]:
         """The servers whose word on this REGISTER is still awaited, or will be asked for."""
-        return [leg.server.name for leg in self._legs if leg.ending is None]
+        leg: Leg
+        names: list = []
+        for leg in self._legs:
+            if leg.ending is None:
+                names.append(leg.server.name)
+        return names
 
     @property
     def over(self) -> bool:
         """The phone is answered and nothing is under way any more."""
-        return self.answered and not any(leg.running for leg in self._legs)
+        return self._is_over()
+
+    @cython.cfunc
+    def _is_over(self) -> cython.bint:
+        leg: Leg
+        for leg in self._legs:
+            if leg.is_running():
+                return False
+        return self.answered
 
     def release(self) -> None:
         """Nothing will come any more: no reference between exchange and legs is left for the garbage collector."""
@@ -144,20 +174,23 @@ class Exchange:
 
     def supersede(self) -> None:
         """A newer REGISTER for the same contact has come: this one must not change anything any more."""
+        leg: Leg
         for leg in self._legs:
             leg.stop()
         if not self.answered:
-            self._respond(500, "Superseded by a Newer REGISTER")
+            self._respond(500, "Superseded by a Newer REGISTER", [])
 
     # Acceptance
 
-    def _order_judges(self) -> None:
+    @cython.cfunc
+    def _order_judges(self):
         """Who issued a nonce that the phone shows comes first, then by rank."""
-        issuers = []
-        if self._shown:
-            now = self.clock.seconds()
-            found = [self._registrar.nonces.issuer(credentials.nonce, now) for _, _, credentials in self._shown]
-            issuers = [self.group.owner(candidate) for candidate in found if candidate is not None]
+        if not self._shown:
+            self._legs.sort(key=_rank)
+            return
+        now = self.clock.seconds()
+        found = [self._registrar.nonces.issuer(credentials.nonce, now) for _, _, credentials in self._shown]
+        issuers = [self.group.owner(candidate) for candidate in found if candidate is not None]
         self._legs.sort(key=lambda leg: (leg.server not in issuers, leg.server.rank))
 
     def _check_credentials(self, now: float) -> None:
@@ -197,8 +230,15 @@ class Exchange:
 
     def own_credentials(self, server: ServerSettings) -> HtdigestFile | None:
         """The password file, if it may be used for this phone at that server."""
-        let_in_above = any(leg.ending is Ending.ACCEPTED and leg.server.rank < server.rank for leg in self._legs)
-        return self._registrar.credentials if self.proven or let_in_above else None
+        leg: Leg
+        if self._registrar.credentials is None:
+            return None
+        if self.proven:
+            return self._registrar.credentials
+        for leg in self._legs:
+            if leg.ending is _ACCEPTED and leg.server.rank < server.rank:
+                return self._registrar.credentials
+        return None
 
     def phone_credentials_for(self, candidate: Candidate) -> list[tuple[str, str]]:
         """The Authorization lines of the phone that answer a challenge of that candidate, as they came."""
@@ -219,20 +259,20 @@ class Exchange:
         With successive registration a leg is not bound to one server: there, all registrar servers.
         """
         bound = self.group.settings.registration == "concurrent"
-        return any(
-            self.group.health(candidate).usable
-            for owner, candidate in self.group.candidates()
-            if owner.register and (owner.name == server.name or not bound)
-        )
+        for owner, candidate in self.group.candidates():
+            if owner.register and (owner.name == server.name or not bound) and self.group.health(candidate).usable:
+                return True
+        return False
 
     def leg_ended(self, leg: Leg) -> None:
-        if leg.ending is Ending.ACCEPTED:
+        if leg.ending is _ACCEPTED:
             self._accepted_by(leg)
         else:
             self._not_accepted_by(leg)
         self._decide()
 
-    def _accepted_by(self, leg: Leg) -> None:
+    @cython.cfunc
+    def _accepted_by(self, leg: Leg):
         self.accepted = True
         if leg.showed_credentials:
             now = self.clock.seconds()
@@ -245,12 +285,14 @@ class Exchange:
                 nonces.learn(leg.response, leg.candidate, now)
         self._registrar.accepted(self, leg)
 
-    def _not_accepted_by(self, leg: Leg) -> None:
+    @cython.cfunc
+    def _not_accepted_by(self, leg: Leg):
         if leg.ending is Ending.CHALLENGED and not self.accepted and not self.answered:
             self._pass_challenge(leg)
         self._registrar.not_accepted(self, leg)
 
-    def _decide(self) -> None:
+    @cython.cfunc
+    def _decide(self):
         """Bring what runs and what waits in line with what is known. May be called from within itself: a leg that
         cannot send ends at once."""
         self._decide_again = True
@@ -263,68 +305,113 @@ class Exchange:
                 self._decide_once()
         finally:
             self._deciding = False
-        if self.over:
+        if self._is_over():
             self._registrar.exchange_over(self)
 
-    def _decide_once(self) -> None:
+    @cython.cfunc
+    def _decide_once(self):
         if self.answered:
             return
         self._start_legs()
         if self._decide_again:
             return
-        running = [leg for leg in self._legs if leg.running]
+        leg: Leg
+        running: list = self._running_legs()
         if not running or self._is_decided():
             self._answer()
             return
-        endings = [leg.ending for leg in self._legs]
-        if _ACCEPTED in endings and all(leg.slow or leg.hopeless for leg in running):
-            self._answer()
-            return
+        has_accepted: cython.bint = False
+        has_final_word: cython.bint = False
+        all_started: cython.bint = True
+        for leg in self._legs:
+            has_accepted = has_accepted or leg.ending is _ACCEPTED
+            has_final_word = has_final_word or leg.ending in _FINAL_WORDS
+            all_started = all_started and leg.started
+        if has_accepted:
+            for leg in running:
+                if not leg.slow and not leg.hopeless:
+                    break
+            else:
+                self._answer()
+                return
         if self._wait_timer is not None:
             return
-        has_final_word = _ACCEPTED in endings or Ending.REFUSED in endings or Ending.CHALLENGED in endings
-        if not has_final_word and all(leg.started for leg in self._legs):
+        if not has_final_word and all_started:
             # When all that is left is known to be down, it may have come back; that would be known at once.
-            has_final_word = all(leg.hopeless for leg in running)
+            has_final_word = _all_hopeless(running)
         if has_final_word:
             self._wait_timer = self.clock.callLater(self.group.settings.register_wait, self._wait_over)
 
-    def _is_decided(self) -> bool:
+    @cython.cfunc
+    def _running_legs(self) -> list:
+        leg: Leg
+        running: list = []
+        for leg in self._legs:
+            if leg.is_running():
+                running.append(leg)
+        return running
+
+    @cython.cfunc
+    def _is_decided(self) -> cython.bint:
         """Has the judge refused in a way that is no other server's business (table D6: 403 and 404 are)? Only as long
         as nobody has let the phone in, and unless a better server may still speak."""
-        return not self.accepted and any(
-            leg.ending is Ending.REFUSED
-            and leg.response is not None
-            and self._action(leg.response.status) == "return"
-            and not any(other.running and other.server.rank < leg.server.rank for other in self._legs)
-            for leg in self._legs
-        )
+        leg: Leg
+        if self.accepted:
+            return False
+        for leg in self._legs:
+            if (
+                leg.ending is _REFUSED
+                and leg.response is not None
+                and self._action(leg.response.status) == "return"
+                and not self._is_better_running(leg)
+            ):
+                return True
+        return False
+
+    @cython.cfunc
+    def _is_better_running(self, than: Leg) -> cython.bint:
+        leg: Leg
+        for leg in self._legs:
+            if leg.is_running() and leg.server.rank < than.server.rank:
+                return True
+        return False
 
     def _action(self, status: int) -> str:
         return self.group.settings.status_failover.get("REGISTER", {}).get(str(status), "return")
 
-    def _start_legs(self) -> None:
-        waiting = [leg for leg in self._legs if not leg.started]
-        if not waiting or self._is_decided() or (self.is_query and any(leg.ending is Ending.ACCEPTED for leg in self._legs)):
+    @cython.cfunc
+    def _start_legs(self):
+        leg: Leg
+        waiting: list = []
+        for leg in self._legs:
+            if not leg.started:
+                waiting.append(leg)
+        if not waiting or self._is_decided() or (self.is_query and self._accepted_legs()):
             return
         if self.accepted and not self.is_query:
             self._stop_hedging()
             for leg in waiting:
                 leg.start()
             return
-        running = [leg for leg in self._legs if leg.running]
-        if not running or (
-            all(leg.hopeless for leg in running) and any(not leg.hopeless for leg in waiting)  # another is alive
-        ):
+        running: list = self._running_legs()
+        if not running or (_all_hopeless(running) and not _all_hopeless(waiting)):  # another is alive
             self._ask_another(waiting)
 
-    def _ask_another(self, waiting: list[Leg]) -> None:
+    @cython.cfunc
+    def _ask_another(self, waiting: list):
         """Another judge: the first that is not known to be down, else the first. One that is down gets T1 only: if it
         has come back, that is enough."""
-        judge = next((leg for leg in waiting if not leg.hopeless), waiting[0])
+        leg: Leg
+        judge: Leg = waiting[0]
+        is_hopeless: cython.bint = True
+        for leg in waiting:
+            if not leg.hopeless:
+                judge = leg
+                is_hopeless = False
+                break
         self._stop_hedging()
         if len(waiting) > 1:
-            patience = self.layer.timers.t1 if judge.hopeless else self.group.settings.register_wait
+            patience = self.layer.timers.t1 if is_hopeless else self.group.settings.register_wait
             self._hedge_timer = self.clock.callLater(patience, self._judge_is_slow)
         judge.start()
 
@@ -347,7 +434,8 @@ class Exchange:
             self._answer()
         self._decide()
 
-    def _stop_hedging(self) -> None:
+    @cython.cfunc
+    def _stop_hedging(self):
         if self._hedge_timer is not None:
             self._hedge_timer.cancel()
             self._hedge_timer = None
@@ -355,7 +443,10 @@ class Exchange:
     # What the servers are sent
 
     def server_named(self, name: str) -> ServerSettings | None:
-        return next((server for server in self.group.settings.servers if server.name == name), None)
+        for server in self.group.settings.servers:
+            if server.name == name:
+                return server
+        return None
 
     def upstream(self, server: str) -> Upstream:
         """Our series of REGISTERs at that server: that of the first contact, whose Call-ID all of them share."""
@@ -366,9 +457,13 @@ class Exchange:
 
     def expires_for(self, server: ServerSettings) -> dict[str, int]:
         """Token -> seconds to ask for: what the phone asks, within what the administrator allows."""
-        return {contact.token: self._expires_of(contact, server) for contact in self.contacts}
+        expires: dict = {}
+        for contact in self.contacts:
+            expires[contact.token] = self._expires_of(contact, server)
+        return expires
 
-    def _expires_of(self, contact: Contact, server: ServerSettings) -> int:
+    @cython.cfunc
+    def _expires_of(self, contact: object, server: object) -> object:
         if contact.expires == 0:
             return 0
         settings = self.group.settings
@@ -388,13 +483,13 @@ class Exchange:
         request.set("Call-ID", call_id)
         request.set("CSeq", f"{cseq} REGISTER")
         if self.contacts:
-            values = [contact.at_server(self._user, flow.contact, expires[contact.token]) for contact in self.contacts]
-            for value in values:
-                request.append("Contact", value)
+            for contact in self.contacts:
+                request.append("Contact", contact.at_server(self._user, flow.contact, expires[contact.token]))
             request.append("Expires", str(max(expires.values())))
         return request
 
-    def _make_template(self) -> Request:
+    @cython.cfunc
+    def _make_template(self) -> object:
         request = self.request.copy()
         for name in _NOT_COPIED:
             if request.has(name):
@@ -415,9 +510,10 @@ class Exchange:
 
     # What the phone is told
 
-    def _answer(self) -> None:
+    @cython.cfunc
+    def _answer(self):
         """Answer with what there is."""
-        accepted = sorted((leg for leg in self._legs if leg.ending is Ending.ACCEPTED), key=lambda leg: leg.server.rank)
+        accepted: list = self._accepted_legs()
         if accepted or (self.is_removal and self.accepted):
             self._answer_success(accepted)
             return
@@ -431,19 +527,39 @@ class Exchange:
             else:
                 self._nobody_answered()
 
-    def _answer_success(self, accepted: list[Leg]) -> None:
-        told = {contact.token: _shortest(contact, accepted) for contact in self.contacts}
-        lines = self._registrar.settle(self, told)
-        headers = [("Contact", line) for line in lines]
-        if accepted and accepted[0].response is not None:
-            best = accepted[0].response
-            dropped = _NOT_RETURNED if accepted[0].showed_credentials else _NOT_RETURNED_WITH_OURS
-            headers += [item for item in best.items() if (_LOWERED.get(item[0]) or canonical_name(item[0])) not in dropped]
+    @cython.cfunc
+    def _accepted_legs(self) -> list:
+        """By rank."""
+        leg: Leg
+        accepted: list = []
+        for leg in self._legs:
+            if leg.ending is _ACCEPTED:
+                accepted.append(leg)
+        if len(accepted) > 1:
+            accepted.sort(key=_rank)
+        return accepted
+
+    @cython.cfunc
+    def _answer_success(self, accepted: list):
+        told: dict = {}
+        for contact in self.contacts:
+            told[contact.token] = _shortest(contact, accepted)
+        headers: list = []
+        for line in self._registrar.settle(self, told):
+            headers.append(("Contact", line))
+        first: Leg = accepted[0] if accepted else None
+        if first is not None and first.response is not None:
+            best = first.response
+            dropped: frozenset = _NOT_RETURNED if first.showed_credentials else _NOT_RETURNED_WITH_OURS
+            for item in best.items():
+                if (_LOWERED.get(item[0]) or canonical_name(item[0])) not in dropped:
+                    headers.append(item)
             if best.has("Expires") and told:
                 headers.append(("Expires", str(max(told.values()))))
         self._respond(200, None, headers)
 
-    def _pass_challenge(self, leg: Leg) -> None:
+    @cython.cfunc
+    def _pass_challenge(self, leg: Leg):
         """401 or 407: the server's own words. With stale=true where the phone had shown credentials that this server
         was never given, so that it does not take its password for wrong."""
         assert leg.response is not None
@@ -458,19 +574,22 @@ class Exchange:
             headers.append((name, with_stale(value) if unseen and is_challenge else value))
         self._respond(leg.response.status, leg.response.reason, headers)
 
-    def _pass_refusal(self, response: Response) -> None:
+    @cython.cfunc
+    def _pass_refusal(self, response: object):
         if self._shown and response.status in (403, 404):
             self._registrar.credentials_rejected(self)
         headers = [(name, value) for name, value in response.items() if canonical_name(name) not in _NOT_RETURNED]
         self._respond(response.status, response.reason, headers)
 
-    def _nobody_answered(self) -> None:
+    @cython.cfunc
+    def _nobody_answered(self):
         """480: 408 is forbidden (RFC 4320 4.2), and a 503 would make the phone think that we are at fault (D7)."""
         tried = "; ".join(f"{leg.server.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none configured"
         text = f"no registrar of {self.group.name} answered ({tried})".replace("\\", "").replace('"', "'")
         self._respond(480, "No Registrar Answers", [("Warning", f'399 sbc "{text}"')])
 
-    def _respond(self, status: int, reason: str | None, headers: list[tuple[str, str]] | None = None) -> None:
+    @cython.cfunc
+    def _respond(self, status: cython.int, reason: object, headers: list):
         self.answered = True
         for timer in (self._deadline_timer, self._hedge_timer, self._wait_timer):
             if timer is not None:
@@ -478,11 +597,40 @@ class Exchange:
         self._deadline_timer = self._hedge_timer = self._wait_timer = None
         if reason is not None:
             reason = reason.replace("\r", " ").replace("\n", " ")  # neither ends a line by itself, so a server may send it
-        self._transaction.respond(Response.for_request(self.request, status, reason, headers=headers or ()))
+        self._transaction.respond(Response.for_request(self.request, status, reason, headers=headers))
 
 
-def _shortest(contact: Contact, accepted: list[Leg]) -> int:
+@cython.cfunc
+def _shortest(contact: object, accepted: list) -> object:
     """The shortest time that a server granted for it, 0 when it was removed."""
+    leg: Leg
+    shortest = 0
     if contact.expires == 0:
-        return 0
-    return min((seconds for leg in accepted if (seconds := leg.granted.get(contact.token, 0)) > 0), default=0)
+        return shortest
+    for leg in accepted:
+        seconds = leg.granted.get(contact.token, 0)
+        if seconds > 0 and (shortest == 0 or seconds < shortest):
+            shortest = seconds
+    return shortest
+
+
+@cython.cfunc
+def _all_hopeless(legs: list) -> cython.bint:
+    leg: Leg
+    for leg in legs:
+        if not leg.hopeless:
+            return False
+    return True
+
+
+@cython.cfunc
+def _all_removed(contacts: list) -> cython.bint:
+    """False without any."""
+    for contact in contacts:
+        if contact.expires != 0:
+            return False
+    return len(contacts) > 0
+
+
+def _rank(leg: Leg) -> int:
+    return leg.server.rank

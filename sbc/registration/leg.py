@@ -4,12 +4,16 @@ A leg asks its `AttemptPlan` where to send, sends under a Call-ID, CSeq and From
 tells the group's health what became of it. What only concerns this server it settles by itself: a challenge that the
 password file can answer, a 423 whose Min-Expires is longer than what we asked. It ends in one of four ways
 (`Ending`), and tells its exchange, once.
+
+Compiled when installed, as `exchange` is; the types of the fields are in leg.pxd.
 """
 
 from __future__ import annotations
 
 import enum
 from typing import TYPE_CHECKING
+
+import cython
 
 from sbc.location.candidate import Candidate
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TimedOut, TransportFailed
@@ -44,6 +48,7 @@ class Ending(enum.Enum):
     """A newer REGISTER has taken its place."""
 
 
+@cython.cclass
 class Leg:
     """Made by an exchange; `start` sends."""
 
@@ -72,15 +77,20 @@ class Leg:
         self._attempt: Attempt | None = None
         self._transaction: ClientTransaction | None = None
         self._flow: Flow | None = None
+        self._clock = exchange.clock
         self._expires: dict[str, int] = {}
         self._lengthened = False
         self._own_answers = 0
         self._waiting = False
         self._highest_provisional = 0
 
+    @cython.cfunc
+    def is_running(self) -> cython.bint:
+        return self.started and self.ending is None
+
     @property
     def running(self) -> bool:
-        return self.started and self.ending is None
+        return self.is_running()
 
     @property
     def hopeless(self) -> bool:
@@ -103,10 +113,11 @@ class Leg:
 
     # Attempts
 
-    def _next(self) -> None:
+    @cython.cfunc
+    def _next(self):
         attempt = self._plan.next(self._now())
         if attempt is None:
-            self._end(Ending.UNREACHABLE, reason=self.reason or "no address known")
+            self._end(Ending.UNREACHABLE, self.reason or "no address known")
             return
         self._attempt = attempt
         self.candidate = attempt.candidate
@@ -121,7 +132,8 @@ class Leg:
         self._lengthened = False
         self._send()
 
-    def _send(self) -> None:
+    @cython.cfunc
+    def _send(self):
         attempt, flow = self._attempt, self._flow
         assert attempt is not None and flow is not None
         request = self._exchange.request_for(self.server, flow, self._expires)
@@ -146,10 +158,12 @@ class Leg:
             request, flow, self, timeout=timeout, interval=attempt.interval, proceeding_timeout=proceeding_timeout
         )
 
-    def _add_own_credentials(self, request: Request, upstream: Upstream) -> None:
+    @cython.cfunc
+    def _add_own_credentials(self, request: object, upstream: object):
         """Answer the last challenge again without being asked, which saves a round."""
-        file, digest = self._exchange.own_credentials(self.server), upstream.digest
-        if digest is None or file is None:
+        digest = upstream.digest
+        file = self._exchange.own_credentials(self.server) if digest is not None else None
+        if file is None:
             return
         if digest.username != self._exchange.own_username or not digest.authorize(request, file):
             upstream.digest = None
@@ -189,7 +203,8 @@ class Leg:
 
     # What it means
 
-    def _challenged(self, response: Response) -> None:
+    @cython.cfunc
+    def _challenged(self, response: object):
         """D8: answer it ourselves if we may and can; else it is the phone's."""
         assert self._attempt is not None
         self._exchange.learn_nonces(response, self._attempt.candidate)
@@ -206,7 +221,8 @@ class Leg:
         upstream.digest = None
         self._answered(response)
 
-    def _lengthen(self, response: Response) -> bool:
+    @cython.cfunc
+    def _lengthen(self, response: object) -> cython.bint:
         """A 423 to a REGISTER that is not an answer to the phone's challenge: ask for as long as the server wants.
 
         The phone is told what it asked for, and renews sooner than needed. With the phone's own credentials the request
@@ -220,32 +236,34 @@ class Leg:
         self._expires = {token: max(seconds, least) if seconds else 0 for token, seconds in self._expires.items()}
         return True
 
-    def _observe(self, response: Response) -> None:
+    @cython.cfunc
+    def _observe(self, response: object):
         """An answer on the way to the final one."""
         assert self._attempt is not None
         self._group.observe(self._attempt.candidate, Answered(response.status), self._now(), "REGISTER")
 
-    def _answered(self, response: Response) -> None:
+    @cython.cfunc
+    def _answered(self, response: object):
         assert self._attempt is not None
-        retry_after = (response.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip()
-        outcome = Answered(
-            response.status,
-            retry_after=read_expires(retry_after),
-            highest_provisional=self._highest_provisional,
-        )
+        retry_after = response.get("Retry-After")
+        if retry_after is not None:
+            retry_after = read_expires(retry_after.partition(";")[0].partition("(")[0].strip())
+        outcome = Answered(response.status, retry_after, self._highest_provisional)
         self.response = response
         self.reason = f"{response.status} {response.reason}".strip()
         self._group.observe(self._attempt.candidate, outcome, self._now(), "REGISTER")
         self._record(outcome)
 
-    def _failed(self, outcome: TimedOut | TransportFailed) -> None:
+    @cython.cfunc
+    def _failed(self, outcome: object):
         assert self._attempt is not None
         self._stop_waiting()
         self.reason = str(outcome)
         self._group.observe(self._attempt.candidate, outcome, self._now(), "REGISTER")
         self._record(outcome)
 
-    def _record(self, outcome: Outcome) -> None:
+    @cython.cfunc
+    def _record(self, outcome: object):
         attempt, self._attempt, self._transaction = self._attempt, None, None
         if attempt is None:
             return  # observing the outcome found the server down, which ended this attempt already
@@ -258,35 +276,43 @@ class Leg:
             self._accepted()
         elif verdict is Verdict.RETURN and self.response is not None:
             challenged = self.response.status in (401, 407)
-            self._end(Ending.CHALLENGED if challenged else Ending.REFUSED, reason=self.reason)
+            self._end(Ending.CHALLENGED if challenged else Ending.REFUSED, self.reason)
         else:
-            self._end(Ending.UNREACHABLE, reason=self.reason)
+            self._end(Ending.UNREACHABLE, self.reason)
 
-    def _accepted(self) -> None:
+    @cython.cfunc
+    def _accepted(self):
         response = self.response
         assert response is not None
-        self.granted = {token: granted(response, token, asked) for token, asked in self._expires.items()}
+        told: dict = {}
+        for token, asked in self._expires.items():
+            told[token] = granted(response, token, asked)
+        self.granted = told
         upstream = self._exchange.upstream(self.server.name)
         if upstream.digest is not None and not self.showed_credentials:
             upstream.digest.proven = True
-        self._end(Ending.ACCEPTED)
+        self._end(Ending.ACCEPTED, "")
 
-    def _end(self, ending: Ending, reason: str = "") -> None:
+    @cython.cfunc
+    def _end(self, ending: object, reason: str):
         self.ending = ending
         self.reason = reason
         self._transaction = None
         self._exchange.leg_ended(self)
 
-    def _abandon_transaction(self) -> None:
+    @cython.cfunc
+    def _abandon_transaction(self):
         self._stop_waiting()
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             transaction.terminate()
 
-    def _stop_waiting(self) -> None:
+    @cython.cfunc
+    def _stop_waiting(self):
         if self._waiting and self._attempt is not None:
             self._group.done(self._attempt.candidate, self._found_down)
         self._waiting = False
 
-    def _now(self) -> float:
-        return self._exchange.clock.seconds()
+    @cython.cfunc
+    def _now(self) -> object:
+        return self._clock.seconds()
