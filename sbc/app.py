@@ -58,6 +58,7 @@ from sbc.transport.udp import UdpTransport
 
 log = Logger(namespace="sbc")
 
+_LOCATING_TAKES = 5.0  # seconds after the start in which DNS has answered, where it answers at all
 _DRAIN_LOOKS = 0.1  # seconds between two looks at what is still under way while stopping
 
 
@@ -154,6 +155,8 @@ class App:
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
         self._garbage = GarbagePolicy(self.clock, lambda: sum(transport.received for transport in self.listeners))
         self._garbage.start()
+        self.clock.callLater(_LOCATING_TAKES, self._tell_unlocated)
+        log.info("configuration {path}", path=str(config.path))
         self.ready = True
 
     def _open_sockets(self, config: Config) -> None:
@@ -211,6 +214,14 @@ class App:
 
     def _watched(self) -> set[tuple[str, str]]:
         return {(group.name, server.name) for group in self.groups.values() for server in group.settings.servers}
+
+    def _tell_unlocated(self) -> None:
+        """A name that DNS does not know, or no DNS: the log says so once, by the server's name."""
+        for group in self.groups.values():
+            for server in group.settings.servers:
+                if not self.locator.candidates(f"{group.name} {server.name}"):
+                    text = f"{group.name}: no address is known for server {server.name} ({server.address})"
+                    self.report(Alarm("dns", text))
 
     def _start_prober(self, name: str) -> None:
         prober = self._probers[name] = Prober(self.clock, self.layer, self.listeners, self.groups[name], self.report)

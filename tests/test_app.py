@@ -222,6 +222,13 @@ def test_clock_and_state_survive_a_kill(appliance):
     assert appliance.start().startswith("sbc ready:")
 
 
+def test_server_without_an_address_is_told(appliance):
+    """A name that nobody can resolve is named in the log, with its server."""
+    appliance.configure(text=CONFIG.replace('address = "127.0.0.1"\n  port = 9', 'address = "pbx.invalid"\n  port = 9'))
+    appliance.start()
+    eventually(lambda: "no address is known for server primary (pbx.invalid)" in appliance.log.read_text())
+
+
 def test_useless_state_is_an_alarm(appliance):
     """Phones are served from memory when the state cannot be kept, and the status page says so."""
     appliance.state.mkdir()

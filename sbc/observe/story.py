@@ -268,5 +268,6 @@ _FOR_DEBUG: dict[type, Callable[[Any], bool]] = {
     events.ProbeEnded: lambda event: True,
     events.RegistrationChanged: lambda event: event.new == "registering",
     events.MalformedReceived: lambda event: True,
-    events.DnsLookup: lambda event: event.result == "ok",
+    # Negative too: to ask for NAPTR where there is none is the ordinary way to an address (RFC 3263 4.1).
+    events.DnsLookup: lambda event: event.result in ("ok", "negative"),
 }
