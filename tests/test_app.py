@@ -223,8 +223,9 @@ def test_clock_and_state_survive_a_kill(appliance):
 
 
 def test_server_without_an_address_is_told(appliance):
-    """A name that nobody can resolve is named in the log, with its server."""
-    appliance.configure(text=CONFIG.replace('address = "127.0.0.1"\n  port = 9', 'address = "pbx.invalid"\n  port = 9'))
+    """A name that nobody can resolve is named in the log, with its server. (The DNS server is a closed port.)"""
+    text = CONFIG.replace('address = "127.0.0.1"\n  port = 9', 'address = "pbx.invalid"\n  port = 9')
+    appliance.configure(text=text + '\n[dns]\nservers = ["127.0.0.1:1"]\n')
     appliance.start()
     eventually(lambda: "no address is known for server primary (pbx.invalid)" in appliance.log.read_text())
 
