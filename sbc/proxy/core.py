@@ -3,6 +3,8 @@
 `Proxy` is the transaction layer's user. It decides nothing about servers (`sbc.redundancy` does) and nothing about
 registrations (`sbc.registration` does); it validates, finds the destination, and starts a `ResponseContext` that carries the
 request there. ACK for a 2xx has no transaction and goes its way at once.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
@@ -12,22 +14,47 @@ import re
 from collections.abc import Iterable
 from hashlib import blake2b
 
+import cython
+
 from sbc.clock import Clock
 from sbc.events import CallSetUp, Report
 from sbc.location.candidate import Candidate
-from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
-from sbc.proxy.overload import Overload
-from sbc.proxy.response_context import Branch, ResponseContext
-from sbc.proxy.routes import ByeRoute, FlowFinder, PhoneRoute, ServersRoute, towards_phone
-from sbc.proxy.sides import Sides
-from sbc.proxy.validation import Branches, Refused, check, max_forwards
+from sbc.proxy.overload import LEAST_SHED, Overload
+from sbc.proxy.response_context import TIMER_C
+from sbc.proxy.routes import FlowFinder, RecordRoutes
+from sbc.proxy.validation import Refused
 from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.message import Request, Response
-from sbc.transaction.layer import Flow, TransactionLayer
-from sbc.transaction.server import InviteServerTransaction, ServerTransaction
+from sbc.transaction.interface import Flow
+
+if cython.compiled:
+    from cython.cimports.sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
+    from cython.cimports.sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
+    from cython.cimports.sbc.proxy.routes import (
+        Ways,
+        new_bye_route,
+        new_phone_route,
+        new_servers_route,
+        towards_phone,
+    )
+    from cython.cimports.sbc.proxy.sides import Sides
+    from cython.cimports.sbc.proxy.validation import Branches, check, hops_left
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.transaction.layer import TransactionLayer
+    from cython.cimports.sbc.transaction.server import InviteServerTransaction, ServerTransaction
+else:
+    from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
+    from sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
+    from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route, towards_phone
+    from sbc.proxy.sides import Sides
+    from sbc.proxy.validation import Branches, check, hops_left
+    from sbc.sip.message import Request, Response
+    from sbc.transaction.layer import TransactionLayer
+    from sbc.transaction.server import InviteServerTransaction, ServerTransaction
+
+COMPILED = bool(cython.compiled)
 
 NON_INVITE_BUDGET = 31.0
 """Seconds after which a phone must have its answer, one less than its own Timer F (pitfall D1, RFC 4321 1.1)."""
@@ -35,12 +62,30 @@ NON_INVITE_BUDGET = 31.0
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, REFER, MESSAGE, INFO, UPDATE, PRACK, PUBLISH"
 
 
-class Proxy:
+@cython.cclass
+class Proxy(Surroundings):
     """The transaction user of the appliance.
 
     `key` signs route cookies and branches, at least 16 secret bytes that survive a restart; `boot` tells this run's branches
-    from those of the run before; `name` stands in Warning headers.
+    from those of the run before; `name` stands in Warning headers. `draining` is set while the
+    appliance stops: new calls are refused, everything under way goes on.
     """
+
+    flows: object
+    registrar: object
+    draining: cython.bint
+    overload: object
+    _is_ours: object
+    _key: bytes
+    _name: str
+    _report: object
+    _branches: Branches
+    _ways: Ways
+    _late: object
+    _contexts: dict  # by server transaction, of requests that still owe their sender an answer
+    _moved: dict
+    _sides: Sides
+    _destinations: Destinations
 
     def __init__(
         self,
@@ -49,8 +94,8 @@ class Proxy:
         layer: TransactionLayer,
         flows: FlowFinder,
         groups: Iterable[ServerGroup],
-        registrar,
-        is_ours,
+        registrar: object,
+        is_ours: object,
         key: bytes,
         boot: str,
         name: str,
@@ -60,18 +105,20 @@ class Proxy:
         self.clock = clock
         self.layer = layer
         self.t1 = layer.timers.t1
+        self.queue = layer.queue
+        self.queue.lane(TIMER_C)
         self.flows = flows
         self.registrar = registrar
         self.draining = False
-        """True while the appliance stops: new calls are refused, everything under way goes on."""
         self._is_ours = is_ours
         self._key = key
         self._name = warn_agent(name)
         self._report = report
         self.overload = overload or Overload()
-        self._branches = Branches(boot)
-        self._pins = NoncePins()
-        self._late = LateAnswers(clock, layer, self.t1, self._branches.new, report)
+        branches: object = Branches(boot)
+        self._branches = branches
+        self._ways = Ways(clock, flows, RecordRoutes(key), NoncePins())
+        self._late = LateAnswers(clock, layer, self.t1, branches.new, report)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}
         self._moved: dict[tuple[str, str, int], Candidate] = {}
         """re-INVITEs that another server accepted than their dialog's, by Call-ID, From tag and CSeq; for 64*T1."""
@@ -87,7 +134,8 @@ class Proxy:
         """A group learnt new addresses of its servers."""
         self._sides.refresh()
 
-    def side_of(self, flow: Flow) -> str:
+    @cython.ccall
+    def side_of(self, flow: object) -> str:  # (flow: Flow) -> str
         """Who is behind this flow: phones or servers."""
         return "phones" if self._sides.server_of(flow) is None else "servers"
 
@@ -101,50 +149,53 @@ class Proxy:
     def request_received(self, transaction: ServerTransaction, request: Request) -> None:
         """Forward it, answer it, or refuse it. MalformedMessage is the layer's to answer."""
         try:
-            self._refuse_when_full(transaction, request)
-            if max_forwards(request) == 0 and request.method == "OPTIONS":
+            self._refuse_when_full(request)
+            if request.method == "OPTIONS" and hops_left(request) == 0:
                 self._answer_options(transaction, request)  # 16.3 item 3: the last hop may answer for the target
                 return
             check(request)
             self._branches.check_loop(request)
-            forwarded = request.copy()
-            destination = self._destinations.find(forwarded, transaction.flow)
+            destination = self._destinations.find(request, transaction.flow)
         except Refused as refusal:
             self._refuse(transaction, request, refusal)
             return
         if isinstance(destination, ToUs):
             self._serve(transaction, request, destination)
         else:
-            self._forward(transaction, forwarded, destination)
+            self._forward(transaction, request, destination)
 
-    def ack_received(self, request: Request, flow: Flow) -> None:
+    def ack_received(self, request: Request, flow: object) -> None:
         """An ACK for a 2xx follows its dialog, without a transaction (16.11). One that leads nowhere is dropped."""
         try:
             check(request)
             self._branches.check_loop(request)
-            forwarded = request.copy()
-            destination = self._destinations.find(forwarded, flow)
+            destination = self._destinations.find(request, flow)
         except (Refused, MalformedMessage):
             return
         onward = None
+        phone: ToPhone
+        servers: ToServers
+        branch: str = self._branches.stateless(request)
         if isinstance(destination, ToPhone):
-            onward = towards_phone(self.flows, destination.phone)
-            if destination.request_uri is not None:
-                forwarded.request_uri = destination.request_uri
+            phone = destination
+            onward = towards_phone(self.flows, phone.phone)
+            if phone.request_uri is not None:
+                request.request_uri = phone.request_uri
         elif isinstance(destination, ToServers):
-            candidate = (
-                self._moved.get((request.call_id, request.from_tag, request.cseq))
-                or destination.first
-                or destination.group.working(self.clock.seconds())
-            )
+            servers = destination
+            candidate = servers.first
+            if self._moved:
+                candidate = self._moved.get((request.call_id, request.from_tag, request.cseq)) or candidate
+            if candidate is None:
+                candidate = servers.group.working(self.clock.seconds())
             onward = self.flows.flow_to_server(candidate) if candidate is not None else None
         if onward is not None:
-            forwarded.set("Max-Forwards", str(max_forwards(request) - 1))
-            self.layer.send_stateless(forwarded, onward, self._branches.stateless(request))
+            request.allow_hops(hops_left(request) - 1)
+            self.layer.send_stateless(request, onward, branch)
 
     def cancel_received(self, invite: InviteServerTransaction, request: Request) -> None:
         """The caller hung up before an answer."""
-        context = self._contexts.get(invite)
+        context: ResponseContext = self._contexts.get(invite)
         if context is not None:
             context.cancel()
 
@@ -158,72 +209,89 @@ class Proxy:
 
     # -- Surroundings of the response contexts ---------------------------------------------------------------------------
 
+    @cython.cfunc
     def new_branch(self, request: Request) -> str:
         return self._branches.new(request)
 
-    def abandoned(self, branch: Branch) -> None:
+    @cython.cfunc
+    def abandoned(self, branch: Branch):
         self._late.keep(branch)
 
-    def unwanted_success(self, branch: Branch, response: Response) -> None:
+    @cython.cfunc
+    def unwanted_success(self, branch: Branch, response: Response):
         self._late.end_call(branch, response)
 
-    def finished(self, context: ResponseContext) -> None:
+    @cython.cfunc
+    def finished(self, context: ResponseContext):
         self._contexts.pop(context.transaction, None)
 
-    def passed_up(self, context: ResponseContext, response: Response, candidate: Candidate | None) -> None:
-        now = self.clock.seconds()
-        if response.status in (401, 407) and candidate is not None:
-            asked_before = self._pins.issuer(context.request, now)
+    @cython.cfunc
+    def passed_up(self, context: ResponseContext, response: Response, candidate: object):
+        status: cython.int = response._status
+        now: cython.double
+        if (status == 401 or status == 407) and candidate is not None:
+            now = self.queue.now()
+            asked_before = self._ways.pins.issuer(context.request, now)
             if asked_before is not None and asked_before != candidate:
                 mark_stale(response)
-            self._pins.learn(response, candidate, now)
-        if context.is_invite and 200 <= response.status < 300 and candidate is not None:
-            self._remember_if_moved(context, candidate)
-        if context.is_invite and 180 <= response.status < 300 and not context.set_up_reported:
+            self._ways.pins.learn(response, candidate, now)
+        if not context.is_invite or status < 180 or status >= 300:
+            return
+        route: Route = context.route
+        if status >= 200 and candidate is not None and not route.knows_dialog(candidate):
+            self._remember_moved(context, candidate)
+        if not context.set_up_reported:
             context.set_up_reported = True
-            if context.route.group_name is not None:
-                self._report(CallSetUp(context.route.group_name, now - context.started))
+            if route.group_name is not None:
+                self._report(CallSetUp(route.group_name, self.queue.now() - context.started))
 
-    def _remember_if_moved(self, context: ResponseContext, candidate: Candidate) -> None:
+    def _remember_moved(self, context: ResponseContext, candidate: object) -> None:
         """The ACK must go where the 2xx came from (13.2.2.4), and its Route still names the dialog's own server."""
-        request = context.request
+        request: Request = context.request
         key = (request.call_id, request.from_tag, request.cseq)
-        if key not in self._moved and not context.route.knows_dialog(candidate):
+        if key not in self._moved:
             self._moved[key] = candidate
             self.clock.callLater(64 * self.t1, self._moved.pop, key, None)
 
-    def local_response(self, request: Request, status: int, reason: str | None, detail: str = "") -> Response:
+    @cython.cfunc
+    def local_response(self, request: Request, status: cython.int, reason: str, detail: str = "") -> Response:
         """A response of our own; `detail` for the administrator who looks at a trace (20.43, warning code 399)."""
         headers = [("Warning", f'399 {self._name} "{_quotable(detail)}"')] if detail else []
         return Response.for_request(request, status, reason, to_tag=self._to_tag(request), headers=headers)
 
     # -- own part --------------------------------------------------------------------------------------------------------
 
-    def _forward(self, transaction: ServerTransaction, request: Request, destination: ToServers | ToPhone) -> None:
-        now = self.clock.seconds()
-        method = request.method
-        if method == "INVITE":
-            transaction.respond(Response.for_request(request, 100))
+    @cython.cfunc
+    def _forward(self, transaction: ServerTransaction, request: Request, destination: object):
+        method: str = request.method
+        is_invite: cython.bint = method == "INVITE"
+        now: cython.double = self.queue.now()
+        deadline: cython.double = now + NON_INVITE_BUDGET
+        timeout: cython.double
+        route: Route
+        servers: ToServers
+        if is_invite:
+            transaction.respond(Response.trying(request))
         if isinstance(destination, ToPhone):
             # Also a server that asks a phone is told before its Timer F (D1).
-            timeout = 64 * self.t1 if method == "INVITE" else min(64 * self.t1, NON_INVITE_BUDGET)
-            route = PhoneRoute(self.flows, self._key, destination, transaction.flow, timeout)
+            timeout = 64 * self.t1
+            if not is_invite and timeout > NON_INVITE_BUDGET:
+                timeout = NON_INVITE_BUDGET
+            route = new_phone_route(self._ways, destination, transaction.flow, timeout)
         else:
-            group = destination.group
-            deadline = None if method == "INVITE" else now + NON_INVITE_BUDGET
-            plan = group.plan(
+            servers = destination
+            plan = servers.group.plan(
                 method,
                 now,
-                deadline=deadline,
-                first=destination.first or self._pins.issuer(request, now),
-                in_dialog=destination.in_dialog,
+                deadline=None if is_invite else deadline,
+                first=servers.first or self._ways.pins.issuer(request, now),
+                in_dialog=servers.in_dialog,
             )
-            arguments = (self.clock, self.flows, self._key, destination, plan, method, transaction.flow, self._pins)
-            if method == "BYE" and destination.peer is not None:
-                route = ByeRoute(*arguments, peer=destination.peer, deadline=deadline)
+            if method == "BYE" and servers.peer is not None:
+                route = new_bye_route(self._ways, servers, plan, transaction.flow, deadline)
             else:
-                route = ServersRoute(*arguments)
-        context = ResponseContext(self, transaction, request, route)
+                route = new_servers_route(self._ways, servers, plan, method, transaction.flow)
+        context: ResponseContext = new_context(self, transaction, request, route)
         self._contexts[transaction] = context
         context.start()
 
@@ -247,8 +315,11 @@ class Proxy:
             )
         )
 
-    def _refuse_when_full(self, transaction: ServerTransaction, request: Request) -> None:
+    @cython.cfunc
+    def _refuse_when_full(self, request: Request):
         """Pitfall D29: new work only, never a request inside a dialog. While stopping: new calls only."""
+        if self.overload.lateness <= LEAST_SHED and not self.draining:
+            return
         if request.to_tag or request.method not in ("INVITE", "REGISTER", "SUBSCRIBE", "OPTIONS"):
             return
         if self.overload.sheds(request.method):
@@ -256,6 +327,7 @@ class Proxy:
         if self.draining and request.method == "INVITE":
             raise Refused(503, headers=(("Retry-After", str(random.randint(5, 15))),))
 
+    @cython.cfunc
     def _to_tag(self, request: Request) -> str:
         """The same tag for every response of ours to one request (8.2.6.2), without remembering it."""
         text = f"{request.call_id}\n{request.from_tag}\n{request.cseq}".encode("utf-8", "surrogateescape")

@@ -2,6 +2,8 @@
 
 The order of the questions: does our own Record-Route say it (a request inside a dialog)? does the token in the
 Request-URI say it (a server calls a phone)? is it for us? which group serves the domain?
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
@@ -10,76 +12,102 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cython
+
 from sbc.location.candidate import Candidate
 from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
-from sbc.proxy.sides import Sides
 from sbc.proxy.validation import Refused
 from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
-from sbc.sip.message import Request
 from sbc.sip.uri import SipUri
-from sbc.transaction.layer import Flow
+from sbc.transaction.interface import Flow
+
+if cython.compiled:
+    from cython.cimports.sbc.proxy.sides import Sides
+    from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.sip.scanner import ROUTE
+else:
+    from sbc.proxy.sides import Sides
+    from sbc.sip.message import Request
+    from sbc.sip.scanner import ROUTE
+
+COMPILED = bool(cython.compiled)
 
 CONTACT_TOKEN = "gw-tok"
 """The URI parameter of the Contact that we give to servers for a phone (pitfall D25)."""
 
+_MOST_FLOWS = 65536
 
-@dataclass(frozen=True, slots=True)
+
+@cython.cclass
+@dataclass(frozen=True)
 class ToServers:
     """To the servers of a group, as its plan says."""
 
-    group: ServerGroup
-    phone: PhoneAddress
+    group: object  # ServerGroup
+    phone: object  # PhoneAddress
     """Who sent it: what the servers' requests in this dialog come back to."""
-    first: Candidate | None = None
+    first: object = None  # Candidate
     """The dialog's own server, asked before all others."""
-    in_dialog: bool = False
-    peer: PhoneAddress | None = None
+    in_dialog: cython.bint = False
+    peer: object = None  # PhoneAddress
     """The phone at the other end, where the call leads back through us to one of this site."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class ToPhone:
     """To one phone."""
 
-    phone: PhoneAddress
-    candidate: Candidate
+    phone: object  # PhoneAddress
+    candidate: object  # Candidate
     """The server that sent it."""
-    group: ServerGroup | None
-    request_uri: str | None = None
+    group: object  # ServerGroup | None
+    request_uri: str = None
     """The phone's own Contact, where the server knows only the one we gave it."""
 
 
-@dataclass(frozen=True, slots=True)
+@cython.cclass
+@dataclass(frozen=True)
 class ToUs:
     """For the appliance itself: OPTIONS, or a REGISTER for `group`."""
 
-    group: ServerGroup | None = None
+    group: object = None  # ServerGroup
 
 
 Destination = ToServers | ToPhone | ToUs
 
 
+@cython.cclass
 class Destinations:
-    """Finds the destination of a request. Holds no state of its own.
+    """Finds the destination of a request.
 
     `is_ours(host, port)` tells our own addresses; `registrar` knows the phones' bindings (`binding_for_token`,
     `bindings_for_aor`); `key` signs the route cookies.
     """
 
+    _sides: Sides
+    _registrar: object
+    _is_ours: object
+    _key: bytes
+    _by_domain: dict
+    _phones: dict
+
     def __init__(
         self,
         groups: Iterable[ServerGroup],
         sides: Sides,
-        registrar,
+        registrar: object,
         is_ours: Callable[[str, int | None], bool],
         key: bytes,
     ) -> None:
+        groups = tuple(groups)
         self._sides = sides
         self._registrar = registrar
         self._is_ours = is_ours
         self._key = key
+        self._phones: dict[Flow, PhoneAddress] = {}
         self._by_domain: dict[str, ServerGroup] = {}
         for group in groups:
             for domain in group.settings.domains:
@@ -89,14 +117,17 @@ class Destinations:
             for server in group.settings.servers:
                 self._by_domain.setdefault(server.address.lower(), group)
 
-    def find(self, request: Request, flow: Flow) -> Destination:
+    @cython.ccall
+    def find(self, request: Request, flow: object) -> object:  # (request: Request, flow: Flow) -> Destination
         """Where it goes. Takes our own Route values off the request. Raises Refused (403, 404, 481) and MalformedMessage."""
-        cookies = self._take_our_routes(request)
+        cookies: list = self._take_our_routes(request)
         origin = self._sides.server_of(flow)
         if cookies:
             return self._by_cookie(request, cookies, flow, origin)
-        if not _is_number(request) and self._names_us(request.uri):
-            return self._for_us(request, origin)
+        if not _is_number(request):
+            uri = request.uri
+            if self._is_ours(uri.host, uri.port):
+                return self._for_us(request, origin)
         if origin is not None:
             raise Refused(404, "No Such Phone Here")
         group = self.group_for(request)
@@ -108,10 +139,15 @@ class Destinations:
             return ToUs(group)
         if request.method == "OPTIONS" and not request.to_tag and not _has_user(request):
             return ToUs(group)  # the phone asks whether its server is there: for the phone, that is us
-        return ToServers(group, phone_address(flow), in_dialog=bool(request.to_tag))
+        return ToServers(group, self._phone_address(flow), None, request.to_tag != "", None)
 
-    def group_for(self, request: Request) -> ServerGroup | None:
+    @cython.ccall
+    def group_for(self, request: Request) -> object:  # ServerGroup | None
         """The group that serves the Request-URI's host, or else the To host; None when nobody does."""
+        if not _is_number(request):
+            group = self._by_domain.get(request.uri.host.lower())
+            if group is not None:
+                return group
         for host in _named_hosts(request):
             if host in self._by_domain:
                 return self._by_domain[host]
@@ -119,26 +155,23 @@ class Destinations:
 
     # -- inside dialogs --------------------------------------------------------------------------------------------------
 
-    def _take_our_routes(self, request: Request) -> list[RouteCookie]:
+    @cython.cfunc
+    def _take_our_routes(self, request: Request) -> list:
         """16.4: take the Route values that name us off the top. Returns their cookies, one for each pass through here.
 
         A strict router before us has put our Record-Route into the Request-URI and the target into the last Route.
         """
-        cookies: list[RouteCookie] = []
-        if self._strict_router_was_here(request):
-            cookie = self._cookie_in(request.uri)
-            if cookie is not None:
-                cookies.append(cookie)
-            routes = request.get_all("Route")
-            request.request_uri = NameAddr.parse(routes[-1], "Route").uri_text
-            request.remove("Route")
-            for route in routes[:-1]:
-                request.append("Route", route)
-        while (top := request.get("Route")) is not None:
+        cookies: list = []
+        if not request.may_have(ROUTE):
+            return cookies
+        if PARAMETER in request._request_uri and self._strict_router_was_here(request):
+            self._untangle_strict_route(request, cookies)
+        top: str = request.first_of(ROUTE)
+        while top is not None:
             uri = read_route(top)
             if not self._is_ours(uri.host, uri.port):
                 break
-            request.pop_first("Route")
+            request.drop_first(ROUTE)
             if PARAMETER in uri.parameters:
                 cookie = self._cookie_in(uri)
                 if cookie is None:
@@ -146,36 +179,60 @@ class Destinations:
                 # Two lines with one cookie are one pass: we record-route on both sides when these differ.
                 if cookie not in cookies:
                     cookies.append(cookie)
+            top = request.first_of(ROUTE)
         return cookies
 
     def _strict_router_was_here(self, request: Request) -> bool:
-        if PARAMETER not in request.request_uri or not request.has("Route"):
+        if not request.has("Route"):
             return False
         uri = request.uri
-        return PARAMETER in uri.parameters and "lr" in uri.parameters and self._names_us(uri)
+        return PARAMETER in uri.parameters and "lr" in uri.parameters and self._is_ours(uri.host, uri.port)
+
+    @cython.cfunc
+    def _untangle_strict_route(self, request: Request, cookies: list):
+        cookie = self._cookie_in(request.uri)
+        if cookie is not None:
+            cookies.append(cookie)
+        routes = request.get_all("Route")
+        request.request_uri = NameAddr.parse(routes[-1], "Route").uri_text
+        request.remove("Route")
+        for route in routes[:-1]:
+            request.append("Route", route)
 
     def _cookie_in(self, uri: SipUri) -> RouteCookie | None:
         text = uri.parameters.get(PARAMETER)
         return RouteCookie.verify(text, self._key) if text else None
 
-    def _by_cookie(self, request: Request, cookies: list[RouteCookie], flow: Flow, origin) -> Destination:
+    @cython.cfunc
+    def _by_cookie(self, request: Request, cookies: list, flow: object, origin: object) -> object:  # Destination
         cookie = cookies[0]
         from_server = origin is not None or not self._looks_like_phone(cookie, flow)
         if len(cookies) > 1 and not from_server:
             # The servers between two passes did not record-route: the second pass leads straight to the other phone.
             cookie, from_server = cookies[-1], True
-        groups = self._sides.groups_of(cookie.candidate)
+        groups: list = self._sides.groups_of(cookie.candidate)
         if from_server:
             return ToPhone(cookie.phone, cookie.candidate, groups[0] if groups else None)
         group = self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
-        return ToServers(
-            group, phone_address(flow), first=cookie.candidate, in_dialog=True, peer=self._peer_behind(request)
-        )
+        return ToServers(group, self._phone_address(flow), cookie.candidate, True, self._peer_behind(request))
 
-    def _peer_behind(self, request: Request) -> PhoneAddress | None:
+    @cython.cfunc
+    def _phone_address(self, flow: object) -> object:  # (flow: Flow) -> PhoneAddress
+        """The address behind a flow, as the cookie keeps it."""
+        known = self._phones.get(flow)
+        if known is None:
+            if len(self._phones) >= _MOST_FLOWS:
+                self._phones.clear()
+            known = self._phones[flow] = phone_address(flow)
+        return known
+
+    @cython.cfunc
+    def _peer_behind(self, request: Request) -> object:  # PhoneAddress | None
         """Behind the servers' Routes our own comes again when the other end is a phone of this site."""
+        if request.first_of(ROUTE) is None:
+            return None
         for route in request.get_all("Route"):
             uri = read_route(route)
             if PARAMETER in uri.parameters and self._is_ours(uri.host, uri.port):
@@ -205,9 +262,6 @@ class Destinations:
         return flow.side == "phones" or flow.remote[0] != cookie.candidate.address
 
     # -- to one of our own addresses -------------------------------------------------------------------------------------
-
-    def _names_us(self, uri: SipUri) -> bool:
-        return self._is_ours(uri.host, uri.port)
 
     def _for_us(self, request: Request, origin) -> Destination:
         token = request.uri.parameters.get(CONTACT_TOKEN)
@@ -251,9 +305,10 @@ def phone_address(flow: Flow) -> PhoneAddress:
     return PhoneAddress(flow.transport, flow.remote[0], flow.remote[1], flow.local[1])
 
 
-def _is_number(request: Request) -> bool:
+@cython.cfunc
+def _is_number(request: Request) -> cython.bint:
     """A telephone number or an emergency service: it names no host."""
-    return request.request_uri.lower().startswith(("tel:", "urn:"))
+    return not request._request_uri.startswith("sip:") and request._request_uri.lower().startswith(("tel:", "urn:"))
 
 
 def _named_hosts(request: Request) -> Iterator[str]:

@@ -88,7 +88,7 @@ class LateAnswers:
             return  # anybody can send these, as many as he likes: nothing that an operator should read
         branch = self._entry(kept.branch).branch
         # It speaks: good news about the server, whatever it says.
-        branch.context.route.answered(branch.attempt, response, branch.found_down)
+        branch.context.route.answered(branch.attempt, response, branch)
         if method != "INVITE" or not 200 <= response.status < 300:
             self._report(LateResponse(method, "dropped"))
         elif branch.context.success_received(branch, response):

@@ -1,13 +1,26 @@
-"""Which server issued a nonce: an answer to a challenge must go to the one who asked (pitfall D9)."""
+"""Which server issued a nonce: an answer to a challenge must go to the one who asked (pitfall D9).
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
+import cython
+
 from sbc.location.candidate import Candidate
 from sbc.sip.digest import Challenge, Credentials
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.message import Request, Response
+
+if cython.compiled:
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
+else:
+    from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
+
+COMPILED = bool(cython.compiled)
 
 LIFETIME = 3600.0
 """Seconds; servers accept a nonce for minutes at most, phones reuse one as long as it is accepted."""
@@ -18,13 +31,17 @@ CHALLENGE_HEADERS = ("WWW-Authenticate", "Proxy-Authenticate")
 CREDENTIAL_HEADERS = ("Authorization", "Proxy-Authorization")
 
 
+@cython.cclass
 class NoncePins:
     """nonce -> candidate, bounded in number and time. Told `now` in seconds."""
+
+    _pins: object
 
     def __init__(self) -> None:
         self._pins: OrderedDict[str, tuple[Candidate, float]] = OrderedDict()
 
-    def learn(self, response: Response, candidate: Candidate, now: float) -> None:
+    @cython.ccall
+    def learn(self, response: Response, candidate: object, now: cython.double):
         """Remember the nonces of a 401 or 407."""
         for name in CHALLENGE_HEADERS:
             for value in response.get_all(name):
@@ -37,8 +54,11 @@ class NoncePins:
         while len(self._pins) > _MOST:
             self._pins.popitem(last=False)
 
-    def issuer(self, request: Request, now: float) -> Candidate | None:
+    @cython.ccall
+    def issuer(self, request: Request, now: cython.double) -> object:  # Candidate | None
         """The server whose challenge this request answers; None when it answers none that we know."""
+        if not request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
+            return None
         for name in CREDENTIAL_HEADERS:
             for value in request.get_all(name):
                 try:
@@ -49,16 +69,20 @@ class NoncePins:
                     return pin[0]
         return None
 
-    def withhold(self, request: Request, candidate: Candidate, now: float) -> None:
+    @cython.ccall
+    def withhold(self, request: Request, candidate: object, now: cython.double):
         """Take the answers to other servers' challenges off a request for this one (D8): here they can only fail, and too
         many wrong ones lock an account. An answer to a nonce that we do not know stays."""
+        if not request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
+            return
         for name in CREDENTIAL_HEADERS:
             values = request.get_all(name)
             kept = [value for value in values if self._may_see(value, candidate, now)]
             if len(kept) < len(values):
                 request.set_all(name, kept)
 
-    def _may_see(self, credentials: str, candidate: Candidate, now: float) -> bool:
+    @cython.cfunc
+    def _may_see(self, credentials: str, candidate: object, now: cython.double) -> cython.bint:
         try:
             pin = self._pins.get(Credentials.parse(credentials).nonce)
         except MalformedMessage:

@@ -9,6 +9,9 @@ from __future__ import annotations
 SHED_ABOVE = {"OPTIONS": 0.25, "SUBSCRIBE": 0.5, "REGISTER": 1.0, "INVITE": 2.0}
 """Seconds of lateness above which new requests of that method get a 503. T1 is 0.5: beyond it phones retransmit."""
 
+LEAST_SHED = min(SHED_ABOVE.values())
+"""Seconds of lateness up to which nothing is refused."""
+
 INTERVAL = 0.25
 """Seconds between two looks at the clock."""
 

@@ -6,20 +6,37 @@ candidate was chosen, and the route does not know what a message is.
 
 What it adds to the RFC: branches are tried one after the other; a branch that was given up is kept, because its answer may
 still come (`late`); a 503 never gets through (pitfall D7); a caller who hangs up is answered within half a second (D4).
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1. A context and its branches
+hold each other until the sender is answered and no branch is open; then the ring is opened, so that reference counting
+frees them with their transactions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import cython
 
-from sbc.clock import Clock, Delayed
-from sbc.location.candidate import Candidate
-from sbc.proxy.validation import max_forwards
-from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TimedOut, TransportFailed
-from sbc.redundancy.plan import Attempt, Verdict
-from sbc.sip.message import Request, Response
-from sbc.transaction.layer import ClientTransaction, Flow, ServerTransaction, TransactionLayer
+from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TimedOut, TransportFailed
+from sbc.redundancy.plan import Verdict
+
+if cython.compiled:
+    from cython.cimports.sbc.clock import Timer, TimerQueue
+    from cython.cimports.sbc.proxy.validation import hops_left
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import RETRY_AFTER, VIA
+    from cython.cimports.sbc.transaction.client import ClientTransaction
+    from cython.cimports.sbc.transaction.layer import TransactionLayer
+    from cython.cimports.sbc.transaction.server import ServerTransaction
+else:
+    from sbc.clock import Timer, TimerQueue
+    from sbc.proxy.validation import hops_left
+    from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import RETRY_AFTER, VIA
+    from sbc.transaction.client import ClientTransaction
+    from sbc.transaction.layer import TransactionLayer
+    from sbc.transaction.server import ServerTransaction
+
+COMPILED = bool(cython.compiled)
 
 TIMER_C = 185.0
 """Seconds that an INVITE may ring (RFC 3261 16.6 item 11: more than three minutes)."""
@@ -27,96 +44,134 @@ TIMER_C = 185.0
 CANCEL_PATIENCE = 0.5
 """Seconds after a CANCEL in which some branch must have answered, or we answer 487 ourselves (pitfall D4)."""
 
+_TIMER_C = cython.declare(cython.double, TIMER_C)
+_NEXT = cython.declare(object, Verdict.NEXT)
+_RETURN = cython.declare(object, Verdict.RETURN)
+_STOPPED = cython.declare(object, Verdict.STOPPED)
 
-class Route(Protocol):
-    """The candidates of one request, in the order in which they are to be tried."""
 
-    group_name: str | None
-    """Whose servers they are, or whose server sent it."""
+@cython.cclass
+class Route:
+    """The candidates of one request, in the order in which they are to be tried.
 
-    def next(self, now: float) -> Attempt | None:
+    `group_name` says whose servers they are, or whose server sent it; None when no group's. A branch stands for what is
+    known of its attempt, and can be called with a cause when another request finds its candidate dead.
+    """
+
+    group_name: str
+
+    @cython.ccall
+    def next(self, now: cython.double) -> object:  # Attempt | None
         """The next one; None when there is none left."""
+        raise NotImplementedError
 
-    def flow(self, attempt: Attempt) -> Flow | None:
+    @cython.ccall
+    def flow(self, attempt: object) -> object:  # Flow | None
         """The way to it; None when we have no socket that reaches it."""
+        raise NotImplementedError
 
-    def prepare(self, request: Request, attempt: Attempt, flow: Flow) -> None:
+    @cython.ccall
+    def prepare(self, request: Request, attempt: object, flow: object):
         """Put onto a copy of the request what this candidate shall see: Record-Route, Request-URI."""
 
-    def wait(self, attempt: Attempt, found_down: Callable[[str], None]) -> None:
-        """Nothing has come from it yet: call `found_down(cause)` should another request find it dead."""
+    @cython.ccall
+    def wait(self, attempt: object, branch: Branch):
+        """Nothing has come from it yet: call `branch(cause)` should another request find it dead."""
 
-    def answered(self, attempt: Attempt, response: Response, found_down: Callable[[str], None]) -> None:
+    @cython.ccall
+    def answered(self, attempt: object, response: Response, branch: Branch):
         """Its first response is there: it lives."""
 
-    def record(self, attempt: Attempt, outcome: Outcome, found_down: Callable[[str], None]) -> Verdict:
+    @cython.ccall
+    def record(self, attempt: object, outcome: object, branch: Branch) -> object:  # Verdict
         """What became of it."""
+        raise NotImplementedError
 
-    def knows_dialog(self, candidate: Candidate) -> bool:
+    @cython.ccall
+    def knows_dialog(self, candidate: object) -> cython.bint:
         """False when the request's dialog was made with another server than this one."""
+        return True
 
-    def last_words(self, request: Request) -> tuple[int, str]:
+    @cython.ccall
+    def last_words(self, request: Request) -> tuple:  # (int, str)
         """Status and reason for the sender when no candidate gave an answer at all."""
+        raise NotImplementedError
 
 
-class Surroundings(Protocol):
-    """What all contexts of a proxy share."""
+@cython.cclass
+class Surroundings:
+    """What all contexts of a proxy share. `queue` is the clock of the transactions."""
 
-    clock: Clock
+    clock: object
     layer: TransactionLayer
-    t1: float
+    t1: cython.double
+    queue: TimerQueue
 
+    @cython.cfunc
     def new_branch(self, request: Request) -> str:
         """A branch parameter for one more attempt of this request."""
+        raise NotImplementedError
 
-    def abandoned(self, branch: Branch) -> None:
+    @cython.cfunc
+    def abandoned(self, branch: Branch):
         """This branch was given up without a final answer; one may still come."""
+        raise NotImplementedError
 
-    def unwanted_success(self, branch: Branch, response: Response) -> None:
+    @cython.cfunc
+    def unwanted_success(self, branch: Branch, response: Response):
         """A 2xx to an INVITE that cannot go to the sender: somebody must end that call."""
+        raise NotImplementedError
 
-    def finished(self, context: ResponseContext) -> None:
+    @cython.cfunc
+    def finished(self, context: ResponseContext):
         """The sender has its final answer."""
+        raise NotImplementedError
 
-    def passed_up(self, context: ResponseContext, response: Response, candidate: Candidate | None) -> None:
+    @cython.cfunc
+    def passed_up(self, context: ResponseContext, response: Response, candidate: object):
         """This response is about to leave for the sender: the last look at it, and the last touch."""
+        raise NotImplementedError
 
-    def local_response(self, request: Request, status: int, reason: str | None, detail: str = "") -> Response:
+    @cython.cfunc
+    def local_response(self, request: Request, status: cython.int, reason: str, detail: str = "") -> Response:
         """A response of our own."""
+        raise NotImplementedError
 
 
-class Branch:
-    """One attempt: the client transaction's user."""
+@cython.cclass
+class Branch(Timer):
+    """One attempt: the client transaction's user, and its own Timer C.
 
-    __slots__ = (
-        "context", "attempt", "transaction", "highest_provisional", "answered", "ended", "cancelled", "timer_c", "_flow",
-    )  # fmt: skip
+    `ended` once its outcome is recorded; `connected` when its 2xx went to the sender.
+    """
 
-    def __init__(self, context: ResponseContext, attempt: Attempt) -> None:
-        self.context = context
-        self.attempt = attempt
-        self.transaction: ClientTransaction | None = None
-        self.highest_provisional = 0
-        self.answered = False
-        self.ended = False
-        """True once its outcome is recorded."""
-        self.cancelled = False
-        self.timer_c: Delayed | None = None
+    context: ResponseContext
+    attempt: object
+    transaction: ClientTransaction
+    highest_provisional: cython.int
+    answered: cython.bint
+    ended: cython.bint
+    cancelled: cython.bint
+    connected: cython.bint
 
     def response_received(self, transaction: ClientTransaction, response: Response) -> None:
+        context: ResponseContext = self.context
+        status: cython.int = response._status
         if not self.answered:
             self.answered = True
-            self.context.route.answered(self.attempt, response, self.found_down)
-        if response.status >= 200:
-            self._stop_timer_c()
-            self.context.final_received(self, response)
+            context.route.answered(self.attempt, response, self)
+        if status >= 200:
+            self.disarm()
+            context.final_received(self, response)
             return
-        # With the first provisional, a 100 too, Timer B ends: without C a server that dies then would hold the call for ever.
-        if transaction.method == "INVITE" and (response.status > 100 or self.timer_c is None):
-            self.start_timer_c()
-        if response.status > 100:
-            self.highest_provisional = max(self.highest_provisional, response.status)
-            self.context.provisional_received(self, response)
+        # With the first provisional, a 100 too, Timer B ends: without C a server that dies then would hold the call for
+        # ever. 16.6 item 11; 16.7 item 2: every provisional response but 100 starts it again.
+        if context.is_invite and (status > 100 or self.waiting is None):
+            context.around.queue.arm(self, context.around.queue.now(), _TIMER_C)
+        if status > 100:
+            if status > self.highest_provisional:
+                self.highest_provisional = status
+            context.provisional_received(self, response)
 
     def timed_out(self, transaction: ClientTransaction) -> None:
         self._give_up(TimedOut(self.attempt.sends))
@@ -124,114 +179,102 @@ class Branch:
     def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
         self._give_up(TransportFailed(cause, soft=cause == "unreachable"))
 
-    def found_down(self, cause: str) -> None:
+    def __call__(self, cause: str) -> None:
         """Another request found this candidate dead while we waited for its first word."""
         if not self.ended and not self.answered:
             self.transaction.give_up()
             self._give_up(FoundDown(cause))
 
-    def _give_up(self, outcome: Outcome) -> None:
-        self._stop_timer_c()
+    @cython.cfunc
+    def _give_up(self, outcome: object):
+        self.disarm()
         if not self.ended:
             self.context.branch_given_up(self, outcome)
 
-    def start_timer_c(self) -> None:
-        """16.6 item 11; 16.7 item 2: every provisional response but 100 starts it again."""
-        self._stop_timer_c()
-        self.timer_c = self.context.around.clock.callLater(TIMER_C, self._timer_c_fired)
-
-    def _stop_timer_c(self) -> None:
-        if self.timer_c is not None and self.timer_c.active():
-            self.timer_c.cancel()
-        self.timer_c = None
-
-    def _timer_c_fired(self) -> None:
-        # 16.8: CANCEL where something has come, else as if a 408 had.
-        self.timer_c = None
+    @cython.cfunc
+    def fire(self):
+        # Timer C. 16.8: CANCEL where something has come, else as if a 408 had.
         self.context.rang_too_long(self)
 
-    def stop(self) -> None:
-        """No timer of this branch is left afterwards."""
-        self._stop_timer_c()
 
-
+@cython.cclass
 class ResponseContext:
-    """Forwards one request along a route. `start()` sends it; the rest happens by itself."""
+    """Forwards one request along a route. `start()` sends it; the rest happens by itself.
 
-    __slots__ = (
-        "around", "transaction", "request", "route", "branches", "responses", "final_sent", "connected", "cancelled",
-        "started", "set_up_reported", "_patience", "_patience_left",
-    )  # fmt: skip
+    `request` is as received, our own Route values taken off; it and `route` are None once nobody can need them any more.
+    `responses` are final ones that were not passed on (yet), with their branches.
+    """
 
-    def __init__(self, around: Surroundings, transaction: ServerTransaction, request: Request, route: Route) -> None:
-        self.around = around
-        self.transaction = transaction
-        self.request = request
-        """As received, our own Route values taken off."""
-        self.route = route
-        self.branches: list[Branch] = []
-        self.responses: list[tuple[Response, Branch]] = []
-        """Final responses that were not passed on (yet)."""
-        self.final_sent = False
-        self.connected: Branch | None = None
-        """The branch whose 2xx went to the sender."""
-        self.cancelled = False
-        self.started = around.clock.seconds()
-        self.set_up_reported = False
-        self._patience: Delayed | None = None
-        self._patience_left = True
+    around: Surroundings
+    transaction: ServerTransaction
+    request: Request
+    route: Route
+    branches: list
+    responses: list
+    final_sent: cython.bint
+    cancelled: cython.bint
+    is_invite: cython.bint
+    set_up_reported: cython.bint
+    _abandoned: cython.bint  # a branch was given up, and is remembered elsewhere
+    _patience_left: cython.bint
+    started: cython.double
+    _patience: object
 
-    @property
-    def is_invite(self) -> bool:
-        return self.request.method == "INVITE"
-
-    def start(self) -> None:
+    @cython.cfunc
+    def start(self):
         """Send it to the first candidate."""
         self._try_next()
 
     # -- down: branches --------------------------------------------------------------------------------------------------
 
-    def _try_next(self) -> None:
+    @cython.cfunc
+    def _try_next(self):
+        route: Route = self.route
+        branch: Branch
         while True:
-            attempt = self.route.next(self.around.clock.seconds())
+            attempt = route.next(self.around.queue.now())
             if attempt is None:
                 self._exhausted()
                 return
-            branch = Branch(self, attempt)
-            flow = self.route.flow(attempt)
+            branch = _new_branch(self, attempt)
+            flow = route.flow(attempt)
             if flow is not None:
                 break
             branch.ended = True
-            self.route.record(attempt, TransportFailed("no_socket"), branch.found_down)
-        forwarded = self.request.copy()
-        forwarded.set("Max-Forwards", str(max_forwards(self.request) - 1))
-        self.route.prepare(forwarded, attempt, flow)
+            route.record(attempt, TransportFailed("no_socket"), branch)
         self.branches.append(branch)
-        branch.transaction = self.around.layer.send_request(
-            forwarded,
-            flow,
-            branch,
-            branch=self.around.new_branch(self.request),
-            timeout=attempt.timeout,
-            interval=attempt.interval,
-        )
-        self.route.wait(attempt, branch.found_down)
+        self._send(branch, flow)
+        route.wait(attempt, branch)
 
-    def branch_given_up(self, branch: Branch, outcome: Outcome) -> None:
+    @cython.cfunc
+    def _send(self, branch: Branch, flow: object):
+        attempt = branch.attempt
+        around: Surroundings = self.around
+        forwarded: Request = self.request.copy()
+        forwarded.allow_hops(hops_left(forwarded) - 1)
+        self.route.prepare(forwarded, attempt, flow)
+        branch.transaction = around.layer.send(
+            forwarded, flow, branch, around.new_branch(self.request), attempt.timeout, attempt.interval, -1.0
+        )
+
+    @cython.cfunc
+    def branch_given_up(self, branch: Branch, outcome: object):
         """No answer came, or no packet got there."""
         branch.ended = True
-        verdict = self.route.record(branch.attempt, outcome, branch.found_down)
+        verdict = self.route.record(branch.attempt, outcome, branch)
+        self._abandoned = True
         self.around.abandoned(branch)
         if self.final_sent:
-            return
-        if self.cancelled:
+            self._let_go()
+        elif self.cancelled:
             self._answer_cancelled()
-        elif verdict is Verdict.NEXT:
+        elif verdict is _NEXT:
             self._try_next()
         else:
             self._exhausted()
 
-    def rang_too_long(self, branch: Branch) -> None:
+    @cython.cfunc
+    def rang_too_long(self, branch: Branch):
         """Timer C. The server is alive, so no other is asked; the caller hears that nobody answered."""
         self._cancel(branch)
         if not self.final_sent:
@@ -239,90 +282,128 @@ class ResponseContext:
 
     # -- up: responses ---------------------------------------------------------------------------------------------------
 
-    def provisional_received(self, branch: Branch, response: Response) -> None:
+    @cython.cfunc
+    def provisional_received(self, branch: Branch, response: Response):
         """16.7 item 5: every provisional response but 100 goes on at once."""
-        if self.final_sent or self.cancelled:
-            return
-        self._pass_up(response, branch)
+        if not self.final_sent and not self.cancelled:
+            self._pass_up(response, branch)
 
-    def final_received(self, branch: Branch, response: Response) -> None:
-        status = response.status
+    @cython.cfunc
+    def final_received(self, branch: Branch, response: Response):
+        status: cython.int = response._status
+        verdict = None
         if not branch.ended:
             branch.ended = True
-            outcome = Answered(status, _retry_after(response), branch.highest_provisional)
-            verdict = self.route.record(branch.attempt, outcome, branch.found_down)
+            retry_after = _retry_after(response) if response.may_have(RETRY_AFTER) else None
+            verdict = self.route.record(
+                branch.attempt, Answered(status, retry_after, branch.highest_provisional), branch
+            )
         if status < 300:
             self.success_received(branch, response)
-            return
-        self.responses.append((response, branch))
-        if self.final_sent:
-            return
-        if self.cancelled or verdict is Verdict.RETURN or verdict is Verdict.STOPPED:
-            self._respond(*self._answer_of(response, branch))
+        elif self.final_sent:
+            self._let_go()
         else:
-            self._try_next()
+            self.responses.append((response, branch))
+            if self.cancelled or verdict is _RETURN or verdict is _STOPPED:
+                self._answer(response, branch)
+            else:
+                self._try_next()
 
-    def success_received(self, branch: Branch, response: Response) -> bool:
+    @cython.ccall
+    def success_received(self, branch: Branch, response: Response) -> cython.bint:
         """A 2xx, perhaps a late one. The first one ends everything else. Returns False when the sender must not see it."""
-        if self.connected is branch:
+        if branch.connected:
             # Again (RFC 6026 Accepted), or of another fork behind the same server: both ends want them all.
-            self._pass_up(response, branch)
+            response.drop_first(VIA)
+            self.transaction.respond(response)
         elif not self.final_sent:
-            self.connected = branch
+            branch.connected = True
             self._cancel_others(branch)
             self._respond(response, branch)
-        elif self.is_invite:
-            self.around.unwanted_success(branch, response)
-            return False
+        else:
+            self._let_go()
+            if self.is_invite:
+                self.around.unwanted_success(branch, response)
+                return False
         return True
 
-    def _exhausted(self) -> None:
+    @cython.cfunc
+    def _exhausted(self):
         if self.final_sent:
             return
         if self.responses:
-            self._respond(*self._answer_of(*best_response(self.responses)))
+            response, branch = best_response(self.responses)
+            self._answer(response, branch)
             return
         status, detail = self.route.last_words(self.request)
         self._respond(self.around.local_response(self.request, status, None, detail), None)
 
-    def _answer_of(self, response: Response, branch: Branch) -> tuple[Response, Branch | None]:
-        if response.status == 503:
+    @cython.cfunc
+    def _answer(self, response: Response, branch: Branch):
+        """Let this refusal be the answer, or what it means to the sender."""
+        status: cython.int = response._status
+        if status == 503:
             # D7: a phone with failover logic of its own would blacklist its outbound proxy.
-            detail = f"server answered 503 {response.reason}"
-            return self.around.local_response(self.request, 500, None, detail), None
-        if response.status == 408 and not self.is_invite:
+            detail = f"server answered 503 {response._reason}"
+            self._respond(self.around.local_response(self.request, 500, None, detail), None)
+        elif status == 408 and not self.is_invite:
             # RFC 4320 4.2: nobody sends 408 to a non-INVITE.
-            status, _ = self.route.last_words(self.request)
-            return self.around.local_response(self.request, status, None, f"answered 408 {response.reason}"), None
-        stranger = not self.route.knows_dialog(branch.attempt.candidate)
-        if stranger and response.status in (404, 481) and refreshes_call(self.request):
+            last, _ = self.route.last_words(self.request)
+            self._respond(self.around.local_response(self.request, last, None, f"answered 408 {response._reason}"), None)
+        elif (
+            (status == 404 or status == 481)
+            and refreshes_call(self.request)
+            and not self.route.knows_dialog(branch.attempt.candidate)
+        ):
             # D23: it only means that another server would know this call, and must not end it.
-            detail = f"the server of this call does not answer, and another one says {response.status}"
-            return self.around.local_response(self.request, 500, None, detail), None
-        return response, branch
+            detail = f"the server of this call does not answer, and another one says {status}"
+            self._respond(self.around.local_response(self.request, 500, None, detail), None)
+        else:
+            self._respond(response, branch)
 
-    def _pass_up(self, response: Response, branch: Branch | None) -> None:
-        upward = response
+    @cython.cfunc
+    def _pass_up(self, response: Response, branch: Branch):
+        """To the sender; nobody looks at the response afterwards."""
+        candidate = None
         if branch is not None:
-            upward = response.copy()
-            upward.pop_first("Via")
-        self.around.passed_up(self, upward, branch.attempt.candidate if branch is not None else None)
-        self.transaction.respond(upward)
+            response.drop_first(VIA)
+            candidate = branch.attempt.candidate
+        self.around.passed_up(self, response, candidate)
+        self.transaction.respond(response)
 
-    def _respond(self, response: Response, branch: Branch | None) -> None:
+    @cython.cfunc
+    def _respond(self, response: Response, branch: Branch):
         self.final_sent = True
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
+        if self._patience is not None:
+            if self._patience.active():
+                self._patience.cancel()
+            self._patience = None
         self._pass_up(response, branch)
         self.around.finished(self)
+        self._let_go()
+
+    @cython.cfunc
+    def _let_go(self):
+        """The sender has its answer: once no branch is open, forget all that only they needed."""
+        branch: Branch
+        for branch in self.branches:
+            if not branch.ended:
+                return
+        self.branches = []
+        self.responses = []
+        if not self._abandoned:  # else late answers may still come, which are news of a server
+            self.route = None
+            self.request = None
 
     # -- CANCEL (9, 16.10, D4) -------------------------------------------------------------------------------------------
 
-    def cancel(self) -> None:
+    @cython.cfunc
+    def cancel(self):
         """The sender's CANCEL: no new branch from now on."""
         if self.cancelled or self.final_sent:
             return
         self.cancelled = True
+        branch: Branch
         for branch in self.branches:
             if not branch.ended:
                 self._cancel(branch)
@@ -331,7 +412,10 @@ class ResponseContext:
     def _patience_over(self) -> None:
         if self.final_sent:
             return
-        alive = any(branch.answered and not branch.ended for branch in self.branches)
+        branch: Branch
+        alive: cython.bint = False
+        for branch in self.branches:
+            alive = alive or (branch.answered and not branch.ended)
         if alive and self._patience_left:
             # Its 487 is on the way. 9.1: after 64*T1 without one the call counts as cancelled all the same.
             self._patience_left = False
@@ -340,24 +424,66 @@ class ResponseContext:
         for branch in self.branches:
             if not branch.ended:
                 branch.ended = True
-                branch.stop()
-                self.route.record(branch.attempt, Cancelled(), branch.found_down)
+                branch.disarm()
+                self.route.record(branch.attempt, Cancelled(), branch)
+                self._abandoned = True
                 self.around.abandoned(branch)
         self._answer_cancelled()
 
-    def _answer_cancelled(self) -> None:
+    @cython.cfunc
+    def _answer_cancelled(self):
         self._respond(self.around.local_response(self.request, 487, None), None)
 
-    def _cancel(self, branch: Branch) -> None:
+    @cython.cfunc
+    def _cancel(self, branch: Branch):
         if not branch.cancelled and self.is_invite:
             branch.cancelled = True
             self.around.layer.cancel(branch.transaction)
 
-    def _cancel_others(self, chosen: Branch) -> None:
+    @cython.cfunc
+    def _cancel_others(self, chosen: Branch):
         """One branch has made the call; the others that may still ring get a CANCEL, held until their first word (9.1)."""
+        branch: Branch
         for branch in self.branches:
             if branch is not chosen and not branch.ended:
                 self._cancel(branch)
+
+
+@cython.cfunc
+def new_context(
+    around: Surroundings, transaction: ServerTransaction, request: Request, route: Route
+) -> ResponseContext:
+    context: ResponseContext = ResponseContext.__new__(ResponseContext)
+    context.around = around
+    context.transaction = transaction
+    context.request = request
+    context.route = route
+    context.branches = []
+    context.responses = []
+    context.final_sent = False
+    context.cancelled = False
+    context.is_invite = request.method == "INVITE"
+    context.set_up_reported = False
+    context._abandoned = False
+    context._patience_left = True
+    context.started = around.queue.now()
+    context._patience = None
+    return context
+
+
+@cython.cfunc
+def _new_branch(context: ResponseContext, attempt: object) -> Branch:
+    branch: Branch = Branch.__new__(Branch)
+    branch.unarmed()
+    branch.context = context
+    branch.attempt = attempt
+    branch.transaction = None
+    branch.highest_provisional = 0
+    branch.answered = False
+    branch.ended = False
+    branch.cancelled = False
+    branch.connected = False
+    return branch
 
 
 def refreshes_call(request: Request) -> bool:

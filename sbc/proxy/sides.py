@@ -3,6 +3,8 @@
 A server is known by the address that requests to it go to. UDP has no other sign, so there the port must fit too: phones
 and servers may share a host. Over TCP and TLS the source port says nothing and the host decides. Servers that send from
 further addresses are listed in the group's `sources`.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
+
+import cython
 
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
@@ -28,12 +32,23 @@ class Origin(NamedTuple):
         return self.groups[0]
 
 
+COMPILED = bool(cython.compiled)
+
 _MOST_FLOWS = 65536
+_MOST_CANDIDATES = 4096
 _UNKNOWN = Origin(None, ())  # type: ignore[arg-type]
 
 
+@cython.cclass
 class Sides:
     """Reads the groups' candidates; `refresh` after they changed."""
+
+    _groups: tuple
+    _by_address: dict
+    _by_host: dict
+    _networks: list
+    _known: dict
+    _groups_known: dict
 
     def __init__(self, groups: Iterable[ServerGroup] = ()) -> None:
         self._groups = tuple(groups)
@@ -42,14 +57,17 @@ class Sides:
         self._networks: list[tuple[IPv4Network | IPv6Network, ServerGroup]] = []
         self._known: dict[Flow, Origin | None] = {}
         """What was found out about flows since the last `refresh`: the question is asked twice for every message."""
+        self._groups_known: dict[Candidate, list[ServerGroup]] = {}
         self.refresh()
 
-    def refresh(self) -> None:
+    @cython.ccall
+    def refresh(self):
         """Learn the groups' candidates anew."""
         self._by_address.clear()
         self._by_host.clear()
         self._networks.clear()
         self._known.clear()
+        self._groups_known.clear()
         for group in self._groups:
             for _server, candidate in group.candidates():
                 address = (candidate.address, candidate.port)
@@ -57,7 +75,8 @@ class Sides:
                 self._by_host[address[0]] = _also_of(self._by_host.get(address[0]), candidate, group)
             self._networks += [(ip_network(network, strict=False), group) for network in group.settings.sources]
 
-    def server_of(self, flow: Flow) -> Origin | None:
+    @cython.ccall
+    def server_of(self, flow: object) -> object:  # (flow: Flow) -> Origin | None
         """The server behind a flow; None for a phone."""
         known = self._known.get(flow, _UNKNOWN)
         if known is _UNKNOWN:
@@ -81,9 +100,16 @@ class Sides:
         """True when some server has this IP address."""
         return host in self._by_host
 
-    def groups_of(self, candidate: Candidate) -> list[ServerGroup]:
-        """The groups that hold this candidate now."""
-        return [group for group in self._groups if group.owner(candidate) is not None]
+    @cython.ccall
+    def groups_of(self, candidate: object) -> list:  # (candidate: Candidate) -> list[ServerGroup]
+        """The groups that held this candidate at the last `refresh`."""
+        known: list = self._groups_known.get(candidate)
+        if known is None:
+            if len(self._groups_known) >= _MOST_CANDIDATES:
+                self._groups_known.clear()
+            known = [group for group in self._groups if group.owner(candidate) is not None]
+            self._groups_known[candidate] = known
+        return known
 
     def _from_sources(self, host: str, port: int, transport: str) -> Origin | None:
         address = ip_address(host.partition("%")[0])

@@ -2,11 +2,22 @@
 
 The parser has already refused what is not SIP. A proxy does not look at Require; an unknown method is forwarded like any
 other.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
-from sbc.sip.message import Request
+import cython
+
+if cython.compiled:
+    from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.sip.scanner import PROXY_REQUIRE, ROUTE, VIA
+else:
+    from sbc.sip.message import Request
+    from sbc.sip.scanner import PROXY_REQUIRE, ROUTE, VIA
+
+COMPILED = bool(cython.compiled)
 
 MAGIC_COOKIE = "z9hG4bK"
 """RFC 3261 8.1.1.7."""
@@ -15,8 +26,8 @@ MAX_FORWARDS = 70
 """RFC 3261 8.1.1.6, and what we write where a phone sends none (16.6 item 3)."""
 
 _SCHEMES = ("sip", "sips", "tel", "urn")  # urn:service:sos calls for help (RFC 5031)
-_LOOP_MASK = (1 << 40) - 1
-_STATELESS_MASK = (1 << 64) - 1
+_LOOP_MASK = cython.declare(cython.ulonglong, (1 << 40) - 1)
+_STATELESS_MASK = cython.declare(cython.ulonglong, (1 << 64) - 1)
 
 
 class Refused(Exception):  # noqa: N818 (a decision, raised from deep inside it)
@@ -29,26 +40,32 @@ class Refused(Exception):  # noqa: N818 (a decision, raised from deep inside it)
         self.headers = headers
 
 
-def max_forwards(request: Request) -> int:
-    """The header's value, 70 where it is absent."""
-    value = request.max_forwards
-    return MAX_FORWARDS if value < 0 else value
+@cython.cfunc
+def hops_left(request: Request) -> cython.int:
+    """Max-Forwards, 70 where it is absent."""
+    value: cython.int = request.hops_left()
+    return 70 if value < 0 else value
 
 
-def check(request: Request) -> None:
+@cython.ccall
+def check(request: Request):
     """16.3 items 2, 3 and 5. Raises Refused; MalformedMessage when the Request-URI cannot be read at all."""
-    scheme = request.request_uri.partition(":")[0].lower()
-    if scheme not in _SCHEMES:
-        raise Refused(416)
-    if scheme in ("sip", "sips"):
-        request.uri  # noqa: B018 (16.3 item 1: raises when it cannot be read)
-    if max_forwards(request) == 0:
+    request_uri: str = request._request_uri
+    if not request_uri.startswith("sip:"):
+        scheme = request_uri.partition(":")[0].lower()
+        if scheme not in _SCHEMES:
+            raise Refused(416)
+        if scheme in ("sip", "sips"):
+            request.uri  # noqa: B018 (16.3 item 1: raises when it cannot be read)
+    elif request._uri is None:
+        request.uri  # noqa: B018
+    if hops_left(request) == 0:
         raise Refused(483)
-    unsupported = request.get_all("Proxy-Require")
-    if unsupported:
-        raise Refused(420, headers=tuple(("Unsupported", option) for option in unsupported))
+    if request.may_have(PROXY_REQUIRE) and (unsupported := request.get_all("Proxy-Require")):
+        raise Refused(420, headers=tuple([("Unsupported", option) for option in unsupported]))
 
 
+@cython.cclass
 class Branches:
     """Makes the branch parameters of what we send: magic cookie, loop hash, serial number.
 
@@ -57,37 +74,48 @@ class Branches:
     site). The hash is keyed, so nobody can make a request look like a loop.
     """
 
+    _boot: str
+    _serial: cython.ulonglong
+
     def __init__(self, boot: str) -> None:
         self._boot = boot
         self._serial = 0
 
+    @cython.ccall
     def new(self, request: Request) -> str:
         """The branch for one more attempt of this request."""
         self._serial += 1
-        return f"{MAGIC_COOKIE}{self._loop_hash(request)}{self._boot}{self._serial:x}"
+        loop_hash: cython.ulonglong = self._loop_hash(request)
+        return f"z9hG4bK{loop_hash:010x}{self._boot}{self._serial:x}"
 
-    def check_loop(self, request: Request) -> None:
+    @cython.cfunc
+    def check_loop(self, request: Request):
         """16.3 item 4. Raises Refused 482."""
-        vias = request.get_all("Via")
-        if len(vias) < 2:
+        if request.has_one(VIA):
             return  # straight from a phone or server: it cannot have passed here before
-        ours = f"branch={MAGIC_COOKIE}{self._loop_hash(request)}"
-        if any(ours in via for via in vias):
-            raise Refused(482)
+        loop_hash: cython.ulonglong = self._loop_hash(request)
+        ours = f"branch={MAGIC_COOKIE}{loop_hash:010x}"
+        for via in request.get_all("Via"):
+            if ours in via:
+                raise Refused(482)
 
+    @cython.cfunc
     def stateless(self, request: Request) -> str:
         """16.11: for an ACK the branch must be the same for every retransmission, so it is made from the one received."""
-        repeatable = hash(request.top_via.branch) & _STATELESS_MASK
-        return f"{MAGIC_COOKIE}{self._loop_hash(request)}{self._boot}{repeatable:016x}"
+        repeatable: cython.ulonglong = hash(request.top_via.branch) & _STATELESS_MASK
+        loop_hash: cython.ulonglong = self._loop_hash(request)
+        return f"z9hG4bK{loop_hash:010x}{self._boot}{repeatable:016x}"
 
-    def _loop_hash(self, request: Request) -> str:
+    @cython.cfunc
+    def _loop_hash(self, request: Request) -> cython.ulonglong:
+        route: str = request.first_of(ROUTE)
         parts = (
-            request.request_uri,
+            request._request_uri,
             request.call_id,
             request.from_tag,
             request.to_tag,
             request.cseq,
-            request.get("Route") or "",
+            "" if route is None else route,
         )
         # Python's hash of text is keyed anew in every process, and a loop comes round faster than a process.
-        return f"{hash(parts) & _LOOP_MASK:010x}"
+        return hash(parts) & _LOOP_MASK

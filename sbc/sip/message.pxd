@@ -34,6 +34,7 @@ cdef class Message:
     cdef long long _number(self, int bit, long long limit)
     cdef bint may_have(self, int bits) noexcept
     cdef Py_ssize_t _place_of(self, int bit) noexcept
+    cdef bint has_one(self, int bit) noexcept
     cdef str first_of(self, int bit)
     cdef Py_ssize_t _find(self, str key) noexcept
     cpdef object get(self, str name)

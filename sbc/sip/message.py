@@ -408,6 +408,19 @@ class Message:
         return -1
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_one(self, bit: cython.int) -> cython.bint:
+        """True when a comma list whose header has a bit has one element."""
+        number: cython.int = 0
+        line: Line
+        for line in self._lines:
+            if line.bit == bit:
+                number += 1
+                if number > 1 or find_comma(line.data, line.value_start, line.value_end) != line.value_end:
+                    return False
+        return number == 1
+
+    @cython.cfunc
     def first_of(self, bit: cython.int) -> str:
         """The first element of a comma list whose header has a bit; None without one."""
         place: cython.Py_ssize_t = self._place_of(bit)

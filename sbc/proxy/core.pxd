@@ -1,0 +1,35 @@
+# The fields of the compiled proxy. The words are in core.py.
+
+from sbc.proxy.destination cimport Destinations
+from sbc.proxy.destination cimport ToPhone as _ToPhone
+from sbc.proxy.destination cimport ToServers as _ToServers
+from sbc.proxy.destination cimport ToUs as _ToUs
+from sbc.proxy.response_context cimport Surroundings
+from sbc.proxy.routes cimport Ways
+from sbc.proxy.sides cimport Sides
+from sbc.proxy.validation cimport Branches
+from sbc.sip.message cimport Request, Response
+from sbc.transaction.server cimport ServerTransaction
+
+
+cdef class Proxy(Surroundings):
+    cdef readonly object flows
+    cdef readonly object registrar
+    cdef public bint draining
+    cdef public object overload
+    cdef object _is_ours
+    cdef bytes _key
+    cdef str _name
+    cdef object _report
+    cdef Branches _branches
+    cdef Ways _ways
+    cdef object _late
+    cdef dict _contexts
+    cdef dict _moved
+    cdef Sides _sides
+    cdef Destinations _destinations
+
+    cpdef str side_of(self, object flow)
+    cdef object _forward(self, ServerTransaction transaction, Request request, object destination)
+    cdef object _refuse_when_full(self, Request request)
+    cdef str _to_tag(self, Request request)

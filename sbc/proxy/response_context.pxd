@@ -1,0 +1,86 @@
+# What compiled modules may use of response_context.py without going through Python. The words are in response_context.py.
+
+from sbc.clock cimport Timer, TimerQueue
+from sbc.sip.message cimport Request, Response
+from sbc.transaction.client cimport ClientTransaction
+from sbc.transaction.layer cimport TransactionLayer
+from sbc.transaction.server cimport ServerTransaction
+
+
+cdef class Route:
+    cdef readonly str group_name
+
+    cpdef object next(self, double now)
+    cpdef object flow(self, object attempt)
+    cpdef object prepare(self, Request request, object attempt, object flow)
+    cpdef object wait(self, object attempt, Branch branch)
+    cpdef object answered(self, object attempt, Response response, Branch branch)
+    cpdef object record(self, object attempt, object outcome, Branch branch)
+    cpdef bint knows_dialog(self, object candidate)
+    cpdef tuple last_words(self, Request request)
+
+
+cdef class Surroundings:
+    cdef readonly object clock
+    cdef readonly TransactionLayer layer
+    cdef readonly double t1
+    cdef TimerQueue queue
+
+    cdef str new_branch(self, Request request)
+    cdef object abandoned(self, Branch branch)
+    cdef object unwanted_success(self, Branch branch, Response response)
+    cdef object finished(self, ResponseContext context)
+    cdef object passed_up(self, ResponseContext context, Response response, object candidate)
+    cdef Response local_response(self, Request request, int status, str reason, str detail=*)
+
+
+cdef class Branch(Timer):
+    cdef readonly ResponseContext context
+    cdef readonly object attempt
+    cdef readonly ClientTransaction transaction
+    cdef int highest_provisional
+    cdef bint answered
+    cdef bint ended
+    cdef bint cancelled
+    cdef bint connected
+
+    cdef object _give_up(self, object outcome)
+    cdef object fire(self)
+
+
+cdef class ResponseContext:
+    cdef Surroundings around
+    cdef readonly ServerTransaction transaction
+    cdef readonly Request request
+    cdef readonly Route route
+    cdef list branches
+    cdef list responses
+    cdef bint final_sent
+    cdef bint cancelled
+    cdef bint is_invite
+    cdef bint set_up_reported
+    cdef bint _abandoned
+    cdef bint _patience_left
+    cdef double started
+    cdef object _patience
+
+    cdef object start(self)
+    cdef object _try_next(self)
+    cdef object _send(self, Branch branch, object flow)
+    cdef object branch_given_up(self, Branch branch, object outcome)
+    cdef object rang_too_long(self, Branch branch)
+    cdef object provisional_received(self, Branch branch, Response response)
+    cdef object final_received(self, Branch branch, Response response)
+    cpdef bint success_received(self, Branch branch, Response response)
+    cdef object _exhausted(self)
+    cdef object _answer(self, Response response, Branch branch)
+    cdef object _pass_up(self, Response response, Branch branch)
+    cdef object _respond(self, Response response, Branch branch)
+    cdef object _let_go(self)
+    cdef object cancel(self)
+    cdef object _answer_cancelled(self)
+    cdef object _cancel(self, Branch branch)
+    cdef object _cancel_others(self, Branch chosen)
+
+
+cdef ResponseContext new_context(Surroundings around, ServerTransaction transaction, Request request, Route route)
