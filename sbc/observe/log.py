@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames, is_for_debug, tell
+from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames, is_for_debug, line_of
 
 
 class Logger(Protocol):
@@ -28,7 +28,8 @@ class EventLog:
     def __call__(self, event: object) -> None:
         if not self._debug and is_for_debug(event):
             return
-        story = tell(event, self._names)
-        if story is not None:
+        line = line_of(event, self._names)
+        if line is not None:
+            level, text = line
             # The text is a value, never the format: a SIP URI may contain braces.
-            self._write[story.level]("{story}", story=story.text)
+            self._write[level]("{story}", story=text)

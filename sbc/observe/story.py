@@ -88,6 +88,14 @@ def tell(event: object, names: ServerNames = NO_NAMES) -> Story | None:
     return narrator(event, names) if narrator is not None else None
 
 
+def line_of(event: object, names: ServerNames = NO_NAMES) -> tuple[str, str] | None:
+    """Level and text of its story, without the rest of it where a fact comes in floods."""
+    if type(event) is events.RegistrationChanged:
+        return _line_of_registration(event)
+    story = tell(event, names)
+    return None if story is None else (story.level, story.text)
+
+
 def is_for_debug(event: object) -> bool:
     """Whether the story of this fact is told at debug level only, or not at all. Asked for every call, so that no
     story is made which nobody wants to hear."""
@@ -144,13 +152,24 @@ def _failed_back(event: events.FailedBack, names: ServerNames) -> Story:
     )
 
 
+_SAID_OF_PHONE = {
+    "registered": "is registered at",
+    "registering": "is registering at",
+    "unregistered": "is no longer registered at",
+    "failed": "could not register at",
+}
+
+
+def _line_of_registration(event: events.RegistrationChanged) -> tuple[str, str]:
+    new = event.new
+    said = _SAID_OF_PHONE.get(new) or f"is {new} at"
+    why = f": {event.reason}" if event.reason else ""
+    level = DEBUG if new == "registering" else WARNING if new == "failed" else INFO
+    return level, printable(f"{event.group}: phone {event.aor} {said} server {event.server}{why}")
+
+
 def _registration(event: events.RegistrationChanged, names: ServerNames) -> Story:
-    said = {
-        "registered": "is registered at",
-        "registering": "is registering at",
-        "unregistered": "is no longer registered at",
-        "failed": "could not register at",
-    }.get(event.new, f"is {event.new} at")
+    level, text = _line_of_registration(event)
     said_of_many = {
         "registered": "were registered at",
         "registering": "began to register at",
@@ -159,8 +178,8 @@ def _registration(event: events.RegistrationChanged, names: ServerNames) -> Stor
     }.get(event.new, f"became {event.new} at")
     why = f": {event.reason}" if event.reason else ""
     return Story(
-        level=DEBUG if is_for_debug(event) else WARNING if event.new == "failed" else INFO,
-        text=printable(f"{event.group}: phone {event.aor} {said} server {event.server}{why}"),
+        level=level,
+        text=text,
         key=flood_key(event) or (),
         group=event.group,
         several=printable(

@@ -31,6 +31,13 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _BEFORE_PARAMETERS = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*)?[^"<;]*<[^>]*>|[^;]*', re.DOTALL)
 
 
+# What nearly all phones write: an address that is in its one spelling already, and nothing that has to be read.
+_NUMBER = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_PLAIN_CONTACT = re.compile(rf"<(sip:[A-Za-z0-9._+-]+@{_NUMBER}(?:\.{_NUMBER}){{3}}(?::[1-9][0-9]{{0,3}}|:[1-5][0-9]{{4}})?)>")
+_PLAIN_TO = re.compile(r"<(sip:([A-Za-z0-9._+-]+)@[a-z0-9-]+(?:\.[a-z0-9-]*[a-z])+)>")
+_PLAIN_EXPIRES = re.compile(r";expires=([0-9]{1,9})")
+
+
 class Contact:
     """A contact that a phone wants registered, or removed with `expires` 0. Treat as immutable."""
 
@@ -88,6 +95,9 @@ def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contac
 
 def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int | None = None) -> Contact:
     """One Contact value of a phone."""
+    plain = _PLAIN_CONTACT.fullmatch(text)
+    if plain is not None:
+        return Contact(tokens.token(aor, plain[1], ""), text, plain[1], default_expires, "")
     address = NameAddr.parse(text, "Contact")
     uri = SipUri.parse(address.uri_text)
     if not uri.host:
@@ -136,6 +146,18 @@ def aor_of(uri: SipUri) -> str:
     return f"sip:{user}@{uri.host.lower()}" if user else f"sip:{uri.host.lower()}"
 
 
+def aor_of_register(request: Request) -> str:
+    """The address-of-record of a REGISTER: its To."""
+    plain = _PLAIN_TO.fullmatch(request.get("To") or "")
+    return plain[1] if plain is not None else aor_of(request.to.uri)
+
+
+def user_of_register(request: Request) -> str:
+    """The user part of its To as spelled, "" without one."""
+    plain = _PLAIN_TO.fullmatch(request.get("To") or "")
+    return plain[2] if plain is not None else request.to.uri.user or ""
+
+
 def canonical_aor(text: str) -> str:
     """`text` in that spelling; unchanged when it is not a SIP URI."""
     try:
@@ -149,10 +171,18 @@ def granted(response: Response, token: str, asked: int) -> int:
     values = response.get_all("Contact")
     ours = f"{TOKEN_PARAMETER}={token}"
     # A server that does not keep URI parameters gives back one Contact; there is no other it could be.
-    mine = next((value for value in values if ours in value), values[0] if len(values) == 1 else None)
+    mine = values[0] if len(values) == 1 else None
+    for value in values:
+        if ours in value:
+            mine = value
+            break
     if mine is not None:
+        tail = mine[_end_of_address(mine) :]
+        plain = _PLAIN_EXPIRES.fullmatch(tail)
+        if plain is not None:
+            return int(plain[1])
         try:
-            parameters = parse_parameters(mine[_end_of_address(mine) :], "Contact")
+            parameters = parse_parameters(tail, "Contact") if tail else {}
         except MalformedMessage:
             parameters = {}
         seconds = read_expires(parameters.get("expires"))

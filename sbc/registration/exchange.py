@@ -40,7 +40,7 @@ from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import ServerSettings
 from sbc.registration.bindings import Upstream
-from sbc.registration.contacts import Contact, option_tags_without, with_parameter
+from sbc.registration.contacts import Contact, option_tags_without, user_of_register, with_parameter
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
@@ -66,7 +66,10 @@ PHONE_PATIENCE = 31.0
 """Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
 
 # Between the phone and us only, or made anew for each server.
-_NOT_COPIED = ("Via", "Route", "Record-Route", "Path", "Authorization", "Proxy-Authorization", "Contact", "Expires")
+_NOT_COPIED = frozenset(
+    ("via", "route", "record-route", "path", "authorization", "proxy-authorization", "contact", "expires")
+    + ("from", "call-id", "cseq", "max-forwards")
+)
 # What a phone may promise about a Contact of its own, and we not about ours (RFC 5626, 5627, 3327).
 OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
 # Of a server's answer: ours to write, or true only between the server and us.
@@ -117,7 +120,7 @@ class Exchange:
         self.answered = False
         self._registrar = registrar
         self._transaction = transaction
-        self._user = request.to.uri.user or ""
+        self._user = user_of_register(request)
         self._shown = shown_credentials(request)
         binding = registrar.bindings.get(contacts[0].token) if contacts else None
         self._upstreams: dict[str, Upstream] = {}
@@ -479,9 +482,9 @@ class Exchange:
         token = self.contacts[0].token if self.contacts else self._registrar.query_token(self.aor)
         call_id, from_tag, cseq = self._registrar.next_in_series(token, self.upstream(server.name))
         before_tag, after_tag = self._from
-        request.set("From", f"{before_tag}{from_tag}{after_tag}")
-        request.set("Call-ID", call_id)
-        request.set("CSeq", f"{cseq} REGISTER")
+        request.append("From", f"{before_tag}{from_tag}{after_tag}")
+        request.append("Call-ID", call_id)
+        request.append("CSeq", f"{cseq} REGISTER")
         if self.contacts:
             for contact in self.contacts:
                 request.append("Contact", contact.at_server(self._user, flow.contact, expires[contact.token]))
@@ -490,22 +493,23 @@ class Exchange:
 
     @cython.cfunc
     def _make_template(self) -> object:
-        request = self.request.copy()
-        for name in _NOT_COPIED:
-            if request.has(name):
-                request.remove(name)
+        request = self.request.copy_without(_NOT_COPIED)
         # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
-        hops = request.get("Max-Forwards")
-        request.set("Max-Forwards", "70" if hops is None else str(max(0, int(hops) - 1)))
+        hops = self.request.max_forwards
+        request.append("Max-Forwards", "70" if hops < 0 else str(max(0, hops - 1)))
         for name in ("Supported", "Require"):
             kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT) if request.has(name) else None
             if kept:
                 request.set(name, ", ".join(kept))
             elif kept is not None:
                 request.remove(name)
-        tagged = with_parameter(request.get("From") or "", "tag", self._registrar.boot)
-        before_tag, _, after_tag = tagged.rpartition(self._registrar.boot)
-        self._from = (before_tag, after_tag)
+        from_, tag = self.request.get("From") or "", self.request.from_tag
+        if tag and from_.endswith(f">;tag={tag}"):
+            self._from = (from_[: -len(tag)], "")
+        else:
+            tagged = with_parameter(from_, "tag", self._registrar.boot)
+            before_tag, _, after_tag = tagged.rpartition(self._registrar.boot)
+            self._from = (before_tag, after_tag)
         return request
 
     # What the phone is told

@@ -29,7 +29,7 @@ from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTE
 from sbc.registration.contacts import (
     Contact,
     TokenMaker,
-    aor_of,
+    aor_of_register,
     canonical_aor,
     read_contact,
     read_contacts,
@@ -107,7 +107,7 @@ class Registrar:
 
     def register_received(self, transaction: ServerTransaction, request: Request, group: ServerGroup) -> None:
         """A phone's REGISTER for a domain of that group. MalformedMessage when its To or Contact cannot be read."""
-        aor = aor_of(request.to.uri)
+        aor = aor_of_register(request)
         contacts = read_contacts(request, aor, self._tokens)
         if contacts is None:
             contacts = self._removal_of_all(aor)
@@ -122,7 +122,7 @@ class Registrar:
                 headers = [("Unsupported", tag) for tag in unsupported]
                 transaction.respond(Response.for_request(request, 420, headers=headers))
                 return
-        if request.call_id.startswith(f"{self.boot}-"):
+        if request.call_id.startswith(self.boot) and request.call_id.startswith(f"{self.boot}-"):
             # One of ours: a server's name leads to ourselves (pitfall D28).
             transaction.respond(Response.for_request(request, 482))
             return
@@ -133,9 +133,13 @@ class Registrar:
         self._serial += 1
         exchange = Exchange(self, transaction, request, group, aor, contacts, self._serial)
         # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
-        self._supersede(exchange, lambda other: other.phone_flow.remote[0] == host)
+        self._supersede(exchange, host)
         for contact in contacts:
-            self._under_way.setdefault(contact.token, []).append(exchange)
+            others = self._under_way.get(contact.token)
+            if others is None:
+                self._under_way[contact.token] = [exchange]
+            else:
+                others.append(exchange)
         exchange.start()
 
     def binding_for_token(self, token: str) -> Binding | None:
@@ -271,13 +275,18 @@ class Registrar:
     def _overtake(self, exchange: Exchange) -> None:
         """The phone has moved, and is accepted at its new place: what the servers say to its older REGISTERs, from
         elsewhere, comes too late."""
-        self._supersede(exchange, lambda other: other.serial < exchange.serial)
+        self._supersede(exchange, None)
 
-    def _supersede(self, exchange: Exchange, concerned: Callable[[Exchange], bool]) -> None:
-        """End the other exchanges about the same contacts that are `concerned`."""
+    def _supersede(self, exchange: Exchange, host: str | None) -> None:
+        """End the other exchanges about the same contacts: those of a phone at that host, or with None all older ones."""
         for contact in exchange.contacts:
-            for other in list(self._under_way.get(contact.token, ())):
-                if other is not exchange and concerned(other):
+            under_way = self._under_way.get(contact.token)
+            if under_way is None or (len(under_way) == 1 and under_way[0] is exchange):
+                continue
+            for other in list(under_way):
+                if other is exchange:
+                    continue
+                if other.serial < exchange.serial if host is None else other.phone_flow.remote[0] == host:
                     other.supersede()
                     self.exchange_over(other)
 
@@ -386,12 +395,13 @@ class Registrar:
                 self._expiry.watch(binding)
                 mine.append(binding)
         self._save(exchange)
-        present = self.bindings.of_aor(exchange.aor)
-        others = [binding for binding in present if binding not in mine and binding.expires_at > now]
-        return [
-            with_parameter(binding.contact, "expires", str(max(0, round(binding.expires_at - now))))
-            for binding in [*mine, *others]
-        ]
+        for binding in self.bindings.of_aor(exchange.aor):
+            if binding not in mine and binding.expires_at > now:
+                mine.append(binding)
+        lines = []
+        for binding in mine:
+            lines.append(with_parameter(binding.contact, "expires", str(max(0, round(binding.expires_at - now)))))
+        return lines
 
     def exchange_over(self, exchange: Exchange) -> None:
         for contact in exchange.contacts:
@@ -414,10 +424,12 @@ class Registrar:
             self.bindings.add(binding)
         flow, request = exchange.phone_flow, exchange.request
         host, port = flow.remote[0], flow.remote[1]
+        local_host, local_port = flow.local[0], flow.local[1]
         if (
             host != binding.host
             or port != binding.port
-            or flow.local != (binding.local_host, binding.local_port)
+            or local_host != binding.local_host
+            or local_port != binding.local_port
             or contact.text != binding.contact
             or exchange.group.name != binding.group
             or flow.transport != binding.transport
@@ -427,7 +439,7 @@ class Registrar:
             binding.contact = contact.text
             binding.transport = flow.transport
             binding.host, binding.port = host, port
-            binding.local_host, binding.local_port = flow.local[0], flow.local[1]
+            binding.local_host, binding.local_port = local_host, local_port
         # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
         binding.call_id, binding.cseq = request.call_id, request.cseq
         if exchange.username and exchange.username != binding.username:

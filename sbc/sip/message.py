@@ -698,6 +698,18 @@ class Request(Message):
         other._max_forwards = self._max_forwards
         return other
 
+    def copy_without(self, keys: frozenset[str]) -> Request:
+        """A copy that lacks these headers, given by their names in lower case (`canonical_name`)."""
+        other: Request = self.copy()
+        kept: list = []
+        line: Line
+        for line in other._lines:
+            if line.key not in keys:
+                kept.append(line)
+        other._lines = kept
+        other._forget(_REQUIRED | MAX_FORWARDS)
+        return other
+
     @property
     def max_forwards(self) -> int:
         """The value of Max-Forwards, -1 without one: RFC 2543 phones do not send it."""

@@ -470,3 +470,19 @@ def test_line_break_in_the_reason_phrase_is_refused(reason):
     data = f"SIP/2.0 200 {reason}\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: c\r\nCSeq: 1 X\r\n\r\n"
     with pytest.raises(MalformedMessage):
         parse(data.encode())
+
+
+def test_copy_without_some_headers():
+    """All lines of these names are gone, what was read of them too; the original stays."""
+    request = parse(
+        b"REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nv: SIP/2.0/UDP b;branch=z9hG4bK2\r\n"
+        b"From: <sip:a@example.com>;tag=1\r\nTo: <sip:a@example.com>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\n"
+        b"Max-Forwards: 7\r\nX-Own: 1\r\nContent-Length: 0\r\n\r\n"
+    )
+    before = request.to_bytes()
+    copy = request.copy_without(frozenset(("via", "cseq", "max-forwards")))
+    assert ["From", "To", "Call-ID", "X-Own", "Content-Length"] == [name for name, _ in copy.items()]
+    assert -1 == copy.max_forwards
+    copy.append("CSeq", "2 REGISTER")
+    assert (2, 1) == (copy.cseq, request.cseq)
+    assert before == request.to_bytes()
