@@ -16,6 +16,7 @@ from setuptools import Extension, find_packages, setup
 HOT_MODULES = [
     "sbc.clock",
     "sbc.events",
+    "sbc.observe.metrics",
     "sbc.proxy.core",
     "sbc.proxy.destination",
     "sbc.proxy.edge",
@@ -24,7 +25,9 @@ HOT_MODULES = [
     "sbc.proxy.routes",
     "sbc.proxy.sides",
     "sbc.proxy.validation",
+    "sbc.redundancy.group",
     "sbc.redundancy.health",
+    "sbc.redundancy.order",
     "sbc.redundancy.outcome",
     "sbc.redundancy.plan",
     "sbc.registration.bindings",
@@ -32,7 +35,9 @@ HOT_MODULES = [
     "sbc.registration.exchange",
     "sbc.registration.expiry",
     "sbc.registration.leg",
+    "sbc.registration.nonces",
     "sbc.registration.registrar",
+    "sbc.registration.rejections",
     "sbc.sip.headers",
     "sbc.sip.message",
     "sbc.sip.scanner",
@@ -43,6 +48,8 @@ HOT_MODULES = [
     "sbc.transaction.machine",
     "sbc.transaction.matching",
     "sbc.transaction.server",
+    "sbc.transport.listeners",
+    "sbc.transport.udp",
 ]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING
 import cython
 
 from sbc.location.candidate import Candidate
-from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TimedOut, TransportFailed
+from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TimedOut, TransportFailed
 from sbc.redundancy.plan import Attempt, AttemptPlan, Verdict
 from sbc.redundancy.settings import ServerSettings
 from sbc.registration.contacts import granted, read_expires
 from sbc.registration.own_digest import answerable
-from sbc.sip.message import Request, Response
+from sbc.sip.message import Response
 from sbc.transaction.interface import Flow
 
 if TYPE_CHECKING:
-    from sbc.registration.bindings import Upstream
     from sbc.registration.exchange import Exchange
     from sbc.transaction.client import ClientTransaction
 
