@@ -33,7 +33,8 @@ _BEFORE_PARAMETERS = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*)?[^"<;]*<[^>]*>|[^;
 
 # What nearly all phones write: an address that is in its one spelling already, and nothing that has to be read.
 _NUMBER = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_PLAIN_CONTACT = re.compile(rf"<(sip:[A-Za-z0-9._+-]+@{_NUMBER}(?:\.{_NUMBER}){{3}}(?::[1-9][0-9]{{0,3}}|:[1-5][0-9]{{4}})?)>")
+_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})"
+_PLAIN_CONTACT = re.compile(rf"<(sip:[A-Za-z0-9._+-]+@{_NUMBER}(?:\.{_NUMBER}){{3}}(?::{_PORT})?)>")
 _PLAIN_TO = re.compile(r"<(sip:([A-Za-z0-9._+-]+)@[a-z0-9-]+(?:\.[a-z0-9-]*[a-z])+)>")
 _PLAIN_EXPIRES = re.compile(r";expires=([0-9]{1,9})")
 

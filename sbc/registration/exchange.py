@@ -374,7 +374,7 @@ class Exchange:
     @cython.cfunc
     def _is_better_running(self, than: Leg) -> cython.bint:
         leg: Leg
-        for leg in self._legs:
+        for leg in self._legs:  # noqa: SIM110 (a generator would cost more than the loop; so below)
             if leg.is_running() and leg.server.rank < than.server.rank:
                 return True
         return False
@@ -621,7 +621,7 @@ def _shortest(contact: object, accepted: list) -> object:
 @cython.cfunc
 def _all_hopeless(legs: list) -> cython.bint:
     leg: Leg
-    for leg in legs:
+    for leg in legs:  # noqa: SIM110
         if not leg.hopeless:
             return False
     return True

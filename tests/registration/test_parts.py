@@ -275,3 +275,14 @@ def test_counts_are_forgotten():
     for number in range(5000):
         rejections.rejected("h", "a", str(number), number * 1.0)
     assert len(rejections) <= 1001
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<sip:alice@203.0.113.7>", "<sip:alice@203.0.113.7:5062>", "<sip:a.b-c+d_e@10.0.0.255:59999>"],
+)
+def test_contact_read_at_a_glance_is_the_same(text):
+    """The short way of plain contacts ends where the long one does."""
+    short, long = read_contact(text, "sip:a@b", TOKENS, 60), read_contact(f"{text};x", "sip:a@b", TOKENS, 60)
+    assert (short.token, short.uri, short.expires) == (long.token, long.uri, long.expires)
+    assert ("", ";x") == (short.parameters, long.parameters)
