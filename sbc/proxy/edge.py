@@ -2,16 +2,28 @@
 
 Implements the transport's `Receiver` and, for the metrics, `Traffic`. Numbers are plain integers, because this is on the way
 of every message.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cython
+
 from sbc.events import MalformedReceived, Report
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.message import Request, Response
-from sbc.transaction.layer import Flow, TransactionLayer
+from sbc.transaction.interface import Flow
+
+if cython.compiled:
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.transaction.layer import TransactionLayer
+else:
+    from sbc.sip.message import Request, Response
+    from sbc.transaction.layer import TransactionLayer
+
+COMPILED = bool(cython.compiled)
 
 METHODS = frozenset(
     ["INVITE", "ACK", "CANCEL", "BYE", "REGISTER", "OPTIONS", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "INFO", "MESSAGE", "UPDATE", "PRACK"]
@@ -19,8 +31,18 @@ METHODS = frozenset(
 """Those that are counted under their own name; all others are `other`, so that no sender can make a label."""
 
 
+_CLASSES = cython.declare(tuple, tuple([f"{first}xx" for first in range(10)]))
+
+
+@cython.cclass
 class Edge:
     """The only receiver of all transports. `side_of(flow)` says who is behind it, phones or servers."""
+
+    _layer: TransactionLayer
+    _side_of: object
+    _report: object
+    requests = cython.declare(dict, visibility="readonly")
+    responses = cython.declare(dict, visibility="readonly")
 
     def __init__(self, layer: TransactionLayer, side_of: Callable[[Flow], str], report: Report) -> None:
         self._layer = layer
@@ -40,19 +62,28 @@ class Edge:
         """{(side, kind): transactions alive}."""
         return self._layer.transactions
 
-    def message_received(self, message: Request | Response, flow: Flow) -> None:
+    def message_received(self, message: object, flow: object) -> None:  # (message: Request | Response, flow: Flow)
         """A well-formed message. MalformedMessage of what shows only later has been answered by the layer."""
         side = self._side_of(flow)
+        request: Request
+        response: Response
+        method: str
+        key: tuple
         try:
             if isinstance(message, Request):
-                method = message.method if message.method in METHODS else "other"
-                self.requests[method, side] = self.requests.get((method, side), 0) + 1
-                self._layer.request_received(message, flow)
+                request = message
+                method = request.method if request.method in METHODS else "other"
+                key = (method, side)
+                self.requests[key] = self.requests.get(key, 0) + 1
+                self._layer.request_received(request, flow)
             else:
-                method = message.cseq_method if message.cseq_method in METHODS else "other"
-                key = (method, f"{message.status // 100}xx", side)
+                response = message
+                method = response.cseq_method
+                if method not in METHODS:
+                    method = "other"
+                key = (method, _CLASSES[response._status // 100], side)
                 self.responses[key] = self.responses.get(key, 0) + 1
-                self._layer.response_received(message, flow)
+                self._layer.response_received(response, flow)
         except MalformedMessage as error:
             self._report(MalformedReceived(flow.transport, error.header or "message"))
 

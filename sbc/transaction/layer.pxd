@@ -2,7 +2,7 @@
 #
 # (A name that is cimported cannot be imported from the module by others; those that can be keep their names in Python.)
 
-from sbc.sip.message cimport Request
+from sbc.sip.message cimport Request, Response
 from sbc.transaction.client cimport ClientTransaction as _Client
 from sbc.transaction.ledger cimport Ledger
 from sbc.transaction.server cimport InviteServerTransaction
@@ -12,6 +12,8 @@ from sbc.transaction.server cimport ServerTransaction as _Server
 cdef class TransactionLayer(Ledger):
     cdef public object new_branch
 
+    cpdef object request_received(self, Request request, object flow)
+    cpdef object response_received(self, Response response, object flow)
     cdef _Client send(
         self,
         Request request,

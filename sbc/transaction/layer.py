@@ -100,7 +100,8 @@ class TransactionLayer(Ledger):
 
     # From the transport.
 
-    def request_received(self, request: Request, flow: Flow) -> None:
+    @cython.ccall
+    def request_received(self, request: Request, flow: object):
         """A request came in. Raises MalformedMessage when it has no usable Via; what the user raises passes through."""
         method: str = request.method
         if method == "ACK":
@@ -117,7 +118,8 @@ class TransactionLayer(Ledger):
         else:
             self._pass_up(start_non_invite_server(self, key, request, flow), request, self.non_invite_trying)
 
-    def response_received(self, response: Response, flow: Flow) -> None:
+    @cython.ccall
+    def response_received(self, response: Response, flow: object):
         """A response came in. Raises MalformedMessage when it has no usable Via."""
         # s.17.1.3: the branch of the top Via and the method of the CSeq; a CANCEL shares the branch of its INVITE.
         response._read_top_via()

@@ -10,6 +10,9 @@ from sbc.transport.udp import UdpFlow, UdpTransport
 
 DEFAULT_PORT = 5060  # RFC 3261 19.1.2
 
+_MOST_REMEMBERED = 4096
+"""Hosts and ports of URIs, which senders choose."""
+
 
 class Listeners:
     """The transports of every `[[listen]]`, in the order of the configuration."""
@@ -18,11 +21,15 @@ class Listeners:
         self._transports: list[UdpTransport] = []
         self._facing: dict[tuple[str, bool, str], list[UdpTransport]] = {}
         """By transport, whether it is IPv6, and the side that it faces."""
+        self._ours: dict[tuple[str, int | None], bool] = {}
+        """What `is_ours` has found out, until our addresses may have changed."""
         for transport in transports:
             self.add(transport)
 
     def add(self, transport: UdpTransport) -> None:
         self._transports.append(transport)
+        self._ours.clear()
+        transport.own_addresses_forgotten = self._ours.clear
         for side in ("phones", "servers") if transport.side == "both" else (transport.side,):
             key = (transport.name, transport.family == socket.AF_INET6, side)
             self._facing.setdefault(key, []).append(transport)
@@ -53,8 +60,13 @@ class Listeners:
 
     def is_ours(self, host: str, port: int | None) -> bool:
         """True when a URI with this host and port names this appliance."""
-        port = port or DEFAULT_PORT
-        return any(transport.answers_to(host, port) for transport in self._transports)
+        ours = self._ours.get((host, port))
+        if ours is None:
+            if len(self._ours) >= _MOST_REMEMBERED:
+                self._ours.clear()
+            ours = any(transport.answers_to(host, port or DEFAULT_PORT) for transport in self._transports)
+            self._ours[host, port] = ours
+        return ours
 
     def stop(self) -> None:
         for transport in self._transports:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -118,6 +119,8 @@ class UdpTransport:
         self._datagrams = Datagrams(self._socket.fileno(), self._flows, self._new_flow)
         self._in_batch = False
         self._look_again = None
+        self.own_addresses_forgotten: Callable[[], object] | None = None
+        """Called when what `answers_to` says of a wildcard socket may have changed."""
         self.internal_errors = 0
 
     @property
@@ -199,6 +202,8 @@ class UdpTransport:
     def _forget_own_addresses(self) -> None:
         forget_own_addresses()
         self._forget_flows()
+        if self.own_addresses_forgotten is not None:
+            self.own_addresses_forgotten()
         self._look_again = self._reactor.callLater(_ADDRESSES_GOOD_FOR, self._forget_own_addresses)
 
     def stop(self) -> None:

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from sbc.proxy import core, destination, nonce_pins, response_context, routes, sides, validation
+from sbc.proxy import core, destination, edge, nonce_pins, response_context, routes, sides, validation
 
-MODULES = [core, destination, nonce_pins, response_context, routes, sides, validation]
+MODULES = [core, destination, edge, nonce_pins, response_context, routes, sides, validation]
 PURE = os.environ.get("SBC_PURE_PYTHON") == "1"
 
 
@@ -22,7 +22,7 @@ def test_module_is_what_was_asked_for(module):
 @pytest.mark.parametrize(
     "kind",
     [
-        core.Proxy, destination.Destinations, destination.ToPhone, destination.ToServers, destination.ToUs,
+        core.Proxy, destination.Destinations, destination.ToPhone, destination.ToServers, destination.ToUs, edge.Edge,
         nonce_pins.NoncePins, response_context.Branch, response_context.ResponseContext, response_context.Route,
         routes.ByeRoute, routes.PhoneRoute, routes.RecordRoutes, routes.ServersRoute, routes.Ways, sides.Sides,
         validation.Branches,
