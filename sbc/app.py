@@ -320,7 +320,7 @@ class App:
         self.locator.stop()
         self._resolver.stop()
         self.listeners.stop()
-        self.registrar.flush()
+        self.registrar.close()
         self._journal.close()
         self.store.close()
         self.systemd.stop_signs()

@@ -541,6 +541,13 @@ class Registrar:
         if self._behind:
             self._behind_timer = self.clock.callLater(_PAUSE, self.flush)
 
+    def close(self) -> None:
+        """Write all that still waits: the appliance stops, and nobody waits for it."""
+        while self._behind:
+            self.flush()
+        if self._behind_timer is not None and self._behind_timer.active():
+            self._behind_timer.cancel()
+
     def _write(self, bindings: list[Binding], removed: Sequence[str]) -> None:
         offset = self._wall_clock() - self.clock.seconds()
         rows, upstream_rows = [], []

@@ -20,21 +20,6 @@ def register(phone: Phone, *lines: str, wait: float = 0.5, **how) -> int:
 # Strange answers of servers
 
 
-@pytest.mark.parametrize("reason", ["Not\rToday", "Not\nToday"])
-def test_line_break_in_a_server_s_reason_phrase(site, monkeypatch, reason):
-    """It ends no line, so it gets through the parser; the phone is answered all the same."""
-    site.primary.reply = site.fallback.reply = refuse(403, "Not_Today")
-    spoil_answers(monkeypatch, site, b"Not_Today", reason.encode())
-    assert 403 == register(Phone(site))
-
-
-def spoil_answers(monkeypatch, site, old: bytes, new: bytes) -> None:
-    from tests.helpers import scripted_servers
-
-    original = scripted_servers.parse
-    monkeypatch.setattr(scripted_servers, "parse", lambda data: original(data.replace(old, new)))
-
-
 def test_headers_about_a_body_stay_with_the_body(site):
     """The server's body is not passed on, so nothing must announce one."""
     site.primary.reply = site.fallback.reply = refuse(

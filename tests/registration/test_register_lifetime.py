@@ -554,3 +554,18 @@ def test_contact_that_comes_back_as_it_lapses_is_on_disk(make_site):
     register(phone)
     site.clock.advance(2)
     assert 1 == len(store.bindings)
+
+
+def test_closing_writes_all_that_waits(site):
+    """More renewals than are written at once: none is left for a timer that will never run."""
+    phones = [Phone(site, user=f"u{number}") for number in range(300)]
+    for phone in phones:
+        assert register(phone, expires=600) == 200
+    late = [binding.expires_at for binding in site.registrar.bindings]
+    for phone in phones:
+        phone.register(expires=3600)
+    site.clock.advance(0.1)
+    site.registrar.close()
+    rows, _ = site.store.load_registrations()
+    offset = site.registrar._wall_clock() - site.clock.seconds()
+    assert min(row.expires_at for row in rows) - offset > max(late)
