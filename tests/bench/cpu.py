@@ -14,7 +14,7 @@ class Usage:
     """Sums over all processes of one session."""
 
     cpu_seconds: float
-    """User and system time, with that of children that have ended and been waited for."""
+    """User and system time of all threads, to the nanosecond where the kernel tells (schedstat), else to its tick."""
     memory_bytes: int
     """Proportional set size: memory shared between the processes counts once."""
 
@@ -26,13 +26,20 @@ def processes(session: int) -> list[int]:
 
 def usage(session: int) -> Usage:
     """What the session has used until now."""
-    ticks = memory = 0
+    seconds, memory = 0.0, 0
     for process in processes(session):
-        fields = _fields(Path(f"/proc/{process}"))
-        ticks += sum(int(field) for field in fields[11:15])
+        seconds += _cpu_seconds(Path(f"/proc/{process}"))
         rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
         memory += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
-    return Usage(ticks / _TICKS_PER_SECOND, memory)
+    return Usage(seconds, memory)
+
+
+def _cpu_seconds(process: Path) -> float:
+    """The time on a processor of all its threads that live."""
+    nanoseconds = sum(int(file.read_text().split()[0]) for file in process.glob("task/*/schedstat"))
+    if nanoseconds:
+        return nanoseconds / 1e9
+    return sum(int(field) for field in _fields(process)[11:13]) / _TICKS_PER_SECOND
 
 
 def _fields(process: Path) -> list[str]:

@@ -1,38 +1,69 @@
-"""The benchmark: what a call, a registration and a ping cost, through `sbc` and through Kamailio doing the same job.
+"""The benchmark: what a call, a registration and a ping cost, through `sbc` and through others that do the same job.
 
     python -m tests.bench.run
+    python -m tests.bench.run --soak 15
 
-Both proxies stand in front of the same pair of SIPp call servers and get the same load from SIPp, in turns within one
-run; only then are the figures comparable. The cost is the CPU time, user and system, of all the proxy's processes, per
-1,000 calls (registrations, pings). Each round gives one ratio; the table shows medians and the range over the rounds.
+All proxies stand in front of the same pair of call servers and get the same load (load.c), in turns within one run; only
+then are the figures comparable. Each round gives one ratio to Kamailio; the table shows medians and the range over the
+rounds. CPU is the time, user and system, of all the proxy's processes.
 
-*Calls*: INVITE, 100, 180, 200, ACK, BYE, 200, record-routed, to the first of two servers.
-*Registrations*: REGISTER to both servers; `sbc` also remembers the phone on disk before it answers, Kamailio does not.
-*OPTIONS*: answered by the proxy.
-Then the memory and the start-up time of `sbc` with many registered contacts.
+*calls*: INVITE, 100, 180, 200, ACK, BYE, 200, record-routed, to the first of two servers; latency from INVITE to 180.
+*register*: a phone that is new registers at both servers; `sbc` also remembers it on disk before it answers, Kamailio does
+not. *refresh*: a phone that was there before. *options*: answered by the proxy.
+
+`forwarder` (forwarder.c) passes datagrams on and understands nothing: the limit. `direct` is the latency without any proxy.
+
+*most*: the highest rate at which no exchange failed and none was left behind, found by doubling and halving with short runs;
+a rate counts as not held after two tries. *memory*: what grows while 10,000 calls stand that were set up at 1,000/s, and
+what 10,000 registered phones cost after their transactions are gone (Kamailio with usrloc, in memory).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import os
 import platform
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.bench.proxies import HERE, KamailioProxy, Proxy, SbcProxy
-from tests.e2e.peers import Peers, Sipp, missing_programs
-from tests.e2e.peers.accounts import DOMAIN
+from tests.bench.proxies import (
+    HERE,
+    Direct,
+    Forwarder,
+    KamailioProxy,
+    Proxy,
+    SbcProxy,
+    Server,
+    SippyProxy,
+    compiled,
+    sippy_python,
+)
+from tests.e2e.peers import Peers
+from tests.e2e.peers.process import Program, free_port, wait_until
 
-JOBS = {"calls": 300, "register": 300, "options": 2000}
-"""Each job's scenario in sipp/, and its load per second. What both proxies hold on two cores shared with the load."""
-TITLES = {"calls": "call", "register": "registration at two servers", "options": "OPTIONS"}
+FIXED = {"calls": (300, 1000), "register": (300, 1000), "refresh": (1000,), "options": (300, 1000)}
+"""Each job's rates per second."""
+MOST = {"calls": 4000, "register": 2000, "options": 16_000}
+"""Each job's first guess at the most; half of it is the next when that is too much."""
+GUESS_FACTOR = {"sippy": 0.1, "forwarder": 4}
+"""For those that are far from the others."""
+MOST_RATE = 200_000
+KINDS = ("kamailio", "sbc", "sippy", "forwarder")
+DIALOGS = {"kamailio": (10_000, 1000), "sbc": (10_000, 1000), "sippy": (400, 50)}
+"""How many calls are held for the memory of 10,000, and how many are set up in a second."""
+BINDINGS, BINDINGS_RATE = 10_000, 1000
+SOAK_CALLS, SOAK_HOLD, SOAK_PHONES = 200, 5, 3000
+"""Calls a second, their length in seconds, and phones that refresh their registrations once a minute."""
+MEGABYTE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,157 +73,350 @@ class Turn:
     job: str
     proxy: str
     round: int
+    kind: str
+    """`fixed` or `most`."""
+    rate: float
     done: int
     failed: int
-    per_second: float
-    cpu_seconds_per_1000: float
-    memory_bytes: int
-    median_ms: float
-    p99_ms: float
-    """To the first 180, or to the 200; SIPp counts whole milliseconds."""
+    retransmitted: int
+    seconds: float
+    cpu_us: float
+    """Per exchange that was done."""
+    p50_us: int
+    p99_us: int
+    longest_us: int
+
+    @property
+    def held(self) -> bool:
+        """Nothing failed, and the last was finished soon after its time: no backlog."""
+        planned = (self.done + self.failed) / self.rate
+        return not self.failed and self.seconds <= 1.1 * planned + 0.1
 
 
-def load(peers: Peers, proxy: Proxy, job: str, number: int, rate: int) -> tuple[Sipp, Path]:
-    """Put `number` calls through the proxy, `rate` a second; returns SIPp and its statistics file."""
-    statistics_file = peers.folder / f"{job}-{time.monotonic_ns()}.csv"
-    run = peers.sipp(
-        f"load-{job}", HERE / "sipp" / f"{job}.xml", target=f"127.0.0.1:{proxy.port}", calls=number,
-        timeout=number / rate + 60,
-        options=(
-            "-r", str(rate), "-l", "20000", "-key", "domain", DOMAIN, "-deadcall_wait", "0", "-buff_size", "4000000",
-            "-trace_stat", "-fd", "1", "-stf", str(statistics_file), "-trace_rtt", "-rtt_freq", "50",
-        ),
-    )
-    run.wait(number / rate + 70)
-    return run, statistics_file
+class Bench:
+    """The call servers and the load, and what proxies have been put between them."""
 
+    def __init__(self, peers: Peers) -> None:
+        self.peers = peers
+        self._load = compiled(HERE / "load.c", peers.folder)
+        self.servers = [Server(name, free_port()) for name in ("primary", "fallback")]
+        ports = [str(server.port) for server in self.servers]
+        program = peers.started(Program("servers", [str(self._load), "servers", *ports], peers.folder))
+        wait_until(lambda: "ready" in program.text(), "the call servers listen")
+        self._phone_port = free_port()
+        self._next_phone = 0
+        # Also a CSeq, which may only rise.
+        self._run = int(time.time())
+        self._folders = 0
 
-def measure(peers: Peers, proxy: Proxy, job: str, round_number: int, number: int, rate: int) -> Turn:
-    """One turn."""
-    before = proxy.usage()
-    run, statistics_file = load(peers, proxy, job, number, rate)
-    # What the last calls leave to do (a BYE's 200 in flight) belongs to this turn.
-    time.sleep(0.2)
-    after = proxy.usage()
-    assert proxy.running, f"{proxy.name} ended; see {proxy.log}"
-    with statistics_file.open() as file:
-        last = list(csv.DictReader(file, delimiter=";"))[-1]
-    done, failed = int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"])
-    # After a line of titles: date;milliseconds;which timer.
-    lines = (run.folder / f"{job}_{run.pid}_rtt.csv").read_text().split()[1:]
-    times = sorted(float(line.split(";")[1]) for line in lines) or [float("nan")]
-    return Turn(
-        job=job,
-        proxy=proxy.name,
-        round=round_number,
-        done=done,
-        failed=failed,
-        per_second=float(last["CallRate(C)"]),
-        cpu_seconds_per_1000=(after.cpu_seconds - before.cpu_seconds) / max(done, 1) * 1000,
-        memory_bytes=after.memory_bytes,
-        median_ms=statistics.median(times),
-        p99_ms=times[min(len(times) - 1, len(times) * 99 // 100)],
-    )
-
-
-def compare(peers: Peers, servers: list[Sipp], jobs: dict[str, int], rounds: int, seconds: float) -> list[Turn]:
-    """All jobs through both proxies, in turns."""
-    proxies: list[Proxy] = []
-    for kind in (KamailioProxy, SbcProxy):
-        folder = peers.folder / kind.__name__
+    def proxy(self, kind: str, **options: object) -> Proxy:
+        """A fresh one, started."""
+        self._folders += 1
+        folder = self.peers.folder / f"{self._folders:02}-{kind}"
         folder.mkdir()
-        proxies.append(peers.started(kind(folder, servers)))
-    turns = []
-    for job, rate in jobs.items():
-        for proxy in proxies:
-            load(peers, proxy, job, rate, rate)
-        for round_number in range(1, rounds + 1):
-            # Each goes first every other time.
-            for proxy in proxies if round_number % 2 else reversed(proxies):
-                turn = measure(peers, proxy, job, round_number, round(rate * seconds), rate)
-                turns.append(turn)
-                print(
-                    f"  {job:9} {proxy.name:9} round {round_number}: {turn.cpu_seconds_per_1000:.3f} s CPU per 1,000,"
-                    f" {turn.per_second:.0f}/s, p99 {turn.p99_ms:.0f} ms, {turn.failed} failed",
-                    flush=True,
-                )
-    for proxy in proxies:
-        proxy.stop()
+        if kind == "sippy":
+            return self.peers.started(SippyProxy(folder, self.servers, str(options["python"])))
+        if kind == "forwarder":
+            program = compiled(HERE / "forwarder.c", self.peers.folder)
+            return self.peers.started(Forwarder(folder, self.servers, program))
+        classes = {"kamailio": KamailioProxy, "sbc": SbcProxy, "direct": Direct}
+        return self.peers.started(classes[kind](folder, self.servers, **options))
+
+    def start_load(
+        self, proxy: Proxy, job: str, rate: float, number: int, *, patience: float = 3, hold: float = 0
+    ) -> Program:
+        """Put so many exchanges through the proxy, so many a second."""
+        self._run += 1
+        first = 0
+        if job == "register":
+            # Below are those that refresh.
+            first = 100_000 + self._next_phone
+            self._next_phone += number
+        # Every run's phones are at the same address: a refresh comes from where the registration came from.
+        port = self._phone_port if job != "calls" else free_port()
+        arguments = [str(self._load), "register" if job == "refresh" else job]
+        arguments += [str(value) for value in (port, proxy.port, rate, number, patience, hold, self._run, first)]
+        program = Program(f"load-{self._run}", arguments, self.peers.folder)
+        # Stopped in the end whatever happens in between.
+        return self.peers.started(program)
+
+    @staticmethod
+    def result(load: Program, timeout: float) -> dict[str, float]:
+        """What it says when it is through."""
+        code = load.wait(timeout)
+        assert code == 0, f"the load ended with {code}: {load.text()[-1000:]}"
+        return json.loads(load.text())
+
+    def measure(
+        self, proxy: Proxy, job: str, rate: float, seconds: float, *, kind: str, round_number: int, patience: float = 3
+    ) -> Turn:
+        """One turn."""
+        before = proxy.usage()
+        number = max(round(rate * seconds), 1)
+        load = self.start_load(proxy, job, rate, number, patience=patience)
+        found = self.result(load, seconds + patience + 30)
+        # What the last exchanges leave to do belongs to this turn.
+        time.sleep(0.05)
+        cpu = proxy.usage().cpu_seconds - before.cpu_seconds
+        assert proxy.running, f"{proxy.name} ended: {proxy.text()[-2000:]}"
+        turn = Turn(
+            job=job, proxy=proxy.name, round=round_number, kind=kind, rate=rate,
+            cpu_us=cpu / max(found["done"], 1) * 1e6, **found,
+        )
+        if not turn.held:
+            settle(proxy)
+        return turn
+
+    def most(self, proxy: Proxy, job: str, guess: float, round_number: int, seconds: float) -> Turn | None:
+        """The turn at the highest rate that was held; None when even a few a second are too much."""
+        def attempt(rate: float) -> Turn | None:
+            # The machine, too, has its hiccups.
+            for _ in range(2):
+                turn = self.measure(proxy, job, rate, seconds, kind="most", round_number=round_number, patience=0.8)
+                if turn.held:
+                    return turn
+            return None
+
+        # Far off in the first round, near in the later ones.
+        factor, steps = (2.0, 3) if round_number == 1 else (1.3, 1)
+        held = attempt(guess)
+        rate = guess
+        if held is None:
+            while held is None:
+                rate /= factor
+                if rate < 10:
+                    return None
+                held = attempt(rate)
+        else:
+            while rate * factor <= MOST_RATE and (better := attempt(rate * factor)) is not None:
+                held, rate = better, rate * factor
+        low, high = rate, rate * factor
+        for _ in range(steps):
+            middle = round((low * high) ** 0.5)
+            if (better := attempt(middle)) is not None:
+                held, low = better, middle
+            else:
+                high = middle
+        return held
+
+
+def settle(proxy: Proxy) -> None:
+    """Wait until what an overload has left behind is worked off."""
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        before = proxy.usage().cpu_seconds
+        time.sleep(0.25)
+        if proxy.usage().cpu_seconds - before < 0.02:
+            return
+
+
+def in_turns(proxies: list[Proxy], round_number: int) -> list[Proxy]:
+    """Each goes first in some round."""
+    first = round_number % len(proxies)
+    return proxies[first:] + proxies[:first]
+
+
+def fixed_rates(bench: Bench, proxies: list[Proxy], rounds: int, seconds: float) -> list[Turn]:
+    """All jobs at their rates; a proxy that does not hold one gets no second round of it."""
+    turns: list[Turn] = []
+    for job, rates in FIXED.items():
+        able = [proxy for proxy in proxies if job in proxy.jobs]
+        for proxy in able:
+            bench.measure(proxy, job, 300, 1, kind="warm-up", round_number=0)
+            if job == "refresh":
+                # All that will come are known.
+                bench.measure(proxy, job, 500, rates[0] * seconds / 500, kind="warm-up", round_number=0)
+        for rate in rates:
+            lost: set[str] = set()
+            for round_number in range(1, rounds + 1):
+                for proxy in in_turns(able, round_number):
+                    if proxy.name not in lost:
+                        turn = bench.measure(proxy, job, rate, seconds, kind="fixed", round_number=round_number)
+                        turns.append(turn)
+                        tell(turn)
+                        if not turn.held and proxy.name == "sippy":
+                            lost.add(proxy.name)
     return turns
 
 
-def registered_contacts(peers: Peers, servers: list[Sipp], contacts: int, rate: int) -> dict[str, float]:
-    """Memory and start-up time of `sbc`, with an empty store and with so many phones in it."""
-    folder = peers.folder / "contacts"
-    folder.mkdir()
-    sbc = peers.started(SbcProxy(folder, servers))
-    empty_startup, empty_memory = sbc.startup_seconds, sbc.usage().memory_bytes
-    run, statistics_file = load(peers, sbc, "register", contacts, rate)
-    with statistics_file.open() as file:
-        registered = int(list(csv.DictReader(file, delimiter=";"))[-1]["SuccessfulCall(C)"])
-    # Transactions of the last seconds are not what a contact costs: Timer J is 32 s.
-    time.sleep(33)
-    memory = sbc.usage().memory_bytes
-    sbc.stop()
-    sbc.start()
-    time.sleep(1)
-    result = {
-        "contacts": registered,
-        "startup_seconds_empty": round(empty_startup, 3),
-        "startup_seconds": round(sbc.startup_seconds, 3),
-        "memory_bytes_empty": empty_memory,
-        "memory_bytes": memory,
-        "memory_bytes_after_restart": sbc.usage().memory_bytes,
-    }
-    sbc.stop()
-    return result
+def most_rates(bench: Bench, proxies: list[Proxy], rounds: int, seconds: float, until: float) -> list[Turn]:
+    """All jobs at the most that each proxy holds; no round begins after `until`, except each job's first."""
+    turns: list[Turn] = []
+    nearest: dict[tuple[str, str], float] = {}
+    # All jobs' first rounds first: when time is short, no job stays without a figure.
+    for round_number in range(1, rounds + 1):
+        for job, guess in MOST.items():
+            if round_number > 1 and time.monotonic() > until:
+                print(f"  no time left for round {round_number} of the most {job}", flush=True)
+                continue
+            for proxy in in_turns([proxy for proxy in proxies if job in proxy.jobs], round_number):
+                # One search is enough to see how far off it is, and overload costs it seconds.
+                if round_number > 1 and (proxy.name == "sippy" or (job, proxy.name) not in nearest):
+                    continue
+                first = nearest.get((job, proxy.name), guess * GUESS_FACTOR.get(proxy.name, 1))
+                if turn := bench.most(proxy, job, first, round_number, seconds):
+                    nearest[job, proxy.name] = turn.rate
+                    turns.append(turn)
+                    tell(turn)
+                else:
+                    print(f"  {job:8} {proxy.name:9} most: held no rate at all", flush=True)
+    return turns
 
 
-def summary(turns: list[Turn]) -> list[dict[str, object]]:
-    """Per job: medians and ranges of cost and ratio."""
-    rows = []
-    for job in dict.fromkeys(turn.job for turn in turns):
-        cost = {
-            proxy: {turn.round: turn.cpu_seconds_per_1000 for turn in turns if turn.job == job and turn.proxy == proxy}
-            for proxy in ("sbc", "kamailio")
+def dialogs(bench: Bench, proxies: list[Proxy]) -> dict[str, dict[str, float]]:
+    """What 10,000 calls that stand cost in memory; of proxies that have done little so far."""
+    found = {}
+    for proxy in proxies:
+        if proxy.name not in DIALOGS:
+            continue
+        number, rate = DIALOGS[proxy.name]
+        bench.measure(proxy, "calls", 50, 2, kind="warm-up", round_number=0)
+        before = proxy.usage().memory_bytes
+        load = bench.start_load(proxy, "calls", rate, number, hold=number / rate + 1.5)
+        time.sleep(number / rate + 0.7)
+        after = proxy.usage().memory_bytes
+        result = bench.result(load, number / rate + 60)
+        settle(proxy)
+        found[proxy.name] = {
+            "calls": number, "failed": result["failed"], "idle_mb": round(before / MEGABYTE, 1),
+            "per_10000_mb": round((after - before) / number * 10_000 / MEGABYTE, 1),
         }
-        ratios = [cost["sbc"][number] / cost["kamailio"][number] for number in cost["sbc"] if cost["kamailio"][number]]
+        print(f"  memory of calls, {proxy.name}: {found[proxy.name]}", flush=True)
+    return found
+
+
+def bindings(bench: Bench, kinds: list[str], meanwhile: Callable[[], object]) -> dict[str, dict[str, float]]:
+    """What 10,000 registered phones cost, long enough after they registered; `meanwhile` may pass the time."""
+    found: dict[str, dict[str, float]] = {}
+    proxies = [bench.proxy(kind, **({"bindings": True} if kind == "kamailio" else {})) for kind in kinds]
+    for proxy in proxies:
+        time.sleep(0.5)
+        before = proxy.usage().memory_bytes
+        result = bench.result(bench.start_load(proxy, "register", BINDINGS_RATE, BINDINGS), BINDINGS / BINDINGS_RATE + 60)
+        found[proxy.name] = {"phones": result["done"], "failed": result["failed"], "idle_mb": before / MEGABYTE}
+    # Timer J is 32 s.
+    deadline = time.monotonic() + 34
+    meanwhile()
+    time.sleep(max(0.0, deadline - time.monotonic()))
+    for proxy in proxies:
+        row = found[proxy.name]
+        after = proxy.usage().memory_bytes / MEGABYTE
+        row["per_10000_mb"] = round((after - row["idle_mb"]) / max(row["phones"], 1) * 10_000, 1)
+        row["idle_mb"] = round(row["idle_mb"], 1)
+        if isinstance(proxy, SbcProxy):
+            row["ready_seconds_empty"] = round(proxy.startup_seconds, 2)
+            proxy.stop()
+            proxy.start()
+            row["ready_seconds"] = round(proxy.startup_seconds, 2)
+        proxy.stop()
+        print(f"  memory of registrations, {proxy.name}: {row}", flush=True)
+    return found
+
+
+def soak(bench: Bench, minutes: float) -> list[dict[str, float]]:
+    """Calls that last, and phones that refresh, through `sbc` alone; one row a minute."""
+    sbc = bench.proxy("sbc")
+    rows: list[dict[str, float]] = []
+    for minute in range(1, max(round(minutes), 1) + 1):
+        cpu = sbc.usage().cpu_seconds
+        calls = bench.start_load(sbc, "calls", SOAK_CALLS, SOAK_CALLS * 60, hold=SOAK_HOLD)
+        phones = bench.start_load(sbc, "refresh", SOAK_PHONES / 60, SOAK_PHONES)
+        called = bench.result(calls, 120)
+        registered = bench.result(phones, 120)
+        usage = sbc.usage()
         rows.append({
-            "job": job,
-            **{f"{proxy}_cpu_seconds_per_1000": _spread(list(values.values())) for proxy, values in cost.items()},
-            "ratio": _spread(ratios),
-            "failed": {
-                proxy: sum(turn.failed for turn in turns if turn.job == job and turn.proxy == proxy) for proxy in cost
-            },
+            "minute": minute, "memory_mb": round(usage.memory_bytes / MEGABYTE, 2),
+            "cpu_seconds": round(usage.cpu_seconds - cpu, 2),
+            "calls": called["done"], "calls_failed": called["failed"], "calls_p50_us": called["p50_us"],
+            "calls_p99_us": called["p99_us"], "calls_longest_us": called["longest_us"],
+            "registrations": registered["done"], "registrations_failed": registered["failed"],
+            "registrations_p99_us": registered["p99_us"],
         })
+        row = rows[-1]
+        print(
+            f"  minute {minute:3}: {row['memory_mb']:.1f} MB, INVITE to 180 p99 {row['calls_p99_us'] / 1000:.2f} ms, longest"
+            f" {row['calls_longest_us'] / 1000:.1f} ms, REGISTER p99 {row['registrations_p99_us'] / 1000:.2f} ms,"
+            f" {row['calls_failed'] + row['registrations_failed']} failed, {row['cpu_seconds']:.1f} s CPU", flush=True,
+        )
+    sbc.stop()
+    # In the first two minutes the transactions of 32 s and the first phones fill their tables.
+    if len(rows) > 3:
+        grown = rows[-1]["memory_mb"] - rows[2]["memory_mb"]
+        print(f"  memory since minute 3: {grown:+.2f} MB in {len(rows) - 3} minutes")
     return rows
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def tell(turn: Turn) -> None:
+    print(
+        f"  {turn.job:8} {turn.proxy:9} {turn.kind:5} {turn.rate:6.0f}/s round {turn.round}: {turn.cpu_us:7.1f} us CPU,"
+        f" p50 {turn.p50_us / 1000:.3f} p99 {turn.p99_us / 1000:.3f} ms, {turn.failed} failed"
+        f"{'' if turn.held or turn.failed else ', late'}", flush=True,
+    )
+
+
+def summary(turns: list[Turn]) -> list[dict[str, object]]:
+    """Per job, rate and proxy: medians and ranges, and the ratio to Kamailio of the same round."""
+    rows: list[dict[str, object]] = []
+    # The most of each proxy is another rate, and one line each.
+    places = {(turn.job, turn.kind, turn.rate if turn.kind == "fixed" else 0): None for turn in turns}
+    for job, kind, rate in places:
+        here = [turn for turn in turns if (turn.job, turn.kind) == (job, kind) and rate in (0, turn.rate)]
+        kamailio = {turn.round: turn for turn in here if turn.proxy == "kamailio"}
+        for proxy in dict.fromkeys(turn.proxy for turn in sorted(here, key=lambda turn: ORDER.index(turn.proxy))):
+            own = [turn for turn in here if turn.proxy == proxy]
+            pairs = [(turn, kamailio[turn.round]) for turn in own if turn.round in kamailio]
+            rows.append({
+                "job": job, "kind": kind, "proxy": proxy, "held": all(turn.held for turn in own), "rounds": len(own),
+                "rate": spread([turn.rate for turn in own]), "cpu_us": spread([turn.cpu_us for turn in own]),
+                "cpu_ratio": spread([turn.cpu_us / other.cpu_us for turn, other in pairs if other.cpu_us]),
+                "rate_ratio": spread([turn.rate / other.rate for turn, other in pairs]),
+                "p50_us": spread([turn.p50_us for turn in own]), "p99_us": spread([turn.p99_us for turn in own]),
+                "failed": sum(turn.failed for turn in own), "retransmitted": sum(turn.retransmitted for turn in own),
+            })
+    return rows
+
+
+ORDER = ("sbc", "kamailio", "sippy", "forwarder", "direct")
+
+
+def spread(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
     found = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-    return {name: round(value, 4) for name, value in found.items()}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
-def table(rows: list[dict], contacts: dict[str, float] | None) -> str:
+def table(rows: list[dict], memory: dict[str, dict]) -> str:
     """The result for people."""
-    def cell(value: dict[str, float], digits: int) -> str:
-        return f"{value['median']:.{digits}f} ({value['least']:.{digits}f} to {value['most']:.{digits}f})"
-    lines = ["", f"{'CPU seconds per 1,000':28} {'sbc':>24} {'Kamailio':>24} {'ratio':>24}"]
+    def cell(value: dict[str, float] | None, digits: int, scale: float = 1) -> str:
+        if value is None:
+            return "-"
+        median, least, most = (value[name] * scale for name in ("median", "least", "most"))
+        return f"{median:.{digits}f} ({least:.{digits}f}-{most:.{digits}f})"
+
+    lines = ["", f"{'':10}{'per second':>22} {'':10}{'CPU us each':>22} {'to Kamailio':>18} {'p50 ms':>22} {'p99 ms':>24}"]
+    place = None
     for row in rows:
-        lines.append(f"{TITLES[row['job']]:28} {cell(row['sbc_cpu_seconds_per_1000'], 3):>24} "
-                     f"{cell(row['kamailio_cpu_seconds_per_1000'], 3):>24} {cell(row['ratio'], 2):>24}")
-        if any(row["failed"].values()):
-            lines.append(f"  failed: {row['failed']}")
-    if contacts:
-        megabyte = 1024 * 1024
-        lines += [
-            "",
-            f"{contacts['contacts']:,} registered contacts: ready {contacts['startup_seconds']:.2f} s after the start"
-            f" ({contacts['startup_seconds_empty']:.2f} s with none);",
-            f"memory {contacts['memory_bytes'] / megabyte:.0f} MB, after a restart"
-            f" {contacts['memory_bytes_after_restart'] / megabyte:.0f} MB, with none"
-            f" {contacts['memory_bytes_empty'] / megabyte:.0f} MB",
-        ]
+        if place != (row["job"], row["kind"], row["kind"] == "fixed" and row["rate"]["median"]):
+            place = (row["job"], row["kind"], row["kind"] == "fixed" and row["rate"]["median"])
+            lines.append("")
+        rate = f"{row['rate']['median']:.0f}" if row["kind"] == "fixed" else "most " + cell(row["rate"], 0)
+        costs = row["proxy"] != "direct"
+        lines.append(
+            f"{row['job']:10}{rate:>22} {row['proxy']:10}{cell(row['cpu_us'], 1) if costs else '-':>22}"
+            f" {cell(row['cpu_ratio'], 2) if costs else '-':>18} {cell(row['p50_us'], 3, 0.001):>22}"
+            f" {cell(row['p99_us'], 3, 0.001):>24}"
+            + (f"  {row['failed']} failed" if row["failed"] else "" if row["held"] else "  late")
+        )
+    for title, found in memory.items():
+        lines += ["", f"memory, MB per 10,000 {title}:"]
+        base = found.get("kamailio", {}).get("per_10000_mb")
+        for proxy, row in found.items():
+            ratio = f", {row['per_10000_mb'] / base:.2f} of Kamailio's" if base else ""
+            ready = f"; ready in {row['ready_seconds']} s, {row['ready_seconds_empty']} s with none" \
+                if "ready_seconds" in row else ""
+            failed = f"; {row['failed']} failed" if row["failed"] else ""
+            lines.append(f"  {proxy:10}{row['per_10000_mb']:8.1f}{ratio} (before {row['idle_mb']:.1f}{ready}{failed})")
     return "\n".join(lines)
 
 
@@ -209,41 +433,81 @@ def machine() -> dict[str, object]:
     }
 
 
+def compare(bench: Bench, kinds: list[str], options: argparse.Namespace) -> tuple[list[Turn], dict[str, dict], list[str]]:
+    """Everything but the soak: turns, memory, and what has to be said about what is missing."""
+    began = time.monotonic()
+    notes: list[str] = []
+    proxies: list[Proxy] = []
+    for kind in kinds:
+        if kind == "sippy":
+            try:
+                python = sippy_python(options.results / "sippy-venv")
+                assert python, "it could not be installed"
+                proxies.append(bench.proxy(kind, python=python))
+            except (AssertionError, OSError, subprocess.SubprocessError) as problem:
+                notes.append(f"sippy was not measured: {problem}")
+        else:
+            proxies.append(bench.proxy(kind))
+    memory: dict[str, dict] = {}
+    if options.memory:
+        remembering = [kind for kind in kinds if kind in ("kamailio", "sbc")]
+        memory["calls"] = {}
+        memory["registrations"] = bindings(bench, remembering, lambda: memory["calls"].update(dialogs(bench, proxies)))
+    turns = fixed_rates(bench, [*proxies, bench.proxy("direct")], options.rounds, options.seconds)
+    if options.most:
+        turns += most_rates(bench, proxies, options.rounds, 1.0, began + options.limit)
+    if any(proxy.name == "sippy" for proxy in proxies):
+        notes.append("sippy sends a REGISTER to one server only, and does not answer OPTIONS with 200: its registrations do less")
+    for note in notes:
+        print(f"note: {note}")
+    return turns, memory, notes
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.run", description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each proxy per job (3)")
-    parser.add_argument("--seconds", type=float, default=6, help="length of a turn (6)")
-    parser.add_argument("--contacts", type=int, default=10_000, help="registered contacts (10000); 0 leaves them out")
-    parser.add_argument("--contacts-rate", type=int, default=300, help="at which they register, per second (300)")
-    for job, rate in JOBS.items():
-        parser.add_argument(f"--{job}", type=int, default=rate, help=f"load per second ({rate}); 0 leaves the job out")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each proxy (3)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn at a fixed rate (1.5)")
+    parser.add_argument("--limit", type=float, default=500, help="no search for the most begins after so many seconds (500)")
+    parser.add_argument("--proxies", default=",".join(KINDS), help=f"which ({','.join(KINDS)})")
+    parser.add_argument("--jobs", default=",".join(FIXED), help=f"which ({','.join(FIXED)})")
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the memory out")
+    parser.add_argument("--no-most", dest="most", action="store_false", help="leave the highest rates out")
+    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="instead: a soak of sbc (15 tells enough)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the JSON file")
     options = parser.parse_args(arguments)
-    if missing := missing_programs():
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if missing := [program for program in ("kamailio", "gcc", "setpriv") if shutil.which(program, path=path) is None]:
         print(f"not installed: {', '.join(missing)} (tests/run installs them)", file=sys.stderr)
         return 2
+    for jobs in (FIXED, MOST):
+        for job in [job for job in jobs if job not in options.jobs.split(",")]:
+            del jobs[job]
 
-    jobs = {job: getattr(options, job) for job in JOBS if getattr(options, job)}
-    started = time.strftime("%Y-%m-%dT%H-%M-%S")
+    # So that what is started here is stopped then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options.results.mkdir(parents=True, exist_ok=True)
+    began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H-%M-%S")
+    result: dict[str, object] = {"started": started, "machine": machine()}
     with tempfile.TemporaryDirectory(prefix="sbc-bench-") as folder:
         peers = Peers(Path(folder))
         try:
-            servers = [peers.call_server(name, timeout=3600) for name in ("primary", "fallback")]
-            turns = compare(peers, servers, jobs, options.rounds, options.seconds) if jobs else []
-            contacts = None
-            if options.contacts:
-                contacts = registered_contacts(peers, servers, options.contacts, options.contacts_rate)
+            bench = Bench(peers)
+            if options.soak:
+                result["soak"] = soak(bench, options.soak)
+            else:
+                turns, memory, notes = compare(bench, options.proxies.split(","), options)
+                rows = summary(turns)
+                print(table(rows, memory))
+                result |= {
+                    "rounds": options.rounds, "seconds": options.seconds, "summary": rows, "memory": memory, "notes": notes,
+                    "turns": [asdict(turn) for turn in turns],
+                }
         finally:
             peers.close()
-    rows = summary(turns)
-    print(table(rows, contacts))
-    options.results.mkdir(parents=True, exist_ok=True)
+    result["took_seconds"] = round(time.monotonic() - began)
     file = options.results / f"{started}.json"
-    file.write_text(json.dumps({
-        "started": started, "machine": machine(), "rounds": options.rounds, "seconds": options.seconds, "loads": jobs,
-        "summary": rows, "contacts": contacts, "turns": [asdict(turn) for turn in turns],
-    }, indent=2) + "\n")
-    print(f"\n{file}")
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"\n{file}, after {result['took_seconds']} s")
     return 0
 
 
