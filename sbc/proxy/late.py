@@ -17,7 +17,8 @@ from sbc.proxy.validation import MAX_FORWARDS
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.sip.message import Request, Response
-from sbc.transaction.layer import ClientTransaction, TransactionLayer
+from sbc.transaction.interface import Unheard
+from sbc.transaction.layer import TransactionLayer
 
 
 class _Kept:
@@ -28,19 +29,6 @@ class _Kept:
         self.ends = ends
         self.acks: dict[str, bytes] = {}
         """To tag: our ACK to its 2xx, to be sent again for every repetition. Behind one server several may pick up."""
-
-
-class _Unheard:
-    """The user of a BYE for a call that no phone knows: whatever its answer, there is nobody to tell."""
-
-    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
-        pass
-
-    def timed_out(self, transaction: ClientTransaction) -> None:
-        pass
-
-    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
-        pass
 
 
 class LateAnswers:
@@ -110,7 +98,7 @@ class LateAnswers:
         ack.prepend("Via", f"{flow.via};branch={self._new_branch(ack)};rport")
         kept.acks[tag] = ack.to_bytes(flow.reliable)
         flow.send(kept.acks[tag])
-        self._layer.send_request(bye, flow, _Unheard(), branch=self._new_branch(bye))
+        self._layer.send_request(bye, flow, Unheard(), branch=self._new_branch(bye))
         self._report(LateResponse("INVITE", "acked_and_byed"))
 
 

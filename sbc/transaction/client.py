@@ -14,6 +14,7 @@ import cython
 
 from sbc.sip.errors import LocalError
 from sbc.transaction.hop_by_hop import ack_for_failure, cancel_for
+from sbc.transaction.interface import Unheard
 from sbc.transaction.machine import Transitions
 
 if cython.compiled:
@@ -459,20 +460,7 @@ class NonInviteClientTransaction(ClientTransaction):
         self._report_and_let_go(user, response)
 
 
-class _Unheard:
-    """The user of our own CANCELs: what becomes of them shows in the INVITE (RFC 3261 s.9.1)."""
-
-    def response_received(self, transaction, response) -> None:
-        pass
-
-    def timed_out(self, transaction) -> None:
-        pass
-
-    def transport_failed(self, transaction, cause) -> None:
-        pass
-
-
-_UNHEARD = _Unheard()
+_UNHEARD = Unheard()
 _INVITE = Table("client transaction", INVITE_TRANSITIONS, InviteClientTransaction, State, Input)
 _NON_INVITE = Table("client transaction", NON_INVITE_TRANSITIONS, NonInviteClientTransaction, State, Input)
 _CALLING = cython.declare(cython.int, State.CALLING)

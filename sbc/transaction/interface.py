@@ -60,3 +60,20 @@ class ClientTransactionUser(Protocol):
 
     def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
         """The request could not be delivered: icmp, refused, reset, tls, ..."""
+
+
+class Unheard:
+    """A client transaction's user for requests whose end changes nothing.
+
+    Our CANCELs: what becomes of them shows in the INVITE (RFC 3261 s.9.1). The BYE of a call that no phone knows: there is
+    nobody to tell.
+    """
+
+    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
+        pass
+
+    def timed_out(self, transaction: ClientTransaction) -> None:
+        pass
+
+    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
+        pass
