@@ -16,6 +16,7 @@ from setuptools import Extension, find_packages, setup
 HOT_MODULES = [
     "sbc.clock",
     "sbc.events",
+    "sbc.flow",
     "sbc.observe.metrics",
     "sbc.proxy.core",
     "sbc.proxy.destination",

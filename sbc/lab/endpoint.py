@@ -12,6 +12,7 @@ from collections.abc import Callable
 from twisted.internet.protocol import DatagramProtocol
 
 from sbc.clock import Clock
+from sbc.flow import Flow
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Response, parse
 from sbc.sip.uri import SipUri, format_host_port
@@ -28,18 +29,11 @@ def address_of(uri: SipUri) -> Address:
     return uri.host, uri.port or DEFAULT_PORT
 
 
-class UdpFlow:
+class UdpFlow(Flow):
     """A remote address as seen from one endpoint: the `Flow` of the transaction layer."""
 
-    transport = "udp"
-    reliable = False
-    side = "both"
-
     def __init__(self, local: Address, remote: Address, write: Callable[[bytes, Address], None]) -> None:
-        self.local = local
-        self.remote = remote
-        self.contact = format_host_port(*local)
-        self.via = f"SIP/2.0/UDP {self.contact}"
+        super().__init__("udp", "both", format_host_port(*local), local, remote)
         self._write = write
 
     def send(self, data: bytes) -> None:

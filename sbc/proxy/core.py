@@ -18,6 +18,7 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import CallSetUp, Report
+from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
@@ -27,7 +28,6 @@ from sbc.proxy.routes import FlowFinder, RecordRoutes
 from sbc.proxy.validation import Refused
 from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
-from sbc.transaction.interface import Flow
 
 if cython.compiled:
     from cython.cimports.sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs

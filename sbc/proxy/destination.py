@@ -14,14 +14,13 @@ from functools import lru_cache
 
 import cython
 
-from sbc.location.candidate import Candidate
+from sbc.flow import Flow
 from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
 from sbc.proxy.validation import Refused
 from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.sip.uri import SipUri
-from sbc.transaction.interface import Flow
 
 if cython.compiled:
     from cython.cimports.sbc.proxy.sides import Sides

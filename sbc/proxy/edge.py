@@ -13,8 +13,8 @@ from collections.abc import Callable
 import cython
 
 from sbc.events import MalformedReceived, Report
+from sbc.flow import Flow
 from sbc.sip.errors import MalformedMessage
-from sbc.transaction.interface import Flow
 
 if cython.compiled:
     from cython.cimports.sbc.sip.message import Request, Response

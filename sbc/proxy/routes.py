@@ -13,12 +13,12 @@ from typing import Protocol
 import cython
 
 from sbc.clock import Clock
+from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.proxy.response_context import refreshes_call
-from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
+from sbc.proxy.route_cookie import PARAMETER, RouteCookie
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TransportFailed
 from sbc.redundancy.plan import Attempt, Verdict
-from sbc.transaction.interface import Flow
 
 if cython.compiled:
     from cython.cimports.sbc.proxy.destination import ToPhone, ToServers

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import cython
 
+from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
-from sbc.transaction.layer import Flow
 
 
 class Origin(NamedTuple):

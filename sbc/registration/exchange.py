@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from sbc.clock import Delayed
+from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import ServerSettings
@@ -47,7 +48,6 @@ from sbc.registration.own_digest import is_proof
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.headers import SPELLINGS, canonical_name
 from sbc.sip.message import Request, Response
-from sbc.transaction.interface import Flow
 from sbc.transaction.server import ServerTransaction
 
 if cython.compiled:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import cython
 
+from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TimedOut, TransportFailed
 from sbc.redundancy.plan import Attempt, AttemptPlan, Verdict
@@ -22,7 +23,6 @@ from sbc.redundancy.settings import ServerSettings
 from sbc.registration.contacts import granted, read_expires
 from sbc.registration.own_digest import answerable
 from sbc.sip.message import Response
-from sbc.transaction.interface import Flow
 
 if TYPE_CHECKING:
     from sbc.registration.exchange import Exchange

@@ -23,6 +23,7 @@ from typing import Any
 
 from sbc.clock import Clock, Delayed
 from sbc.events import RegistrationChanged, Report
+from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED, Binding, Bindings, Upstream
@@ -45,7 +46,6 @@ from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.sip.message import Request, Response
 from sbc.store.interface import RegistrarStore, RegistrationRow
-from sbc.transaction.interface import Flow
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.server import ServerTransaction
 

@@ -6,9 +6,10 @@ transaction, `hop_by_hop` the ACK and the CANCEL that a hop makes by itself. Wha
 above; sockets are below.
 """
 
+from sbc.flow import Flow
 from sbc.sip.errors import LocalError
 from sbc.transaction.client import ClientTransaction, InviteClientTransaction, NonInviteClientTransaction
-from sbc.transaction.interface import ClientTransactionUser, Flow, TransactionUser
+from sbc.transaction.interface import ClientTransactionUser, TransactionUser
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.server import InviteServerTransaction, NonInviteServerTransaction, ServerTransaction
 from sbc.transaction.timers import Timers

@@ -1,33 +1,15 @@
-"""What the transaction layer asks of its neighbours: flows below, transaction users above."""
+"""What the transaction layer asks of those above it: transaction users. Below it are flows (`sbc.flow`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from sbc.flow import Flow
 from sbc.sip.message import Request, Response
 
 if TYPE_CHECKING:
     from sbc.transaction.client import ClientTransaction
     from sbc.transaction.server import InviteServerTransaction, ServerTransaction
-
-
-class Flow(Protocol):
-    """A way to one peer: a UDP socket and an address, or a connection."""
-
-    transport: str
-    """udp | tcp | tls"""
-    reliable: bool
-    side: str
-    """phones | servers | both"""
-    via: str
-    """Protocol and sent-by for our Via: `SIP/2.0/UDP 192.0.2.1:5060`."""
-    contact: str
-    """Where we are reached over it, for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls."""
-    local: tuple[str, int]
-    remote: tuple[str, int]
-
-    def send(self, data: bytes) -> None:
-        """Send one message. Never raises and never calls back from inside: failures are reported to the layer later."""
 
 
 class TransactionUser(Protocol):

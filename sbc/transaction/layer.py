@@ -13,9 +13,10 @@ from collections.abc import Callable
 import cython
 
 from sbc.clock import Clock
+from sbc.flow import Flow
 from sbc.sip.errors import MalformedMessage
 from sbc.transaction.client import ClientTransaction
-from sbc.transaction.interface import ClientTransactionUser, Flow, TransactionUser
+from sbc.transaction.interface import ClientTransactionUser, TransactionUser
 from sbc.transaction.matching import new_branch as random_branch
 from sbc.transaction.matching import quoted_client_key
 from sbc.transaction.server import ServerTransaction

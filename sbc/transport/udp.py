@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from sbc.flow import Flow
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Request, parse
 from sbc.transport._datagrams import Datagrams
@@ -61,27 +62,14 @@ class Receiver(Protocol):
         """The start of a datagram of ours that could not be delivered."""
 
 
-class UdpFlow:
-    """One remote address seen through one of our sockets; the transaction layer's `Flow`."""
-
-    __slots__ = ("_transport", "raw", "remote", "via", "contact", "local")
-
-    transport = "udp"
-    reliable = False
+class UdpFlow(Flow):
+    """One remote address seen through one of our sockets."""
 
     def __init__(self, transport: UdpTransport, raw: bytes) -> None:
+        remote = host_and_port(raw)
+        super().__init__("udp", transport.side, transport.sent_by(remote[0]), transport.local, remote)
         self._transport = transport
         self.raw = raw
-        self.remote = host_and_port(raw)
-        sent_by = transport.sent_by(self.remote[0])
-        self.via = f"SIP/2.0/UDP {sent_by}"
-        self.contact = sent_by
-        self.local = transport.local
-
-    @property
-    def side(self) -> str:
-        """phones | servers | both: who is on that side of the box."""
-        return self._transport.side
 
     def send(self, data: bytes) -> None:
         """Send or queue one datagram; never raises."""

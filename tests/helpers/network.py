@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from sbc.flow import Flow
 from sbc.sip.message import Request, Response, parse
 
 
-class FakeFlow:
+class FakeFlow(Flow):
     """A `Flow` that only remembers. `sent` holds (seconds since the flow was made, message)."""
 
     def __init__(self, clock, transport="udp", side="servers", local=("192.0.2.1", 5060), remote=("192.0.2.9", 5060)):
+        sent_by = f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
+        super().__init__(transport, side, sent_by, local, remote)
         self._clock = clock
         self._start = clock.seconds()
-        self.transport = transport
-        self.reliable = transport != "udp"
-        self.side = side
-        self.local = local
-        self.remote = remote
-        sent_by = f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
-        self.via = f"SIP/2.0/{transport.upper()} {sent_by}"
-        self.contact = sent_by if transport == "udp" else f"{sent_by};transport={transport}"
         self.datagrams: list[bytes] = []
         self.sent: list[tuple[float, Request | Response]] = []
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from sbc.clock import TimerQueue
+from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.outcome import TransportFailed
@@ -22,19 +22,17 @@ from tests.helpers.clock import FakeClock
 Reply = Callable[[Request], Response | None]
 
 
-class ServerFlow:
+OURS = ("198.51.100.1", 5060)
+"""Where the appliance is."""
+
+
+class ServerFlow(Flow):
     """The way to one server: what is sent on it reaches the server at once, unless the server cannot be reached."""
 
-    transport = "udp"
-    reliable = False
-    side = "servers"
-    via = "SIP/2.0/UDP 198.51.100.1:5060"
-    contact = "198.51.100.1:5060"
-    local = ("198.51.100.1", 5060)
-
     def __init__(self, server: ScriptedServer) -> None:
+        remote = (server.candidate.address, server.candidate.port)
+        super().__init__("udp", "servers", "198.51.100.1:5060", OURS, remote)
         self._server = server
-        self.remote = (server.candidate.address, server.candidate.port)
 
     def send(self, data: bytes) -> None:
         self._server.received(parse(data), self)
@@ -171,19 +169,17 @@ class DigestRegistrar:
 # The phone's side
 
 
-@dataclass
-class PhoneFlow:
+class PhoneFlow(Flow):
     """The way back to a phone: collects what it is sent."""
 
-    remote: tuple[str, int] = ("203.0.113.7", 5062)
-    transport: str = "udp"
-    reliable: bool = False
-    side: str = "phones"
-    via: str = "SIP/2.0/UDP 198.51.100.1:5060"
-    contact: str = "198.51.100.1:5060"
-    local: tuple[str, int] = ("198.51.100.1", 5060)
-    sent: list[tuple[float, Response]] = field(default_factory=list)
-    clock: FakeClock | None = None
+    def __init__(self, remote: tuple[str, int] = ("203.0.113.7", 5062), clock: FakeClock | None = None) -> None:
+        super().__init__("udp", "phones", "198.51.100.1:5060", OURS, remote)
+        self.sent: list[tuple[float, Response]] = []
+        self.clock = clock
+
+    def move(self, remote: tuple[str, int]) -> None:
+        """The phone has another address."""
+        super().__init__("udp", "phones", "198.51.100.1:5060", OURS, remote)
 
     def send(self, data: bytes) -> None:
         message = parse(data)

@@ -128,7 +128,7 @@ def test_late_answer_does_not_bring_the_old_address_back(site):
     phone.register(expires=1800)
     site.clock.advance(0.1)
     site.primary.delay = 0.001
-    phone.flow.remote = ("203.0.113.99", 5062)
+    phone.flow.move(("203.0.113.99", 5062))
     assert 200 == register(phone)
     site.clock.advance(5)
     (binding,) = site.registrar.bindings_for_aor("sip:alice@example.com")
@@ -144,7 +144,7 @@ def test_late_removal_does_not_undo_a_newer_registration(site):
     phone.register(expires=0)
     site.clock.advance(0.1)
     site.primary.delay = 0.001
-    phone.flow.remote = ("203.0.113.99", 5062)
+    phone.flow.move(("203.0.113.99", 5062))
     assert 200 == register(phone)
     site.clock.advance(5)
     assert 1 == len(site.registrar.bindings)
@@ -161,7 +161,7 @@ def test_late_answer_does_not_undo_a_removal_that_we_let_in(make_site, password_
     phone.register(authorization=phone.answer_to(phone.last))
     site.clock.advance(0.1)
     site.primary.delay = site.fallback.delay = 5
-    phone.flow.remote = ("203.0.113.99", 5062)
+    phone.flow.move(("203.0.113.99", 5062))
     phone.register(expires=0, authorization=phone.answer_to(phone.last))
     site.clock.advance(20)
     assert 0 == len(site.registrar.bindings)
@@ -174,7 +174,7 @@ def test_late_answer_does_not_undo_a_newer_removal(site):
     phone.register()
     site.clock.advance(0.1)
     site.fallback.delay = 0.001
-    phone.flow.remote = ("203.0.113.99", 5062)
+    phone.flow.move(("203.0.113.99", 5062))
     assert 200 == register(phone, expires=0)
     site.clock.advance(5)
     assert 0 == len(site.registrar.bindings)
@@ -188,7 +188,8 @@ def test_a_stranger_s_wrong_passwords_do_not_lock_the_phone_out(site):
     for server in site.servers:
         server.reply = DigestRegistrar("example.com", USERS, f"N-{server.name}")
     phone, stranger = Phone(site), Phone(site)
-    stranger.flow.remote, stranger.call_id = ("203.0.113.250", 5062), "stranger"
+    stranger.flow.move(("203.0.113.250", 5062))
+    stranger.call_id = "stranger"
     register(stranger)
     for _ in range(3):
         register(stranger, authorization=stranger.answer_to(stranger.last, password="wrong"), wait=0.01)

@@ -75,7 +75,7 @@ def test_phone_that_moved_is_found_at_its_new_address(site):
     """The Contact stays, the source address changes: calls go where the last REGISTER came from."""
     phone = Phone(site)
     register(phone)
-    phone.flow.remote = ("203.0.113.99", 1024)
+    phone.flow.move(("203.0.113.99", 1024))
     register(phone)
     (binding,) = site.registrar.bindings_for_aor(AOR)
     assert ("203.0.113.99", 1024) == (binding.host, binding.port)
@@ -319,7 +319,7 @@ def test_other_call_id_starts_anew(site):
 def test_other_host_cannot_interrupt(site):
     site.primary.delay = 1
     phone, stranger = Phone(site), Phone(site)
-    stranger.flow.remote = ("203.0.113.250", 5062)
+    stranger.flow.move(("203.0.113.250", 5062))
     phone.register()
     site.clock.advance(0.1)
     stranger.register(cseq=99)
@@ -487,7 +487,7 @@ def test_what_a_call_would_miss_is_written_at_once(make_site, change):
     site.clock.advance(5)
     store.log.clear()
     if change == "address":
-        phone.flow.remote = ("203.0.113.7", 5099)
+        phone.flow.move(("203.0.113.7", 5099))
     elif change == "contact":
         phone.contact = phone.contact.replace("q=0.5", "q=0.6")
     else:

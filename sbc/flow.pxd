@@ -1,0 +1,17 @@
+# What compiled modules may use of flow.py without going through Python. The words are in flow.py.
+
+
+cdef class Flow:
+    cdef readonly str transport
+    cdef readonly bint reliable
+    cdef readonly str side
+    cdef readonly str via
+    cdef readonly bytes via_start
+    cdef readonly str contact
+    cdef readonly tuple local
+    cdef readonly tuple remote
+    cdef public object origin
+    cdef public long origin_epoch
+    cdef public object phone_address
+
+    cpdef object send(self, bytes data)

@@ -1,0 +1,55 @@
+"""A way to one peer: what transports make, transactions send on, and the proxy asks about.
+
+It stands beside the clock because all of them know it and none of them is above the others. A class rather than a protocol:
+it is touched several times for every message, and in compiled code a field of a known class is one machine instruction.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
+
+from __future__ import annotations
+
+import cython
+
+COMPILED = bool(cython.compiled)
+
+
+@cython.cclass
+class Flow:
+    """One remote address seen through one socket of ours, or one connection. Subclasses say in `send` how.
+
+    `transport` is udp, tcp or tls; `side` says who is out there: phones, servers, or both where one socket serves both.
+    `local` and `remote` are (host, port). `via` is protocol and sent-by for our Via, `contact` where we are reached over it,
+    for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls.
+    """
+
+    transport: str
+    reliable: cython.bint
+    side: str
+    via: str
+    via_start: bytes
+    contact: str
+    local: tuple
+    remote: tuple
+    # What the proxy has found out about it, so that it need not look it up for every message.
+    origin: object
+    origin_epoch: cython.long
+    phone_address: object
+
+    def __init__(self, transport: str, side: str, sent_by: str, local: tuple[str, int], remote: tuple[str, int]) -> None:
+        self.transport = transport
+        self.reliable = transport != "udp"
+        self.side = side
+        self.local = local
+        self.remote = remote
+        self.via = f"SIP/2.0/{transport.upper()} {sent_by}"
+        self.via_start = f"Via: {self.via};rport;branch=".encode("ascii")
+        """Our Via line up to the branch; rport wants the answer where it was sent from (RFC 3581 3)."""
+        self.contact = f"{sent_by};transport={transport}" if self.reliable else sent_by
+        self.origin = None
+        self.origin_epoch = 0
+        self.phone_address = None
+
+    @cython.ccall
+    def send(self, data: bytes) -> object:
+        """Send one message. Never raises and never calls back from inside: failures are reported to the layer later."""
+        raise NotImplementedError
