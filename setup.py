@@ -17,6 +17,7 @@ HOT_MODULES = [
     "sbc.clock",
     "sbc.events",
     "sbc.flow",
+    "sbc.location.candidate",
     "sbc.observe.metrics",
     "sbc.proxy.core",
     "sbc.proxy.destination",

@@ -1,31 +1,76 @@
-"""One resolved next hop: where a request can really be sent (RFC 3263 section 4)."""
+"""One resolved next hop: where a request can really be sent (RFC 3263 section 4).
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: every request is sent to one,
+and what is known of servers is kept by candidate.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import cython
+
+COMPILED = bool(cython.compiled)
 
 
-@dataclass(frozen=True, slots=True)
+@cython.final
+@cython.cclass
 class Candidate:
-    """Address, port and transport, with the DNS preference that led to it.
+    """Address, port and transport, with the DNS preference that led to it. Immutable but for its slot.
+
+    `address` is an IPv4 or IPv6 literal without brackets, `transport` udp, tcp or tls. `priority` is that of SRV, lowest
+    first, 1 when there is no SRV (V12); `weight` that among equal priorities.
 
     Two lookups that find the same next hop with another priority find the same candidate: only address, port and
     transport count for equality, so health and counters stay with it when DNS is rearranged.
+
+    `flow` and `flow_epoch` are a slot for who sends there: the way, and when it was looked up.
     """
 
     address: str
-    """IPv4 or IPv6 literal, without brackets."""
-    port: int
+    port: cython.int
     transport: str
-    """udp | tcp | tls"""
-    priority: int = field(default=1, compare=False)
-    """SRV priority, lowest first; 1 when there is no SRV (V12)."""
-    weight: int = field(default=0, compare=False)
-    """SRV weight among equal priorities."""
+    priority: cython.int
+    weight: cython.int
+    flow: object
+    flow_epoch: cython.long
+    _hash: cython.Py_hash_t
+    _text: str
+
+    def __init__(self, address: str, port: int, transport: str, priority: int = 1, weight: int = 0) -> None:
+        self.address = address
+        self.port = port
+        self.transport = transport
+        self.priority = priority
+        self.weight = weight
+        self.flow = None
+        self.flow_epoch = 0
+        self._hash = hash((address, port, transport))
+        host = f"[{address}]" if ":" in address else address
+        self._text = f"{host}:{port};{transport}"
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def same_as(self, other: Candidate) -> cython.bint:
+        """`==`, for those that are compiled. Nearly always it is the very object, which is seen at a glance."""
+        return self is other or (
+            other is not None and self._hash == other._hash and self._text == other._text
+        )
+
+    @cython.cfunc
+    def text(self) -> str:
+        """`str`, for those that are compiled."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Candidate) and self.same_as(other)
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port};{self.transport}"
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Candidate.parse({self._text!r})"
 
     @staticmethod
     def parse(text: str) -> Candidate:

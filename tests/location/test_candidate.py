@@ -1,7 +1,10 @@
 """Candidate: how it is written, and when two are the same."""
 
+import os
+
 import pytest
 
+from sbc.location import candidate as candidate_module
 from sbc.location.candidate import Candidate
 
 
@@ -30,3 +33,10 @@ def test_dns_preference_does_not_make_another_candidate():
     assert one == other
     assert 1 == len({one, other})
     assert one != Candidate("192.0.2.1", 5060, "tcp", 10, 5)
+
+
+@pytest.mark.skipif(os.environ.get("SBC_PURE_PYTHON") == "1", reason="the sources are run on purpose")
+def test_is_compiled():
+    """Every request asks for one: a field must be a field, not an entry of a dictionary."""
+    assert candidate_module.COMPILED
+    assert not hasattr(Candidate("192.0.2.1", 5060, "udp"), "__dict__")

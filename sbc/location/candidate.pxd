@@ -1,0 +1,19 @@
+# What compiled modules may use of candidate.py without going through Python. The words are in candidate.py.
+
+cimport cython
+
+
+@cython.final
+cdef class Candidate:
+    cdef readonly str address
+    cdef readonly int port
+    cdef readonly str transport
+    cdef readonly int priority
+    cdef readonly int weight
+    cdef public object flow
+    cdef public long flow_epoch
+    cdef Py_hash_t _hash
+    cdef str _text
+
+    cdef bint same_as(self, Candidate other) noexcept
+    cdef str text(self)
