@@ -20,6 +20,7 @@ from sbc.sip.digest import Challenge, answer, ha1, supported
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr, parse_contacts
 from sbc.sip.message import Request, Response
+from sbc.transaction.interface import ClientTransactionUser, TransactionUser
 from sbc.transaction.matching import new_branch
 
 ALLOW = ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY")
@@ -83,7 +84,7 @@ class Moment:
                 waiter.errback(failure)
 
 
-class Phone:
+class Phone(TransactionUser):
     """One line of one phone. `server` is its outbound proxy: where it sends whatever it starts.
 
     After `answer_after` seconds of ringing it answers by itself; None lets it ring. `busy` makes it refuse. `incoming`
@@ -473,7 +474,7 @@ class Call:
         Exchange(self.phone, dialog.request("BYE"), dialog.next_hop(), answered, unanswered).send()
 
 
-class Exchange:
+class Exchange(ClientTransactionUser):
     """One request of a phone and what comes back; a challenge is answered by sending it again with credentials.
 
     `received` gets every response but the challenges that we answered, `failed` a RequestFailed when nobody answers.

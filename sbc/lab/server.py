@@ -22,6 +22,7 @@ from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr, parse_contacts
 from sbc.sip.message import Request, Response
 from sbc.sip.uri import SipUri, format_host_port, parse_host_port
+from sbc.transaction.interface import ClientTransactionUser, TransactionUser
 from sbc.transaction.matching import new_branch
 
 READY = "lab server ready:"
@@ -29,7 +30,7 @@ _DEFAULT_EXPIRES = 3600
 _ALLOW = ("Allow", "REGISTER, INVITE, ACK, CANCEL, BYE, OPTIONS")
 
 
-class CallServer:
+class CallServer(TransactionUser):
     """The call server on one endpoint. `report` is told one line per request that it decided about."""
 
     def __init__(
@@ -173,7 +174,7 @@ class CallServer:
         self._report(f"{request.method} {request.from_.uri.user or '-'} -> {request.to.uri.user or '-'}: {status}")
 
 
-class _Relay:
+class _Relay(ClientTransactionUser):
     """One request on its way through the server, and its answers on their way back."""
 
     def __init__(self, server: CallServer, transaction, onward: Request) -> None:

@@ -1,5 +1,6 @@
 # The fields of the compiled proxy. The words are in core.py.
 
+from sbc.flow cimport Flow
 from sbc.proxy.destination cimport Destinations
 from sbc.proxy.destination cimport ToPhone as _ToPhone
 from sbc.proxy.destination cimport ToServers as _ToServers
@@ -9,6 +10,7 @@ from sbc.proxy.routes cimport Ways
 from sbc.proxy.sides cimport Sides
 from sbc.proxy.validation cimport Branches
 from sbc.sip.message cimport Request, Response
+from sbc.transaction.interface cimport Transaction
 from sbc.transaction.server cimport ServerTransaction
 
 
@@ -30,6 +32,11 @@ cdef class Proxy(Surroundings):
     cdef Destinations _destinations
 
     cpdef str side_of(self, object flow)
+    cpdef object request_received(self, Transaction transaction, Request request)
+    cpdef object ack_received(self, Request request, Flow flow)
+    cpdef object cancel_received(self, Transaction invite, Request request)
+    cpdef object stray_response_received(self, Response response, Flow flow)
+    cpdef object server_transaction_ended(self, Transaction transaction)
     cdef object _forward(self, ServerTransaction transaction, Request request, object destination)
     cdef object _refuse_when_full(self, Request request)
     cdef str _to_tag(self, Request request)

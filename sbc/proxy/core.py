@@ -18,7 +18,6 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import CallSetUp, Report
-from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
@@ -30,6 +29,7 @@ from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 
 if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
     from cython.cimports.sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from cython.cimports.sbc.proxy.routes import (
@@ -42,17 +42,20 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.sides import Sides
     from cython.cimports.sbc.proxy.validation import Branches, check, hops_left
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.transaction.interface import Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
-    from cython.cimports.sbc.transaction.server import InviteServerTransaction, ServerTransaction
+    from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
+    from sbc.flow import Flow
     from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
     from sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route, towards_phone
     from sbc.proxy.sides import Sides
     from sbc.proxy.validation import Branches, check, hops_left
     from sbc.sip.message import Request, Response
+    from sbc.transaction.interface import Transaction
     from sbc.transaction.layer import TransactionLayer
-    from sbc.transaction.server import InviteServerTransaction, ServerTransaction
+    from sbc.transaction.server import ServerTransaction
 
 COMPILED = bool(cython.compiled)
 
@@ -146,7 +149,8 @@ class Proxy(Surroundings):
 
     # -- TransactionUser -------------------------------------------------------------------------------------------------
 
-    def request_received(self, transaction: ServerTransaction, request: Request) -> None:
+    @cython.ccall
+    def request_received(self, transaction: Transaction, request: Request):
         """Forward it, answer it, or refuse it. MalformedMessage is the layer's to answer."""
         try:
             self._refuse_when_full(request)
@@ -164,7 +168,8 @@ class Proxy(Surroundings):
         else:
             self._forward(transaction, request, destination)
 
-    def ack_received(self, request: Request, flow: object) -> None:
+    @cython.ccall
+    def ack_received(self, request: Request, flow: Flow):
         """An ACK for a 2xx follows its dialog, without a transaction (16.11). One that leads nowhere is dropped."""
         try:
             check(request)
@@ -193,17 +198,20 @@ class Proxy(Surroundings):
             request.allow_hops(hops_left(request) - 1)
             self.layer.send_stateless(request, onward, branch)
 
-    def cancel_received(self, invite: InviteServerTransaction, request: Request) -> None:
+    @cython.ccall
+    def cancel_received(self, invite: Transaction, request: Request):
         """The caller hung up before an answer."""
         context: ResponseContext = self._contexts.get(invite)
         if context is not None:
             context.cancel()
 
-    def stray_response_received(self, response: Response, flow: Flow) -> None:
+    @cython.ccall
+    def stray_response_received(self, response: Response, flow: Flow):
         """Too late for its transaction."""
         self._late.response_received(response)
 
-    def server_transaction_ended(self, transaction: ServerTransaction) -> None:
+    @cython.ccall
+    def server_transaction_ended(self, transaction: Transaction):
         """Its context, if it still lived, has nobody left to answer."""
         self._contexts.pop(transaction, None)
 

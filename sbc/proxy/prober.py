@@ -15,7 +15,9 @@ from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.outcome import Answered, Outcome, TimedOut, TransportFailed
 from sbc.sip.message import Request, Response
 from sbc.sip.uri import format_host_port
-from sbc.transaction.layer import ClientTransaction, TransactionLayer
+from sbc.transaction.client import ClientTransaction
+from sbc.transaction.interface import ClientTransactionUser
+from sbc.transaction.layer import TransactionLayer
 
 _LONGEST_SLEEP = 1.0
 """Seconds between two looks at a group that has nothing due: DNS and configuration may bring candidates meanwhile."""
@@ -99,7 +101,7 @@ class Prober:
         self._group.observe(question.candidate, outcome, now, "OPTIONS")
 
 
-class _Question:
+class _Question(ClientTransactionUser):
     """The user of one OPTIONS."""
 
     __slots__ = ("_prober", "candidate", "transaction")

@@ -1,8 +1,9 @@
 # What compiled modules may use of response_context.py without going through Python. The words are in response_context.py.
 
-from sbc.clock cimport Timer, TimerQueue
+from sbc.clock cimport TimerQueue
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.client cimport ClientTransaction
+from sbc.transaction.interface cimport ClientTransactionUser, Transaction, TransactionUser
 from sbc.transaction.layer cimport TransactionLayer
 from sbc.transaction.server cimport ServerTransaction
 
@@ -20,7 +21,7 @@ cdef class Route:
     cpdef tuple last_words(self, Request request)
 
 
-cdef class Surroundings:
+cdef class Surroundings(TransactionUser):
     cdef readonly object clock
     cdef readonly TransactionLayer layer
     cdef readonly double t1
@@ -34,7 +35,7 @@ cdef class Surroundings:
     cdef Response local_response(self, Request request, int status, str reason, str detail=*)
 
 
-cdef class Branch(Timer):
+cdef class Branch(ClientTransactionUser):
     cdef readonly ResponseContext context
     cdef readonly object attempt
     cdef readonly ClientTransaction transaction
@@ -44,6 +45,9 @@ cdef class Branch(Timer):
     cdef bint cancelled
     cdef bint connected
 
+    cpdef object response_received(self, Transaction transaction, Response response)
+    cpdef object timed_out(self, Transaction transaction)
+    cpdef object transport_failed(self, Transaction transaction, str cause)
     cdef object _give_up(self, object outcome)
     cdef object fire(self)
 

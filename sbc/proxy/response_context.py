@@ -20,19 +20,21 @@ from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TimedOut, Tra
 from sbc.redundancy.plan import Verdict
 
 if cython.compiled:
-    from cython.cimports.sbc.clock import Timer, TimerQueue
+    from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.proxy.validation import hops_left
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import RETRY_AFTER, VIA
     from cython.cimports.sbc.transaction.client import ClientTransaction
+    from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Transaction, TransactionUser
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
-    from sbc.clock import Timer, TimerQueue
+    from sbc.clock import TimerQueue
     from sbc.proxy.validation import hops_left
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import RETRY_AFTER, VIA
     from sbc.transaction.client import ClientTransaction
+    from sbc.transaction.interface import ClientTransactionUser, Transaction, TransactionUser
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -99,7 +101,7 @@ class Route:
 
 
 @cython.cclass
-class Surroundings:
+class Surroundings(TransactionUser):
     """What all contexts of a proxy share. `queue` is the clock of the transactions."""
 
     clock: object
@@ -139,7 +141,7 @@ class Surroundings:
 
 
 @cython.cclass
-class Branch(Timer):
+class Branch(ClientTransactionUser):
     """One attempt: the client transaction's user, and its own Timer C.
 
     `ended` once its outcome is recorded; `connected` when its 2xx went to the sender.
@@ -154,7 +156,8 @@ class Branch(Timer):
     cancelled: cython.bint
     connected: cython.bint
 
-    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
+    @cython.ccall
+    def response_received(self, transaction: Transaction, response: Response):
         context: ResponseContext = self.context
         status: cython.int = response._status
         if not self.answered:
@@ -173,10 +176,12 @@ class Branch(Timer):
                 self.highest_provisional = status
             context.provisional_received(self, response)
 
-    def timed_out(self, transaction: ClientTransaction) -> None:
+    @cython.ccall
+    def timed_out(self, transaction: Transaction):
         self._give_up(TimedOut(self.attempt.sends))
 
-    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
+    @cython.ccall
+    def transport_failed(self, transaction: Transaction, cause: str):
         self._give_up(TransportFailed(cause, soft=cause == "unreachable"))
 
     def __call__(self, cause: str) -> None:

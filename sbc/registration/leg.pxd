@@ -1,7 +1,10 @@
 # The fields of a leg, and what compiled modules may call without going through Python. The words are in leg.py.
 
+from sbc.sip.message cimport Response
+from sbc.transaction.interface cimport ClientTransactionUser, Transaction
 
-cdef class Leg:
+
+cdef class Leg(ClientTransactionUser):
     cdef public object server
     cdef public object candidate
     cdef public object ending
@@ -25,6 +28,9 @@ cdef class Leg:
     cdef bint _waiting
     cdef int _highest_provisional
 
+    cpdef object response_received(self, Transaction transaction, Response response)
+    cpdef object timed_out(self, Transaction transaction)
+    cpdef object transport_failed(self, Transaction transaction, str cause)
     cdef bint is_running(self)
     cdef object _next(self)
     cdef object _send(self)

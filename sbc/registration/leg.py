@@ -22,7 +22,13 @@ from sbc.redundancy.plan import Attempt, AttemptPlan, Verdict
 from sbc.redundancy.settings import ServerSettings
 from sbc.registration.contacts import granted, read_expires
 from sbc.registration.own_digest import answerable
-from sbc.sip.message import Response
+
+if cython.compiled:
+    from cython.cimports.sbc.sip.message import Response
+    from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Transaction
+else:
+    from sbc.sip.message import Response
+    from sbc.transaction.interface import ClientTransactionUser, Transaction
 
 if TYPE_CHECKING:
     from sbc.registration.exchange import Exchange
@@ -48,7 +54,7 @@ class Ending(enum.Enum):
 
 
 @cython.cclass
-class Leg:
+class Leg(ClientTransactionUser):
     """Made by an exchange; `start` sends."""
 
     def __init__(self, exchange: Exchange, server: ServerSettings, plan: AttemptPlan) -> None:
@@ -169,7 +175,8 @@ class Leg:
 
     # ClientTransactionUser
 
-    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
+    @cython.ccall
+    def response_received(self, transaction: Transaction, response: Response):
         if transaction is not self._transaction or self._attempt is None:
             return
         self._stop_waiting()
@@ -185,11 +192,13 @@ class Leg:
         else:
             self._answered(response)
 
-    def timed_out(self, transaction: ClientTransaction) -> None:
+    @cython.ccall
+    def timed_out(self, transaction: Transaction):
         if transaction is self._transaction and self._attempt is not None:
             self._failed(TimedOut(self._attempt.sends, self._highest_provisional))
 
-    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
+    @cython.ccall
+    def transport_failed(self, transaction: Transaction, cause: str):
         if transaction is self._transaction:
             self._failed(TransportFailed(cause, highest_provisional=self._highest_provisional))
 

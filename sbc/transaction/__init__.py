@@ -6,10 +6,9 @@ transaction, `hop_by_hop` the ACK and the CANCEL that a hop makes by itself. Wha
 above; sockets are below.
 """
 
-from sbc.flow import Flow
 from sbc.sip.errors import LocalError
 from sbc.transaction.client import ClientTransaction, InviteClientTransaction, NonInviteClientTransaction
-from sbc.transaction.interface import ClientTransactionUser, TransactionUser
+from sbc.transaction.interface import ClientTransactionUser, TransactionUser, Unheard
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.server import InviteServerTransaction, NonInviteServerTransaction, ServerTransaction
 from sbc.transaction.timers import Timers
@@ -17,7 +16,6 @@ from sbc.transaction.timers import Timers
 __all__ = [
     "ClientTransaction",
     "ClientTransactionUser",
-    "Flow",
     "InviteClientTransaction",
     "InviteServerTransaction",
     "LocalError",
@@ -27,4 +25,5 @@ __all__ = [
     "Timers",
     "TransactionLayer",
     "TransactionUser",
+    "Unheard",
 ]

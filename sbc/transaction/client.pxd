@@ -1,15 +1,17 @@
 # What the compiled layer may call in client.py without going through Python. The words are in client.py.
 
+from sbc.flow cimport Flow
 from sbc.sip.message cimport Request, Response
+from sbc.transaction.interface cimport ClientTransactionUser
 from sbc.transaction.ledger cimport Ledger
-from sbc.transaction.machine cimport Table, Transaction
+from sbc.transaction.machine cimport Machine, Table
 
 cdef Table _INVITE
 cdef Table _NON_INVITE
 
 
-cdef class ClientTransaction(Transaction):
-    cdef object user
+cdef class ClientTransaction(Machine):
+    cdef ClientTransactionUser user
     cdef readonly str branch
     cdef readonly double started
     cdef readonly bint provisional_seen
@@ -20,10 +22,10 @@ cdef class ClientTransaction(Transaction):
     cdef double _interval
 
     cdef object _begin(
-        self, Ledger layer, Request request, object flow, object user, str branch, double timeout, double interval
+        self, Ledger layer, Request request, Flow flow, ClientTransactionUser user, str branch, double timeout, double interval
     )
     cpdef object response_received(self, Response response)
-    cdef object _report_and_let_go(self, object user, Response response)
+    cdef object _report_and_let_go(self, ClientTransactionUser user, Response response)
     cdef object _wait_for_response(self, double now, int again, int over)
     cdef object _send_again(self)
 
@@ -42,13 +44,13 @@ cdef class NonInviteClientTransaction(ClientTransaction):
 
 
 cdef InviteClientTransaction start_invite(
-    Ledger layer, Request request, object flow, object user, str branch, double timeout, double interval
+    Ledger layer, Request request, Flow flow, ClientTransactionUser user, str branch, double timeout, double interval
 )
 cdef NonInviteClientTransaction start_non_invite(
     Ledger layer,
     Request request,
-    object flow,
-    object user,
+    Flow flow,
+    ClientTransactionUser user,
     str branch,
     double timeout,
     double interval,

@@ -14,17 +14,20 @@ import cython
 
 from sbc.sip.errors import LocalError
 from sbc.transaction.hop_by_hop import ack_for_failure, cancel_for
-from sbc.transaction.interface import Unheard
 from sbc.transaction.machine import Transitions
 
 if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Unheard
     from cython.cimports.sbc.transaction.ledger import Ledger
-    from cython.cimports.sbc.transaction.machine import Table, Transaction
+    from cython.cimports.sbc.transaction.machine import Machine, Table
 else:
+    from sbc.flow import Flow
     from sbc.sip.message import Request, Response
+    from sbc.transaction.interface import ClientTransactionUser, Unheard
     from sbc.transaction.ledger import Ledger
-    from sbc.transaction.machine import Table, Transaction
+    from sbc.transaction.machine import Machine, Table
 
 COMPILED = bool(cython.compiled)
 
@@ -183,14 +186,14 @@ _GIVE_UP = cython.declare(cython.int, Input.GIVE_UP)
 
 
 @cython.cclass
-class ClientTransaction(Transaction):
+class ClientTransaction(Machine):
     """What both machines share. `TransactionLayer.send_request` starts it and finds it again.
 
     Its request and its user are let go as soon as nothing can need them: a user usually holds its transaction, and such
     a ring would have to wait for the garbage collector.
     """
 
-    user: object
+    user: ClientTransactionUser
     branch: str
     started: cython.double
     provisional_seen: cython.bint
@@ -205,8 +208,8 @@ class ClientTransaction(Transaction):
         self,
         layer: Ledger,
         request: Request,
-        flow: object,
-        user: object,
+        flow: Flow,
+        user: ClientTransactionUser,
         branch: str,
         timeout: cython.double,
         interval: cython.double,
@@ -275,7 +278,7 @@ class ClientTransaction(Transaction):
         user.transport_failed(self, cause)
 
     @cython.cfunc
-    def _report_and_let_go(self, user: object, response: Response):
+    def _report_and_let_go(self, user: ClientTransactionUser, response: Response):
         """The last that the user hears. While it hears it, it may still look at the request."""
         self.user = None
         try:
@@ -460,7 +463,7 @@ class NonInviteClientTransaction(ClientTransaction):
         self._report_and_let_go(user, response)
 
 
-_UNHEARD = Unheard()
+_UNHEARD = cython.declare(Unheard, Unheard())
 _INVITE = Table("client transaction", INVITE_TRANSITIONS, InviteClientTransaction, State, Input)
 _NON_INVITE = Table("client transaction", NON_INVITE_TRANSITIONS, NonInviteClientTransaction, State, Input)
 _CALLING = cython.declare(cython.int, State.CALLING)
@@ -471,8 +474,8 @@ _TRYING = cython.declare(cython.int, State.TRYING)
 def start_invite(
     layer: Ledger,
     request: Request,
-    flow: object,
-    user: object,
+    flow: Flow,
+    user: ClientTransactionUser,
     branch: str,
     timeout: cython.double,
     interval: cython.double,
@@ -493,8 +496,8 @@ def start_invite(
 def start_non_invite(
     layer: Ledger,
     request: Request,
-    flow: object,
-    user: object,
+    flow: Flow,
+    user: ClientTransactionUser,
     branch: str,
     timeout: cython.double,
     interval: cython.double,

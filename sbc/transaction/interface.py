@@ -1,61 +1,114 @@
-"""What the transaction layer asks of those above it: transaction users. Below it are flows (`sbc.flow`)."""
+"""What a transaction and its user know of each other. (What is below, a flow, is in `sbc.flow`.)
+
+Classes rather than protocols: a report up is then a call like any other of compiled code, and happens for every message.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import cython
 
-from sbc.flow import Flow
-from sbc.sip.message import Request, Response
+from sbc.sip.errors import LocalError
 
-if TYPE_CHECKING:
-    from sbc.transaction.client import ClientTransaction
-    from sbc.transaction.server import InviteServerTransaction, ServerTransaction
+if cython.compiled:
+    from cython.cimports.sbc.clock import Timer
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.sip.message import Request, Response
+else:
+    from sbc.clock import Timer
+    from sbc.flow import Flow
+    from sbc.sip.message import Request, Response
+
+COMPILED = bool(cython.compiled)
 
 
-class TransactionUser(Protocol):
+@cython.cclass
+class Transaction(Timer):
+    """One request on one flow: a `ClientTransaction` or a `ServerTransaction`.
+
+    It never waits for two things at once: either for the next retransmission or for the end of its state, whichever comes
+    first. So it is its own timer, and arming it makes no object.
+    """
+
+    flow: Flow
+    method: str
+    _request: Request  # None when it will not be needed any more
+
+    @property
+    def request(self):  # -> Request
+        """LocalError after the final response: what only absorbs repetitions for half a minute must be small."""
+        if self._request is None:
+            raise LocalError(f"{self.method} transaction: its request was let go with its final response")
+        return self._request
+
+
+@cython.cclass
+class TransactionUser:
     """Who gets the requests, and the responses that nobody waits for."""
 
-    def request_received(self, transaction: ServerTransaction, request: Request) -> None:
-        """A new request, neither ACK nor CANCEL. Sooner or later `respond()` must give it a final response."""
+    @cython.ccall
+    def request_received(self, transaction: Transaction, request: Request):
+        """A new request, neither ACK nor CANCEL, in its `ServerTransaction`, which must have a final response some day."""
+        raise NotImplementedError
 
-    def ack_received(self, request: Request, flow: Flow) -> None:
+    @cython.ccall
+    def ack_received(self, request: Request, flow: Flow):
         """An ACK for a 2xx: of its own branch, or to be taken from a transaction that is Accepted (RFC 6026 s.7.1)."""
+        raise NotImplementedError
 
-    def cancel_received(self, invite: InviteServerTransaction, request: Request) -> None:
+    @cython.ccall
+    def cancel_received(self, invite: Transaction, request: Request):
         """A CANCEL for an INVITE without a final response so far. The CANCEL itself has been answered already."""
+        raise NotImplementedError
 
-    def stray_response_received(self, response: Response, flow: Flow) -> None:
+    @cython.ccall
+    def stray_response_received(self, response: Response, flow: Flow):
         """A response to no transaction that still waits for one: late, or a 2xx repeated after the Accepted state."""
+        raise NotImplementedError
 
-    def server_transaction_ended(self, transaction: ServerTransaction) -> None:
+    @cython.ccall
+    def server_transaction_ended(self, transaction: Transaction):
         """Nothing more will be sent or absorbed for this request."""
+        raise NotImplementedError
 
 
-class ClientTransactionUser(Protocol):
-    """Who sent a request."""
+@cython.cclass
+class ClientTransactionUser(Timer):
+    """Who sent a request. While it waits for the answer it may wait for something of its own as well: it is a `Timer`."""
 
-    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
+    @cython.ccall
+    def response_received(self, transaction: Transaction, response: Response):
         """Each provisional, then the final response; for INVITE each 2xx that comes, repeated ones too (RFC 6026)."""
+        raise NotImplementedError
 
-    def timed_out(self, transaction: ClientTransaction) -> None:
+    @cython.ccall
+    def timed_out(self, transaction: Transaction):
         """No (final) response in time. What comes later is stray."""
+        raise NotImplementedError
 
-    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
+    @cython.ccall
+    def transport_failed(self, transaction: Transaction, cause: str):
         """The request could not be delivered: icmp, refused, reset, tls, ..."""
+        raise NotImplementedError
 
 
-class Unheard:
-    """A client transaction's user for requests whose end changes nothing.
+@cython.cclass
+class Unheard(ClientTransactionUser):
+    """For requests whose end changes nothing.
 
     Our CANCELs: what becomes of them shows in the INVITE (RFC 3261 s.9.1). The BYE of a call that no phone knows: there is
     nobody to tell.
     """
 
-    def response_received(self, transaction: ClientTransaction, response: Response) -> None:
+    @cython.ccall
+    def response_received(self, transaction: Transaction, response: Response):
         pass
 
-    def timed_out(self, transaction: ClientTransaction) -> None:
+    @cython.ccall
+    def timed_out(self, transaction: Transaction):
         pass
 
-    def transport_failed(self, transaction: ClientTransaction, cause: str) -> None:
+    @cython.ccall
+    def transport_failed(self, transaction: Transaction, cause: str):
         pass

@@ -13,60 +13,46 @@ from collections.abc import Callable
 import cython
 
 from sbc.clock import Clock
-from sbc.flow import Flow
 from sbc.sip.errors import MalformedMessage
-from sbc.transaction.client import ClientTransaction
-from sbc.transaction.interface import ClientTransactionUser, TransactionUser
 from sbc.transaction.matching import new_branch as random_branch
 from sbc.transaction.matching import quoted_client_key
-from sbc.transaction.server import ServerTransaction
 from sbc.transaction.timers import Timers
 
 if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.headers import Via
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.client import (
-        ClientTransaction as _Client,
-    )
-    from cython.cimports.sbc.transaction.client import (
+        ClientTransaction,
         InviteClientTransaction,
         start_invite,
         start_non_invite,
     )
+    from cython.cimports.sbc.transaction.interface import ClientTransactionUser, TransactionUser
     from cython.cimports.sbc.transaction.ledger import Ledger
     from cython.cimports.sbc.transaction.matching import server_key
     from cython.cimports.sbc.transaction.server import (
         InviteServerTransaction,
+        ServerTransaction,
         start_invite_server,
         start_non_invite_server,
     )
-    from cython.cimports.sbc.transaction.server import (
-        ServerTransaction as _Server,
-    )
 else:
+    from sbc.flow import Flow
     from sbc.sip.headers import Via
     from sbc.sip.message import Request, Response
-    from sbc.transaction.client import ClientTransaction as _Client
-    from sbc.transaction.client import InviteClientTransaction, start_invite, start_non_invite
+    from sbc.transaction.client import ClientTransaction, InviteClientTransaction, start_invite, start_non_invite
+    from sbc.transaction.interface import ClientTransactionUser, TransactionUser
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.matching import server_key
     from sbc.transaction.server import (
         InviteServerTransaction,
+        ServerTransaction,
         start_invite_server,
         start_non_invite_server,
     )
-    from sbc.transaction.server import ServerTransaction as _Server
 
 COMPILED = bool(cython.compiled)
-
-__all__ = [
-    "ClientTransaction",
-    "ClientTransactionUser",
-    "Flow",
-    "ServerTransaction",
-    "TransactionLayer",
-    "TransactionUser",
-]
 
 
 @cython.cclass
@@ -102,14 +88,14 @@ class TransactionLayer(Ledger):
     # From the transport.
 
     @cython.ccall
-    def request_received(self, request: Request, flow: object):
+    def request_received(self, request: Request, flow: Flow):
         """A request came in. Raises MalformedMessage when it has no usable Via; what the user raises passes through."""
         method: str = request.method
         if method == "ACK":
             self._ack_received(request, flow)
             return
         key = server_key(request, method)
-        transaction: _Server = self._servers.get(key)
+        transaction: ServerTransaction = self._servers.get(key)
         if transaction is not None:
             transaction.request_repeated()
         elif method == "INVITE":
@@ -120,13 +106,13 @@ class TransactionLayer(Ledger):
             self._pass_up(start_non_invite_server(self, key, request, flow), request, self.non_invite_trying)
 
     @cython.ccall
-    def response_received(self, response: Response, flow: object):
+    def response_received(self, response: Response, flow: Flow):
         """A response came in. Raises MalformedMessage when it has no usable Via."""
         # s.17.1.3: the branch of the top Via and the method of the CSeq; a CANCEL shares the branch of its INVITE.
         response._read_top_via()
         response._read_cseq()
         via: Via = response._top_via
-        transaction: _Client = self._client(via.branch_or_nothing(), response._cseq_method)
+        transaction: ClientTransaction = self._client(via.branch_or_nothing(), response._cseq_method)
         if transaction is not None:
             transaction.response_received(response)
         else:
@@ -182,13 +168,13 @@ class TransactionLayer(Ledger):
     def send(
         self,
         request: Request,
-        flow: object,
-        user: object,
+        flow: Flow,
+        user: ClientTransactionUser,
         branch: str,
         timeout: cython.double,
         interval: cython.double,
         proceeding_timeout: cython.double,
-    ) -> _Client:
+    ) -> ClientTransaction:
         """`send_request` for a request that is the transaction's from now on; `proceeding_timeout` -1 for none."""
         _put_via(request, flow, branch)
         if request.method == "INVITE":
@@ -196,7 +182,7 @@ class TransactionLayer(Ledger):
         return start_non_invite(self, request, flow, user, branch, timeout, interval, proceeding_timeout)
 
     @cython.ccall
-    def send_stateless(self, request: Request, flow: object, branch: str):
+    def send_stateless(self, request: Request, flow: Flow, branch: str):
         """Put our Via on top of `request`, send it and forget it: the ACK to a 2xx."""
         _put_via(request, flow, branch)
         flow.send(request.to_bytes(flow.reliable))
@@ -216,13 +202,13 @@ class TransactionLayer(Ledger):
     # Our own part.
 
     @cython.cfunc
-    def _client(self, branch: str, method: str) -> _Client:
+    def _client(self, branch: str, method: str) -> ClientTransaction:
         live: dict = self._cancels if method == "CANCEL" else self._clients
-        transaction: _Client = live.get(branch)
+        transaction: ClientTransaction = live.get(branch)
         return transaction if transaction is not None and transaction.method == method else None
 
     @cython.cfunc
-    def _pass_up(self, transaction: _Server, request: Request, trying_after: cython.double):
+    def _pass_up(self, transaction: ServerTransaction, request: Request, trying_after: cython.double):
         try:
             self.user.request_received(transaction, request)
         except MalformedMessage as fault:
@@ -241,7 +227,7 @@ class TransactionLayer(Ledger):
         return self._servers.get(server_key(request, "INVITE"))
 
     @cython.cfunc
-    def _ack_received(self, ack: Request, flow: object):
+    def _ack_received(self, ack: Request, flow: Flow):
         invite: InviteServerTransaction = self._invite_of(ack)
         if invite is not None and invite.is_ack_of(ack):
             invite.ack_received(ack, flow)
@@ -249,8 +235,8 @@ class TransactionLayer(Ledger):
             self.user.ack_received(ack, flow)
 
     @cython.cfunc
-    def _cancel_received(self, key: object, request: Request, flow: object):
-        cancel: _Server = start_non_invite_server(self, key, request, flow)
+    def _cancel_received(self, key: object, request: Request, flow: Flow):
+        cancel: ServerTransaction = start_non_invite_server(self, key, request, flow)
         invite: InviteServerTransaction = self._invite_of(request)
         if invite is None:
             cancel.respond(Response.for_request(request, 481))
@@ -262,6 +248,6 @@ class TransactionLayer(Ledger):
 
 
 @cython.cfunc
-def _put_via(request: Request, flow: object, branch: str):
+def _put_via(request: Request, flow: Flow, branch: str):
     """Our Via on top (s.16.6 step 8); rport wants the answer where it was sent from (RFC 3581 s.3)."""
     request.prepend("Via", f"{flow.via};branch={branch};rport")

@@ -1,12 +1,14 @@
 # What the compiled transactions share without going through Python. The words are in ledger.py.
 
 from sbc.clock cimport TimerQueue
+from sbc.flow cimport Flow
+from sbc.transaction.interface cimport TransactionUser
 
 
 cdef class Ledger:
     cdef readonly object clock
     cdef readonly object timers
-    cdef public object user
+    cdef public TransactionUser user
     cdef public object side_of
     cdef readonly dict retransmissions
     cdef TimerQueue queue
@@ -29,5 +31,5 @@ cdef class Ledger:
     cdef double invite_trying
     cdef double non_invite_trying
 
-    cdef object open(self, object clock, object timers, object user)
-    cpdef object count_retransmission(self, object flow, str method)
+    cdef object open(self, object clock, object timers, TransactionUser user)
+    cpdef object count_retransmission(self, Flow flow, str method)

@@ -10,8 +10,12 @@ import cython
 
 if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.transaction.interface import TransactionUser
 else:
     from sbc.clock import TimerQueue
+    from sbc.flow import Flow
+    from sbc.transaction.interface import TransactionUser
 
 COMPILED = bool(cython.compiled)
 
@@ -25,7 +29,7 @@ class Ledger:
 
     clock: object
     timers: object
-    user: object
+    user: TransactionUser
     side_of: object
     retransmissions: dict
     queue: TimerQueue  # the clock, or one of our own upon it
@@ -49,7 +53,7 @@ class Ledger:
     non_invite_trying: cython.double
 
     @cython.cfunc
-    def open(self, clock: object, timers: object, user: object):
+    def open(self, clock: object, timers: object, user: TransactionUser):
         self.clock = clock
         self.queue = clock if isinstance(clock, TimerQueue) else TimerQueue(clock)
         self.timers = timers
@@ -82,7 +86,7 @@ class Ledger:
             self.queue.lane(delay)
 
     @cython.ccall
-    def count_retransmission(self, flow: object, method: str):
+    def count_retransmission(self, flow: Flow, method: str):
         """One message was sent once more."""
         key = (self.side_of(flow), method)
         if key not in self.retransmissions and len(self.retransmissions) >= _MOST_COUNTERS:

@@ -1,7 +1,6 @@
 # What the compiled machines have in common. The words are in machine.py.
 
-from sbc.clock cimport Timer
-from sbc.sip.message cimport Request
+from sbc.transaction.interface cimport Transaction
 from sbc.transaction.ledger cimport Ledger
 
 
@@ -14,11 +13,8 @@ cdef class Table:
     cdef list _actions
 
 
-cdef class Transaction(Timer):
+cdef class Machine(Transaction):
     cdef readonly Ledger layer
-    cdef readonly object flow
-    cdef readonly str method
-    cdef Request _request
     cdef Table _table
     cdef int _state
     cdef int _event

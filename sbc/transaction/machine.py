@@ -2,9 +2,6 @@
 # (A table is as large as its largest state and input; both come from the enums of its machine.)
 """What the four state machines share: their table, made fast to look up, and one timer.
 
-A transaction never waits for two things at once: either for the next retransmission or for the end of its state, whichever
-comes first. So it is its own timer, and arming it makes no object.
-
 Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
@@ -19,12 +16,10 @@ import cython
 from sbc.sip.errors import LocalError
 
 if cython.compiled:
-    from cython.cimports.sbc.clock import Timer
-    from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.transaction.interface import Transaction
     from cython.cimports.sbc.transaction.ledger import Ledger
 else:
-    from sbc.clock import Timer
-    from sbc.sip.message import Request
+    from sbc.transaction.interface import Transaction
     from sbc.transaction.ledger import Ledger
 
 COMPILED = bool(cython.compiled)
@@ -64,13 +59,10 @@ class Table:
 
 
 @cython.cclass
-class Transaction(Timer):
-    """One request on one flow."""
+class Machine(Transaction):
+    """A transaction with its table and its state."""
 
     layer: Ledger
-    flow: object
-    method: str
-    _request: Request  # None when it will not be needed any more
     _table: Table
     _state: cython.int
     _event: cython.int  # the input that the timer stands for
@@ -78,13 +70,6 @@ class Transaction(Timer):
     @property
     def state(self) -> IntEnum:
         return self._table._states(self._state)
-
-    @property
-    def request(self):  # -> Request
-        """LocalError after the final response: what only absorbs repetitions for half a minute must be small."""
-        if self._request is None:
-            raise LocalError(f"{self.method} {self._table._what}: its request was let go with its final response")
-        return self._request
 
     @cython.ccall
     def _take(self, event: cython.int, what: object = None):

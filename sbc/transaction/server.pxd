@@ -1,20 +1,21 @@
 # What the compiled layer may call in server.py without going through Python. The words are in server.py.
 
+from sbc.flow cimport Flow
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.ledger cimport Ledger
-from sbc.transaction.machine cimport Table, Transaction
+from sbc.transaction.machine cimport Machine, Table
 
 cdef Table _INVITE
 cdef Table _NON_INVITE
 
 
-cdef class ServerTransaction(Transaction):
+cdef class ServerTransaction(Machine):
     cdef readonly object key
     cdef bytes _last_sent
     cdef str _to_tag_sent
     cdef int _final_status
 
-    cdef object _begin(self, Ledger layer, object key, Request request, object flow)
+    cdef object _begin(self, Ledger layer, object key, Request request, Flow flow)
     cpdef object respond(self, Response response)
     cdef object request_repeated(self)
     cdef object await_response(self, double trying_after)
@@ -27,7 +28,7 @@ cdef class InviteServerTransaction(ServerTransaction):
     cdef double _give_up_at
 
     cdef bint is_ack_of(self, Request ack)
-    cdef object ack_received(self, Request ack, object flow)
+    cdef object ack_received(self, Request ack, Flow flow)
     cdef object _wait_for_ack(self, double now)
 
 
@@ -35,5 +36,5 @@ cdef class NonInviteServerTransaction(ServerTransaction):
     pass
 
 
-cdef InviteServerTransaction start_invite_server(Ledger layer, object key, Request request, object flow)
-cdef NonInviteServerTransaction start_non_invite_server(Ledger layer, object key, Request request, object flow)
+cdef InviteServerTransaction start_invite_server(Ledger layer, object key, Request request, Flow flow)
+cdef NonInviteServerTransaction start_non_invite_server(Ledger layer, object key, Request request, Flow flow)

@@ -15,14 +15,16 @@ import cython
 from sbc.transaction.machine import Transitions
 
 if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.ledger import Ledger
-    from cython.cimports.sbc.transaction.machine import Table, Transaction
+    from cython.cimports.sbc.transaction.machine import Machine, Table
     from cython.cimports.sbc.transaction.matching import from_rfc2543
 else:
+    from sbc.flow import Flow
     from sbc.sip.message import Request, Response
     from sbc.transaction.ledger import Ledger
-    from sbc.transaction.machine import Table, Transaction
+    from sbc.transaction.machine import Machine, Table
     from sbc.transaction.matching import from_rfc2543
 
 COMPILED = bool(cython.compiled)
@@ -133,7 +135,7 @@ _TIMER_L = cython.declare(cython.int, Input.TIMER_L)
 
 
 @cython.cclass
-class ServerTransaction(Transaction):
+class ServerTransaction(Machine):
     """What both machines share. Made by the layer when a new request comes."""
 
     key: object
@@ -142,7 +144,7 @@ class ServerTransaction(Transaction):
     _final_status: cython.int
 
     @cython.cfunc
-    def _begin(self, layer: Ledger, key: object, request: Request, flow: object):
+    def _begin(self, layer: Ledger, key: object, request: Request, flow: Flow):
         self.unarmed()
         self.layer = layer
         self.flow = flow
@@ -234,7 +236,7 @@ class InviteServerTransaction(ServerTransaction):
         return not from_rfc2543(self.key) or ack.to_tag == self._to_tag_sent
 
     @cython.cfunc
-    def ack_received(self, ack: Request, flow: object):
+    def ack_received(self, ack: Request, flow: Flow):
         """An ACK that matches: to our failure, or to a 2xx by an element that keeps the branch for it."""
         self._take(_ACK, (ack, flow))
 
@@ -307,7 +309,7 @@ _TRYING = cython.declare(cython.int, State.TRYING)
 
 
 @cython.cfunc
-def start_invite_server(layer: Ledger, key: object, request: Request, flow: object) -> InviteServerTransaction:
+def start_invite_server(layer: Ledger, key: object, request: Request, flow: Flow) -> InviteServerTransaction:
     """From now on the layer finds it."""
     transaction: InviteServerTransaction = InviteServerTransaction.__new__(InviteServerTransaction)
     transaction._begin(layer, key, request, flow)
@@ -321,7 +323,7 @@ def start_invite_server(layer: Ledger, key: object, request: Request, flow: obje
 
 
 @cython.cfunc
-def start_non_invite_server(layer: Ledger, key: object, request: Request, flow: object) -> NonInviteServerTransaction:
+def start_non_invite_server(layer: Ledger, key: object, request: Request, flow: Flow) -> NonInviteServerTransaction:
     """From now on the layer finds it."""
     transaction: NonInviteServerTransaction = NonInviteServerTransaction.__new__(NonInviteServerTransaction)
     transaction._begin(layer, key, request, flow)

@@ -16,7 +16,7 @@ from sbc.sip.digest import Challenge, Credentials
 from sbc.sip.headers import NameAddr, parse_contacts
 from sbc.sip.message import Request, Response, parse
 from sbc.store.interface import BindingRow, RegistrationRow
-from sbc.transaction import Timers, TransactionLayer
+from sbc.transaction import Timers, TransactionLayer, TransactionUser
 from tests.helpers.clock import FakeClock
 
 Reply = Callable[[Request], Response | None]
@@ -283,7 +283,7 @@ class Phone:
         return self.flow.sent[-1][1]
 
 
-class Site:
+class Site(TransactionUser):
     """An appliance in front of scripted servers: the real layer, group and registrar."""
 
     def __init__(

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 from sbc.sip.message import Response
+from sbc.transaction import ClientTransactionUser, TransactionUser
 
 
-class RecordingUser:
-    """`TransactionUser` and `ClientTransactionUser` in one. `events` is the story; the objects are kept beside it."""
+class RecordingUser(ClientTransactionUser):
+    """The user of client transactions, and in `layer_user` that of the layer, which writes into the same story.
+
+    `events` is the story; the objects are kept beside it.
+    """
 
     def __init__(self):
+        self.layer_user = _LayerUser(self)
         self.events: list[tuple] = []
         self.servers = []  # server transactions in the order of their requests
         self.requests = []
         self.acks = []
         self.responses = []
         self.on_request = None  # called with (transaction, request)
-
-    # TransactionUser
-
-    def request_received(self, transaction, request):
-        self.events.append(("request", request.method))
-        self.servers.append(transaction)
-        self.requests.append(request)
-        if self.on_request is not None:
-            self.on_request(transaction, request)
-
-    def ack_received(self, request, flow):
-        self.events.append(("ack", request.cseq))
-        self.acks.append(request)
-
-    def cancel_received(self, invite, request):
-        self.events.append(("cancel", request.cseq))
-
-    def stray_response_received(self, response, flow):
-        self.events.append(("stray", response.status))
-        self.responses.append(response)
-
-    def server_transaction_ended(self, transaction):
-        self.events.append(("ended", transaction.method))
-
-    # ClientTransactionUser
 
     def response_received(self, transaction, response):
         self.events.append(("response", response.status))
@@ -55,6 +35,32 @@ class RecordingUser:
         """The events since the last `take`."""
         events, self.events = self.events, []
         return events
+
+
+class _LayerUser(TransactionUser):
+    def __init__(self, story: RecordingUser):
+        self.story = story
+
+    def request_received(self, transaction, request):
+        self.story.events.append(("request", request.method))
+        self.story.servers.append(transaction)
+        self.story.requests.append(request)
+        if self.story.on_request is not None:
+            self.story.on_request(transaction, request)
+
+    def ack_received(self, request, flow):
+        self.story.events.append(("ack", request.cseq))
+        self.story.acks.append(request)
+
+    def cancel_received(self, invite, request):
+        self.story.events.append(("cancel", request.cseq))
+
+    def stray_response_received(self, response, flow):
+        self.story.events.append(("stray", response.status))
+        self.story.responses.append(response)
+
+    def server_transaction_ended(self, transaction):
+        self.story.events.append(("ended", transaction.method))
 
 
 class AnsweringUser(RecordingUser):

@@ -6,6 +6,7 @@ import pytest
 
 from sbc.lab.accounts import LocationTable
 from sbc.lab.phone import RequestFailed
+from sbc.transaction import ClientTransactionUser
 from tests.lab.network import DOMAIN, Network, outcome
 
 PBX = ("10.0.0.1", 5060)
@@ -175,7 +176,7 @@ def test_same_call_by_two_ways_rings_once(office):
     elsewhere = office.endpoint("10.0.9.9")
     answers = []
 
-    class Other:
+    class Other(ClientTransactionUser):
         def response_received(self, transaction, response):
             answers.append(response.status)
 
@@ -194,7 +195,7 @@ def test_twin_carries_on_a_call_of_a_dead_server(office):
     bye = call.dialog.request("BYE")
     statuses = []
 
-    class Caller:
+    class Caller(ClientTransactionUser):
         def response_received(self, transaction, response):
             statuses.append(response.status)
 
@@ -221,7 +222,7 @@ def test_options_is_answered(office):
     prober = office.endpoint("10.0.9.9")
     statuses = []
 
-    class User:
+    class User(ClientTransactionUser):
         def response_received(self, transaction, response):
             statuses.append(response.status)
 

@@ -27,7 +27,7 @@ def layer(clock, user):
 
     Transactions that wait for their user for ever, as they should, are ended here first.
     """
-    layer = TransactionLayer(clock, Timers(), user)
+    layer = TransactionLayer(clock, Timers(), user.layer_user)
     yield layer
     for transaction in list(layer._clients.values()):
         transaction.terminate()

@@ -83,7 +83,7 @@ def test_retry_count_of_non_invite(layer, user, flow, clock, retries):
 def test_no_send_at_the_give_up_however_the_clock_rounds(user, method, start):
     """The fourth retransmission and the give-up fall together at 7.5 s; rounding changes nothing."""
     clock = FakeClock(start)
-    layer = TransactionLayer(clock, Timers(), user)
+    layer = TransactionLayer(clock, Timers(), user.layer_user)
     flow = FakeFlow(clock)
     layer.send_request(request(method, received=False), flow, user, timeout=7.5)
     clock.advance(100)

@@ -6,9 +6,9 @@ import os
 import pytest
 
 from sbc import clock
-from sbc.transaction import client, layer, ledger, machine, matching, server
+from sbc.transaction import client, interface, layer, ledger, machine, matching, server
 
-MODULES = [clock, client, layer, ledger, machine, matching, server]
+MODULES = [clock, client, interface, layer, ledger, machine, matching, server]
 PURE = os.environ.get("SBC_PURE_PYTHON") == "1"
 
 
@@ -24,7 +24,8 @@ def test_module_is_what_was_asked_for(module):
     "kind",
     [
         clock.Timer, clock.Call, clock.Lane, clock.Heap, clock.TimerQueue,
-        ledger.Ledger, layer.TransactionLayer, machine.Table, machine.Transaction,
+        ledger.Ledger, layer.TransactionLayer, machine.Table, machine.Machine,
+        interface.Transaction, interface.TransactionUser, interface.ClientTransactionUser, interface.Unheard,
         client.ClientTransaction, client.InviteClientTransaction, client.NonInviteClientTransaction,
         server.ServerTransaction, server.InviteServerTransaction, server.NonInviteServerTransaction,
     ],

@@ -168,7 +168,7 @@ def test_ack_to_2xx_with_the_branch_of_the_invite_goes_up_too(layer, user, phone
 def test_ack_to_2xx_goes_up_with_the_flow_it_came_on(layer, user, phone, phone_connection, invite):
     """The phone may have connected anew since its INVITE."""
     flows = []
-    user.ack_received = lambda ack_request, flow: flows.append(flow)
+    user.layer_user.ack_received = lambda ack_request, flow: flows.append(flow)
     answer(invite, 200)
     layer.request_received(ack(), phone_connection)
     layer.request_received(ack(branch="z9hG4bKother"), phone_connection)

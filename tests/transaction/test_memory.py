@@ -5,23 +5,32 @@ import gc
 import pytest
 
 from sbc.clock import Timer
+from sbc.flow import Flow
 from sbc.sip.errors import LocalError
 from sbc.sip.message import Message, Response
-from sbc.transaction import ClientTransaction, ServerTransaction, Timers, TransactionLayer
+from sbc.transaction import (
+    ClientTransaction,
+    ClientTransactionUser,
+    ServerTransaction,
+    Timers,
+    TransactionLayer,
+    TransactionUser,
+)
 from tests.helpers.clock import FakeClock
 from tests.helpers.network import request, response_to
 
 
-class Sink:
-    """A flow that keeps nothing."""
+class Sink(Flow):
+    """Keeps nothing."""
 
-    transport, reliable, side, via = "udp", False, "servers", "SIP/2.0/UDP 192.0.2.1:5060"
+    def __init__(self):
+        super().__init__("udp", "servers", "192.0.2.1:5060", ("192.0.2.1", 5060), ("192.0.2.9", 5060))
 
     def send(self, data):
         pass
 
 
-class Forwarder:
+class Forwarder(TransactionUser):
     """The user of the layer: one context for each request."""
 
     def __init__(self, flow):
@@ -46,7 +55,7 @@ class Forwarder:
         pass
 
 
-class Context:
+class Context(ClientTransactionUser):
     """Holds its transactions, which hold it: the ring that has to be opened."""
 
     def __init__(self, transaction, received):
@@ -150,7 +159,7 @@ def test_request_is_let_go_with_the_final_response(layer, user, flow, phone):
     server.respond(Response.for_request(server.request, 200))
     for transaction in (client, server):
         assert isinstance(transaction, ClientTransaction | ServerTransaction)
-        with pytest.raises(LocalError, match="OPTIONS .* transaction: its request was let go"):
+        with pytest.raises(LocalError, match="OPTIONS transaction: its request was let go"):
             transaction.request  # noqa: B018
 
 

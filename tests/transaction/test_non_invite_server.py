@@ -94,6 +94,6 @@ def test_over_tcp_timer_j_is_zero(layer, user, phone_connection, clock):
 
 def test_answer_at_once_arms_only_timer_j(layer, phone, clock):
     """An OPTIONS or a refresh answered on the spot costs one timer."""
-    layer.user = AnsweringUser(200)
+    layer.user = AnsweringUser(200).layer_user
     layer.request_received(request("OPTIONS"), phone)
     assert clock.pending == 1

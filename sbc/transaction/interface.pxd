@@ -1,0 +1,29 @@
+# The classes of interface.py for compiled modules. The words are in interface.py.
+
+from sbc.clock cimport Timer
+from sbc.flow cimport Flow
+from sbc.sip.message cimport Request, Response
+
+
+cdef class Transaction(Timer):
+    cdef readonly Flow flow
+    cdef readonly str method
+    cdef Request _request
+
+
+cdef class TransactionUser:
+    cpdef object request_received(self, Transaction transaction, Request request)
+    cpdef object ack_received(self, Request request, Flow flow)
+    cpdef object cancel_received(self, Transaction invite, Request request)
+    cpdef object stray_response_received(self, Response response, Flow flow)
+    cpdef object server_transaction_ended(self, Transaction transaction)
+
+
+cdef class ClientTransactionUser(Timer):
+    cpdef object response_received(self, Transaction transaction, Response response)
+    cpdef object timed_out(self, Transaction transaction)
+    cpdef object transport_failed(self, Transaction transaction, str cause)
+
+
+cdef class Unheard(ClientTransactionUser):
+    pass
