@@ -56,6 +56,7 @@ HOT_MODULES = [
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
 extensions.append(Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]))
+extensions.append(Extension("sbc.transport._turns", ["ext/turns.pyx"]))
 
 setup(
     packages=find_packages(include=["sbc", "sbc.*"]),

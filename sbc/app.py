@@ -54,6 +54,7 @@ from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
 from sbc.transport.addresses import written
 from sbc.transport.listeners import Listeners
+from sbc.transport.reactor import install
 from sbc.transport.udp import UdpTransport
 
 log = Logger(namespace="sbc")
@@ -351,10 +352,7 @@ class _Values:
 
 def run(config: Config) -> int:
     """`sbc run`: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
-    from twisted.internet import reactor  # here and nowhere else: everything below is handed its clock and its reactor
-
-    # Wall clock steps must not move a timer, and Twisted's reactors live by time.time (pitfall D32).
-    reactor.seconds = time.monotonic
+    reactor = install()  # here and nowhere else: everything below is handed its clock and its reactor
     _log_to_standard_error()
     app = App(config, reactor, Lines(sys.stderr, log.namespace, time.time, formatTime))
     try:

@@ -47,7 +47,9 @@ cdef class TimerQueue:
     cdef Heap _heap
     cdef long long _order
     cdef object _wakeup
-    cdef double _wakeup_due
+    cdef readonly double wake_at
+    cdef double _stands_at
+    cdef bint _driven
     cdef double _last_run
     cdef bint _running
 
@@ -58,3 +60,4 @@ cdef class TimerQueue:
     cdef Timer _first(self)
     cdef object _disarm(self)
     cdef object _wake_for(self, double due)
+    cpdef object run_due(self)

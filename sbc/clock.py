@@ -246,6 +246,9 @@ class Heap(Waiting):
 class TimerQueue:
     """A `Clock` over another clock that keeps one pending call there, whatever the number of timers.
 
+    A clock with a method `drive` is given the queue instead: it calls `begin_turn` and `end_turn` around everything that it does, and
+    again at `wake_at`.
+
     Nearly all delays of a SIP element are a handful of constants. Each that `lane` was told of has a queue of its own,
     where arming and cancelling cost no comparison; the others share a heap. Timers due at the same instant run in the
     order in which they were set.
@@ -253,12 +256,16 @@ class TimerQueue:
 
     def __init__(self, clock: Clock) -> None:
         self.seconds = clock.seconds
+        self.wake_at = _NEVER
+        self._stands_at = -_NEVER
+        self._driven = hasattr(clock, "drive")
+        if self._driven:
+            clock.drive(self)
         self._clock = clock
         self._lanes = []
         self._heap = Heap()
         self._order = 0
         self._wakeup = None
-        self._wakeup_due = _NEVER
         self._last_run = -_NEVER
         self._running = False
 
@@ -289,8 +296,21 @@ class TimerQueue:
 
     @cython.ccall
     def now(self) -> cython.double:
-        """`seconds()`, for those that are compiled."""
-        return self.seconds()
+        """`seconds()`, for those that are compiled; in a turn of the loop that drives this queue, when the turn began."""
+        return self._stands_at if self._stands_at > -_NEVER else self.seconds()
+
+    def begin_turn(self, now: cython.double) -> None:
+        """For the loop that drives this queue: what is done until `end_turn` all happens now."""
+        self._stands_at = now
+
+    def end_turn(self) -> float:
+        """Run what is due, and return when to come back at the latest: `wake_at`."""
+        try:
+            if self.wake_at <= self._stands_at:
+                self.run_due()
+        finally:
+            self._stands_at = -_NEVER
+        return self.wake_at
 
     @cython.cfunc
     def arm(self, timer: Timer, now: cython.double, delay: cython.double):
@@ -319,7 +339,7 @@ class TimerQueue:
         self._order += 1
         timer.order = self._order
         home.add(timer)
-        if timer.due < self._wakeup_due and not self._running:
+        if timer.due < self.wake_at and not self._running:
             self._wake_for(timer.due)
 
     @cython.cfunc
@@ -336,25 +356,27 @@ class TimerQueue:
         if self._wakeup is not None and self._wakeup.active():
             self._wakeup.cancel()
         self._wakeup = None
-        self._wakeup_due = _NEVER
+        self.wake_at = _NEVER
 
     @cython.cfunc
     def _wake_for(self, due: cython.double):
         now: cython.double = self.now()
         if due > now:
             due = max(due, self._last_run + _BREATH)
-            if due >= self._wakeup_due:
+            if due >= self.wake_at:
                 return
         self._disarm()
-        self._wakeup_due = due
-        self._wakeup = self._clock.callLater(max(0.0, due - now), self.run_due)
+        self.wake_at = due
+        if not self._driven:
+            self._wakeup = self._clock.callLater(max(0.0, due - now), self.run_due)
 
     def next_due(self) -> float | None:
         """When the next active timer falls due; None without timers."""
         first: Timer = self._first()
         return None if first is None else first.due
 
-    def run_due(self) -> None:
+    @cython.ccall
+    def run_due(self):
         """Run what is due now. For a clock that drives this queue by hand; otherwise it happens by itself."""
         self._disarm()
         self._running = True  # the call below is set once at the end, not for each timer that is set on the way

@@ -15,3 +15,9 @@ cdef class Flow:
     cdef public object phone_address
 
     cpdef object send(self, bytes data)
+
+
+cdef class Receiver:
+    cpdef object message_received(self, object message, Flow flow)
+    cpdef object malformed_received(self, object error, Flow flow)
+    cpdef object datagram_failed(self, bytes quoted, str cause)

@@ -1,4 +1,4 @@
-"""A way to one peer: what transports make, transactions send on, and the proxy asks about.
+"""What transports and those above them have in common: a way to one peer, and who gets what comes in.
 
 It stands beside the clock because all of them know it and none of them is above the others. A class rather than a protocol:
 it is touched several times for every message, and in compiled code a field of a known class is one machine instruction.
@@ -52,4 +52,24 @@ class Flow:
     @cython.ccall
     def send(self, data: bytes) -> object:
         """Send one message. Never raises and never calls back from inside: failures are reported to the layer later."""
+        raise NotImplementedError
+
+
+@cython.cclass
+class Receiver:
+    """What a transport calls when something arrives; the proxy's edge and the transaction layer stand behind it."""
+
+    @cython.ccall
+    def message_received(self, message: object, flow: Flow) -> object:  # (message: Request | Response, flow: Flow)
+        """A well-formed request or response."""
+        raise NotImplementedError
+
+    @cython.ccall
+    def malformed_received(self, error: object, flow: Flow) -> object:  # (error: MalformedMessage, flow: Flow)
+        """Not acceptable; `error.request` is set when it can be answered."""
+        raise NotImplementedError
+
+    @cython.ccall
+    def datagram_failed(self, quoted: bytes, cause: str) -> object:
+        """The start of a datagram of ours that could not be delivered."""
         raise NotImplementedError

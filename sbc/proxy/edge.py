@@ -1,6 +1,6 @@
 """Between the sockets and the transactions: counts what comes in, answers what cannot be parsed, passes on the rest.
 
-Implements the transport's `Receiver` and, for the metrics, `Traffic`. Numbers are plain integers, because this is on the way
+The `Receiver` of all transports and, for the metrics, `Traffic`. Numbers are plain integers, because this is on the way
 of every message.
 
 Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
@@ -13,13 +13,14 @@ from collections.abc import Callable
 import cython
 
 from sbc.events import MalformedReceived, Report
-from sbc.flow import Flow
 from sbc.sip.errors import MalformedMessage
 
 if cython.compiled:
+    from cython.cimports.sbc.flow import Flow, Receiver
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.layer import TransactionLayer
 else:
+    from sbc.flow import Flow, Receiver
     from sbc.sip.message import Request, Response
     from sbc.transaction.layer import TransactionLayer
 
@@ -35,7 +36,7 @@ _CLASSES = cython.declare(tuple, tuple([f"{first}xx" for first in range(10)]))
 
 
 @cython.cclass
-class Edge:
+class Edge(Receiver):
     """The only receiver of all transports. `side_of(flow)` says who is behind it, phones or servers."""
 
     _layer: TransactionLayer
@@ -62,7 +63,8 @@ class Edge:
         """{(side, kind): transactions alive}."""
         return self._layer.transactions
 
-    def message_received(self, message: object, flow: object) -> None:  # (message: Request | Response, flow: Flow)
+    @cython.ccall
+    def message_received(self, message: object, flow: Flow) -> object:  # (message: Request | Response, flow: Flow)
         """A well-formed message. MalformedMessage of what shows only later has been answered by the layer."""
         side = self._side_of(flow)
         request: Request
@@ -87,7 +89,8 @@ class Edge:
         except MalformedMessage as error:
             self._report(MalformedReceived(flow.transport, error.header or "message"))
 
-    def malformed_received(self, error: MalformedMessage, flow: Flow) -> None:
+    @cython.ccall
+    def malformed_received(self, error: object, flow: Flow) -> object:  # (error: MalformedMessage, flow: Flow)
         """Not acceptable. A request that shows whom to answer gets its answer, without a transaction; an ACK never does."""
         self._report(MalformedReceived(flow.transport, error.header or "message"))
         request = error.request
@@ -99,6 +102,7 @@ class Edge:
             return
         flow.send(response.to_bytes())
 
-    def datagram_failed(self, quoted: bytes, cause: str) -> None:
+    @cython.ccall
+    def datagram_failed(self, quoted: bytes, cause: str) -> object:
         """An ICMP error for something we sent."""
         self._layer.quoted_datagram_failed(quoted, cause)

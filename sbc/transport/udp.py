@@ -3,6 +3,8 @@
 A Twisted reader over `Datagrams` (recvmmsg, sendmmsg): what arrives together is handled together, and what that produced is
 sent together. ICMP errors do not reach an unconnected UDP socket by themselves; IP_RECVERR queues them beside the
 data, with the start of the datagram that caused them, so that the transaction layer can find whose it was (pitfall D16).
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
@@ -11,15 +13,14 @@ import errno
 import socket
 import struct
 from collections.abc import Callable
-from typing import Protocol
 
+import cython
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
-from zope.interface import implementer
+from zope.interface import classImplements
 
-from sbc.flow import Flow
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.message import Request, parse
+from sbc.sip.message import parse
 from sbc.transport._datagrams import Datagrams
 from sbc.transport.addresses import (
     canonical_host,
@@ -31,7 +32,16 @@ from sbc.transport.addresses import (
     written,
 )
 
+if cython.compiled:
+    from cython.cimports.sbc.flow import Flow, Receiver
+    from cython.cimports.sbc.sip.message import Request
+else:
+    from sbc.flow import Flow, Receiver
+    from sbc.sip.message import Request
+
 log = Logger()
+
+COMPILED = bool(cython.compiled)
 
 # <linux/in.h>, <linux/in6.h>, <linux/errqueue.h>; the socket module lacks them in Python 3.11
 _IP_RECVERR = 11
@@ -49,21 +59,12 @@ _ADDRESSES_GOOD_FOR = 30.0  # seconds that a socket on all addresses writes the 
 _MOST_FLOWS = 65536  # addresses remembered; a flow has no state of its own, so forgetting one costs nothing
 
 
-class Receiver(Protocol):
-    """What a transport calls when something arrives; the transaction layer and the proxy's edge stand behind it."""
-
-    def message_received(self, message, flow: UdpFlow) -> None:
-        """A well-formed request or response."""
-
-    def malformed_received(self, error: MalformedMessage, flow: UdpFlow) -> None:
-        """Not acceptable; `error.request` is set when it can be answered."""
-
-    def datagram_failed(self, quoted: bytes, cause: str) -> None:
-        """The start of a datagram of ours that could not be delivered."""
-
-
+@cython.cclass
 class UdpFlow(Flow):
     """One remote address seen through one of our sockets."""
+
+    _transport: UdpTransport
+    raw: bytes
 
     def __init__(self, transport: UdpTransport, raw: bytes) -> None:
         remote = host_and_port(raw)
@@ -71,7 +72,8 @@ class UdpFlow(Flow):
         self._transport = transport
         self.raw = raw
 
-    def send(self, data: bytes) -> None:
+    @cython.ccall
+    def send(self, data: bytes) -> object:
         """Send or queue one datagram; never raises."""
         self._transport.send(self.raw, data)
 
@@ -79,19 +81,35 @@ class UdpFlow(Flow):
         return f"<udp {written(*self.local)} to {written(*self.remote)}>"
 
 
-@implementer(IReadDescriptor)
+@cython.cclass
 class UdpTransport:
     """The socket. `address` is an IP literal (wildcards allowed), `advertise` what we write instead of it, `host:port`.
 
     Raises OSError when the address cannot be bound. `start` begins reading, `stop` closes.
     """
 
-    name = "udp"
+    name: str
+    side: str
+    family: cython.int
+    local: tuple
+    internal_errors: cython.long
+    own_addresses_forgotten: object  # called when what `answers_to` says of a wildcard socket may have changed
+    _reactor: object
+    _receiver: Receiver
+    _advertise: str
+    _socket: object
+    _wildcard: cython.bint
+    _flows: dict
+    _flows_to: dict  # the same by host and port, for those that we send to
+    _datagrams: object
+    _in_batch: cython.bint
+    _look_again: object
 
     def __init__(
         self, reactor, receiver: Receiver, address: str, port: int, *, side: str = "both", advertise: str | None = None,
         share: bool = False,
     ) -> None:  # fmt: skip
+        self.name = "udp"
         self._reactor = reactor
         self._receiver = receiver
         self.side = side
@@ -103,12 +121,10 @@ class UdpTransport:
         self._wildcard = bound[0] in ("0.0.0.0", "::")
         self._flows: dict[bytes, UdpFlow] = {}
         self._flows_to: dict[tuple[str, int], UdpFlow] = {}
-        """The same by host and port, for those that we send to."""
         self._datagrams = Datagrams(self._socket.fileno(), self._flows, self._new_flow)
         self._in_batch = False
         self._look_again = None
-        self.own_addresses_forgotten: Callable[[], object] | None = None
-        """Called when what `answers_to` says of a wildcard socket may have changed."""
+        self.own_addresses_forgotten = None
         self.internal_errors = 0
 
     @property
@@ -160,7 +176,8 @@ class UdpTransport:
 
     # -- out -------------------------------------------------------------------------------------------------------------
 
-    def send(self, raw: bytes, data: bytes) -> None:
+    @cython.cfunc
+    def send(self, raw: bytes, data: bytes):
         """Queue while a batch of received datagrams is being worked on, else send at once."""
         self._failed(self._datagrams.queue(raw, data))
         if not self._in_batch:
@@ -184,6 +201,9 @@ class UdpTransport:
 
     def start(self) -> None:
         self._reactor.addReader(self)
+        serve = getattr(self._reactor, "serve", None)
+        if serve is not None:
+            serve(self)
         if self._wildcard:
             self._look_again = self._reactor.callLater(_ADDRESSES_GOOD_FOR, self._forget_own_addresses)
 
@@ -198,6 +218,9 @@ class UdpTransport:
         if self._look_again is not None:
             self._look_again.cancel()
             self._look_again = None
+        unserve = getattr(self._reactor, "unserve", None)
+        if unserve is not None:
+            unserve(self)
         self._reactor.removeReader(self)
         self._socket.close()
 
@@ -215,7 +238,7 @@ class UdpTransport:
             if not datagrams:
                 self._read_errors()
             for data, flow in datagrams:
-                self._datagram_received(data, flow)
+                self._received(data, flow)
         finally:
             self._in_batch = False
             self._failed(self._datagrams.flush())
@@ -230,7 +253,8 @@ class UdpTransport:
             self._read_errors()
             self._reactor.addReader(self)
 
-    def _datagram_received(self, data: bytes, flow: UdpFlow) -> None:
+    @cython.cfunc
+    def _received(self, data: bytes, flow: UdpFlow):
         # Keep-alives of phones: CRLFs (RFC 5626 4.4.1 over streams, widely sent over UDP too), or a zero byte.
         if len(data) <= 4 and not data.strip(b"\r\n\0"):
             return
@@ -264,6 +288,9 @@ class UdpTransport:
                     cause = _cause_of_extended_error(value)
                     if cause:
                         self._datagram_failed(quoted, cause)
+
+
+classImplements(UdpTransport, IReadDescriptor)
 
 
 def _bound_socket(family: int, address: str, port: int, share: bool) -> socket.socket:

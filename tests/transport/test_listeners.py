@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 
+from sbc.flow import Receiver
 from sbc.location.candidate import Candidate
 from sbc.transport.listeners import Listeners
 from sbc.transport.udp import UdpTransport
@@ -23,7 +24,7 @@ def listen(reactor):
     opened = []
 
     def opener(address: str, port: int = 0, **options) -> UdpTransport:
-        opened.append(UdpTransport(reactor, None, address, port, **options))
+        opened.append(UdpTransport(reactor, Receiver(), address, port, **options))
         opened[-1].start()
         return opened[-1]
 
@@ -57,14 +58,16 @@ def test_socket_that_leads_to_the_server(listen):
 
 
 @pytest.mark.parametrize(
-    ("host", "ours"),
-    [("127.0.0.1", True), ("SBC.example.com", True), ("::1", False), ("localhost", False), ("192.0.2.1", False)],
-)
-def test_names_us(listen, host, ours):
-    transport = listen("0.0.0.0")
-    listeners = Listeners([transport])
-    transport._advertise = f"sbc.example.com:{transport.local[1]}"
-    assert listeners.is_ours(host, transport.local[1]) is ours
+    ("host", "port", "ours"),
+    [
+        ("127.0.0.1", 0, True), ("SBC.example.com", 5061, True), ("SBC.example.com", 0, False), ("::1", 0, False),
+        ("localhost", 0, False), ("192.0.2.1", 0, False),
+    ],
+)  # fmt: skip
+def test_names_us(listen, host, port, ours):
+    """By its address and port, or by what it advertises."""
+    transport = listen("0.0.0.0", advertise="sbc.example.com:5061")
+    assert Listeners([transport]).is_ours(host, port or transport.local[1]) is ours
 
 
 def test_every_spelling_of_an_ipv6_address_names_us(listen):

@@ -8,8 +8,10 @@ import time
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 
+from sbc.flow import Receiver
 from sbc.transport import _datagrams
 from sbc.transport.addresses import host_and_port, raw_address, written
+from sbc.transport.reactor import Reactor
 from sbc.transport.udp import UdpTransport
 
 OPTIONS = (
@@ -19,7 +21,7 @@ OPTIONS = (
 )
 
 
-class Recorder:
+class Recorder(Receiver):
     """A transport's `Receiver`."""
 
     def __init__(self) -> None:
@@ -37,9 +39,9 @@ class Recorder:
         self.failed.append((quoted, cause))
 
 
-@pytest.fixture
-def reactor():
-    made = EPollReactor()
+@pytest.fixture(params=[EPollReactor, Reactor])
+def reactor(request):
+    made = request.param()
     yield made
     made.removeAll()
 
