@@ -19,6 +19,7 @@ cdef class Proxy(Surroundings):
     cdef readonly object registrar
     cdef public bint draining
     cdef public object overload
+    cdef public object elsewhere
     cdef object _is_ours
     cdef bytes _key
     cdef str _name

@@ -78,6 +78,7 @@ class Proxy(Surroundings):
     registrar: object
     draining: cython.bint
     overload: object
+    elsewhere: object
     _is_ours: object
     _key: bytes
     _name: str
@@ -118,6 +119,8 @@ class Proxy(Surroundings):
         self._name = warn_agent(name)
         self._report = report
         self.overload = overload or Overload()
+        self.elsewhere = None
+        """Called with a response that belongs to no transaction here, and its flow; True when another process has it."""
         branches: object = Branches(boot)
         self._branches = branches
         self._ways = Ways(clock, flows, RecordRoutes(key), NoncePins())
@@ -205,9 +208,15 @@ class Proxy(Surroundings):
         if context is not None:
             context.cancel()
 
+    def asks_for_unknown_phone(self, request: Request, flow: Flow) -> bool:
+        """True for a server's request outside of dialogs for a phone that is not registered here."""
+        return self._destinations.asks_for_unknown_phone(request, flow)
+
     @cython.ccall
     def stray_response_received(self, response: Response, flow: Flow):
-        """Too late for its transaction."""
+        """Too late for its transaction, or for another process of ours."""
+        if self.elsewhere is not None and self.elsewhere(response, flow):
+            return
         self._late.response_received(response)
 
     @cython.ccall

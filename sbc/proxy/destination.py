@@ -140,6 +140,25 @@ class Destinations:
             return ToUs(group)  # the phone asks whether its server is there: for the phone, that is us
         return ToServers(group, self._phone_address(flow), None, request.to_tag != "", None)
 
+    def asks_for_unknown_phone(self, request: Request, flow: Flow) -> bool:
+        """True for a server's request outside of dialogs for a phone that is not registered here.
+
+        Of several processes that share a port another may know it. Changes nothing about the request.
+        """
+        origin = self._sides.server_of(flow)
+        if origin is None or _is_number(request):
+            return False
+        route = request.first_of(ROUTE)
+        if route is not None and PARAMETER in read_route(route).parameters:
+            return False  # inside a dialog: the cookie says it all, to anyone
+        uri = request.uri
+        if not self._is_ours(uri.host, uri.port):
+            return False
+        token = uri.parameters.get(CONTACT_TOKEN)
+        if token:
+            return self._registrar.binding_for_token(token) is None
+        return bool(uri.user) and self._newest_binding(request, origin.groups) is None
+
     @cython.ccall
     def group_for(self, request: Request) -> object:  # ServerGroup | None
         """The group that serves the Request-URI's host, or else the To host; None when nobody does."""

@@ -65,6 +65,17 @@ def check(request: Request):
         raise Refused(420, headers=tuple([("Unsupported", option) for option in unsupported]))
 
 
+BOOT_WORD = 6
+"""Characters of `boot` in a branch."""
+
+_BOOT_PLACE = len(MAGIC_COOKIE) + 10
+
+
+def boot_of(branch: str) -> str:
+    """The `boot` of the process that made this branch, when one of ours did."""
+    return branch[_BOOT_PLACE : _BOOT_PLACE + BOOT_WORD]
+
+
 @cython.cclass
 class Branches:
     """Makes the branch parameters of what we send: magic cookie, loop hash, serial number.

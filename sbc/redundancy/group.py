@@ -27,7 +27,7 @@ from typing import Any
 
 from sbc.events import AttemptEnded, FailedBack, FailedOver, Report, ServerStateChanged
 from sbc.location.candidate import Candidate
-from sbc.redundancy.health import CandidateHealth, State, StateChange
+from sbc.redundancy.health import CandidateHealth, HealthWord, State, StateChange
 from sbc.redundancy.order import Order, Orders, without_repetition
 from sbc.redundancy.outcome import Outcome
 from sbc.redundancy.plan import PHONE_PATIENCE, Attempt, AttemptPlan, Option, Tried
@@ -171,6 +171,23 @@ class ServerGroup:
         if change is not None and change.new is State.DOWN and change.silent:
             self._wake(candidate, outcome.cause)
 
+    def told(self, candidate: Candidate, health: HealthWord, now: float) -> None:
+        """Another process of this appliance has seen that candidate change, and has reported it: only act on it here."""
+        known = self._health_of(candidate)
+        if known is None:
+            return
+        known.told(health)
+        self._moved(now, health.down_cause)
+        if known.state is State.DOWN and known.held_until is None and not health.down_cause.startswith("status_"):
+            self._wake(candidate, health.down_cause)
+
+    def told_working(self, candidate: Candidate, since: float) -> None:
+        """Another process of this appliance has moved new requests to that candidate, and has reported it."""
+        if candidate in self._health:
+            self._working.current, self._working.since = candidate, since
+            self._orders.changed(self._options, candidate)
+            self._quiet_until = self._next_change()
+
     def waiting(self, candidate: Candidate, callback: WakeUp) -> None:
         """A request waits for that candidate without any answer. `callback(cause)` is called, once, when the candidate
         is found dead: record FoundDown(cause) and move on. Call `done` as soon as anything was received, and before
@@ -218,6 +235,10 @@ class ServerGroup:
         """Its health; that of an unknown one when it is not in the list."""
         known = self._health_of(candidate)
         return known if known is not None else self._unknown(0.0)
+
+    def working_since(self) -> float:
+        """When the working server became it; 0 without candidates."""
+        return self._working.since or 0.0
 
     def working(self, now: float) -> Candidate | None:
         """Where new requests go now. None only without candidates."""
@@ -342,13 +363,17 @@ class ServerGroup:
 
     def _choose(self, now: float, cause: str) -> None:
         """Something has changed that the working server or an order may depend on, or may do so now."""
+        moved = self._moved(now, cause)
+        if moved is not None:
+            self._report(self._move_event(moved))
+
+    def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
         if self._link_up or self._working.current is None:
             moved = self._working.choose(self._options, now, cause)
         self._orders.changed(self._options, self._working.current)
         self._quiet_until = self._next_change()
-        if moved is not None:
-            self._report(self._move_event(moved))
+        return moved
 
     def _next_change(self) -> float:
         """When time alone will change something: a Retry-After is over, a failback is due. `inf` when it will not."""

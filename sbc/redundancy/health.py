@@ -25,6 +25,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cython
 
@@ -116,6 +117,16 @@ class StateChange:
     """True when the server is dead to everybody who waits for it, not merely unwilling."""
 
 
+class HealthWord(NamedTuple):
+    """What one process of an appliance tells the others about a candidate. Times are those of the machine's clock."""
+
+    state: str
+    since: float
+    reason: str
+    held_until: float | None
+    down_cause: str
+
+
 @cython.cclass
 class CandidateHealth:
     """What is known about one candidate, since when and why."""
@@ -165,6 +176,21 @@ class CandidateHealth:
         self._good, self._bad = known._good, known._bad
         self._before_freeze = known._before_freeze
         self._since_before_freeze, self._reason_before_freeze = known._since_before_freeze, known._reason_before_freeze
+
+    def word(self) -> HealthWord:
+        """This for others to be told."""
+        return HealthWord(self.believed.value, self.since, self.reason, self.held_until, self.down_cause)
+
+    def told(self, word: HealthWord) -> None:
+        """Believe what another process has found out. Counting results begins anew."""
+        if self.state is State.FROZEN:
+            self._before_freeze, self._since_before_freeze = State(word.state), word.since
+            self._reason_before_freeze = word.reason
+            return
+        self.state, self.since, self.reason = State(word.state), word.since, word.reason
+        self.held_until, self.down_cause = word.held_until, word.down_cause
+        self._good = 0
+        self._bad = self._fall if self.state is State.DOWN else 0
 
     @property
     def usable(self) -> bool:

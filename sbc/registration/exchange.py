@@ -487,7 +487,7 @@ class Exchange:
         request.append("CSeq", f"{cseq} REGISTER")
         if self.contacts:
             for contact in self.contacts:
-                request.append("Contact", contact.at_server(self._user, flow.contact, expires[contact.token]))
+                request.append("Contact", contact.at_server(self._user, flow.registered_contact, expires[contact.token]))
             request.append("Expires", str(max(expires.values())))
         return request
 

@@ -86,6 +86,8 @@ class Registrar:
         self.flow_to = flow_to
         self.credentials = credentials
         """The password file; may be replaced at any time."""
+        self.moved_here: Callable[[str], object] | None = None
+        """Called with the token of a contact that is new here, or leaves here: what others know of it is old."""
         self.bindings = Bindings()
         self.nonces = Nonces()
         self._wall_clock = wall_clock
@@ -149,6 +151,13 @@ class Registrar:
     def bindings_for_aor(self, aor: str) -> list[Binding]:
         """All contacts of an address-of-record, oldest first."""
         return self.bindings.of_aor(canonical_aor(aor))
+
+    def moved_away(self, token: str) -> None:
+        """Another process of this appliance serves that phone from now on. Its registrations at the servers go on."""
+        binding = self.bindings.get(token)
+        if binding is not None:
+            self._forget(binding)
+            self._store.save_registrations((), (), (token,))
 
     def server_changed(self, event: object) -> None:
         """A server went down or came back. Phones renew by themselves; bringing their registrations to a server that
@@ -422,6 +431,8 @@ class Registrar:
             binding.granted = expires_at - now
             self._make_room(exchange.aor)
             self.bindings.add(binding)
+            if self.moved_here is not None:
+                self.moved_here(contact.token)
         flow, request = exchange.phone_flow, exchange.request
         host, port = flow.remote[0], flow.remote[1]
         local_host, local_port = flow.local[0], flow.local[1]
@@ -464,6 +475,8 @@ class Registrar:
 
     def _remove(self, exchange: Exchange) -> None:
         for contact in exchange.contacts:
+            if contact.expires == 0 and self.moved_here is not None:
+                self.moved_here(contact.token)
             binding = self.bindings.get(contact.token) if contact.expires == 0 else None
             if binding is not None:
                 self._unbind(binding, "removed by the phone")
@@ -472,6 +485,9 @@ class Registrar:
     def _unbind(self, binding: Binding, reason: str) -> None:
         for upstream in binding.upstreams:
             self._change(binding, upstream, UNREGISTERED, reason)
+        self._forget(binding)
+
+    def _forget(self, binding: Binding) -> None:
         self.bindings.remove(binding)
         self._expiry.forget(binding)
         self._behind.pop(binding.token, None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import cython
 from twisted.internet.interfaces import IReadDescriptor
@@ -68,7 +68,8 @@ class UdpFlow(Flow):
 
     def __init__(self, transport: UdpTransport, raw: bytes) -> None:
         remote = host_and_port(raw)
-        super().__init__("udp", transport.side, transport.sent_by(remote[0]), transport.local, remote)
+        registered = transport.shared.sent_by(remote[0]) if transport.shared is not None else ""
+        super().__init__("udp", transport.side, transport.sent_by(remote[0]), transport.local, remote, registered)
         self._transport = transport
         self.raw = raw
 
@@ -85,6 +86,9 @@ class UdpFlow(Flow):
 class UdpTransport:
     """The socket. `address` is an IP literal (wildcards allowed), `advertise` what we write instead of it, `host:port`.
 
+    `bound` is a socket that somebody else has opened by `bound_socket`. Where several processes share a port, each has one
+    more socket to itself; `shared` is then the transport of the port that they share, and `twins` are the ports of all.
+
     Raises OSError when the address cannot be bound. `start` begins reading, `stop` closes.
     """
 
@@ -92,12 +96,14 @@ class UdpTransport:
     side: str
     family: cython.int
     local: tuple
+    shared: UdpTransport
     internal_errors: cython.long
     own_addresses_forgotten: object  # called when what `answers_to` says of a wildcard socket may have changed
     _reactor: object
     _receiver: Receiver
     _advertise: str
     _socket: object
+    _ports: frozenset
     _wildcard: cython.bint
     _flows: dict
     _flows_to: dict  # the same by host and port, for those that we send to
@@ -107,7 +113,7 @@ class UdpTransport:
 
     def __init__(
         self, reactor, receiver: Receiver, address: str, port: int, *, side: str = "both", advertise: str | None = None,
-        share: bool = False,
+        bound: socket.socket | None = None, shared: UdpTransport | None = None, twins: Iterable[int] = (),
     ) -> None:  # fmt: skip
         self.name = "udp"
         self._reactor = reactor
@@ -115,10 +121,12 @@ class UdpTransport:
         self.side = side
         self._advertise = advertise
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket = _bound_socket(self.family, address, port, share)
-        bound = self._socket.getsockname()
-        self.local: tuple[str, int] = (bound[0], bound[1])
-        self._wildcard = bound[0] in ("0.0.0.0", "::")
+        self._socket = bound if bound is not None else bound_socket(address, port)
+        self.shared = shared
+        name = self._socket.getsockname()
+        self.local: tuple[str, int] = (name[0], name[1])
+        self._ports = frozenset([name[1], *twins])
+        self._wildcard = name[0] in ("0.0.0.0", "::")
         self._flows: dict[bytes, UdpFlow] = {}
         self._flows_to: dict[tuple[str, int], UdpFlow] = {}
         self._datagrams = Datagrams(self._socket.fileno(), self._flows, self._new_flow)
@@ -146,7 +154,7 @@ class UdpTransport:
         host = canonical_host(host)
         if self._advertise and written(host, port) == self._advertise.lower():
             return True
-        if port != self.local[1]:
+        if port not in self._ports:
             return False
         if self._wildcard:
             return (":" in host) == (self.family == socket.AF_INET6) and is_local_address(host)
@@ -163,6 +171,10 @@ class UdpTransport:
             raw = raw_address(host, port)
             flow = self._flows_to[host, port] = self._flows.get(raw) or self._new_flow(raw)
         return flow
+
+    def flow_of(self, raw: bytes) -> UdpFlow:
+        """The flow to an address as the kernel writes it."""
+        return self._flows.get(raw) or self._new_flow(raw)
 
     def _new_flow(self, raw: bytes) -> UdpFlow:
         if len(self._flows) >= _MOST_FLOWS:
@@ -293,7 +305,9 @@ class UdpTransport:
 classImplements(UdpTransport, IReadDescriptor)
 
 
-def _bound_socket(family: int, address: str, port: int, share: bool) -> socket.socket:
+def bound_socket(address: str, port: int, *, share: bool = False) -> socket.socket:
+    """A socket for a `UdpTransport`; `share` lets others of the same user bind the port too. OSError when it is taken."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
