@@ -68,8 +68,8 @@ setup(
     ],
     ext_modules=cythonize(
         extensions,
-        # Without include_path a .pxd in ext/ would be ignored for a dotted module name, silently.
-        include_path=["ext"],
+        # Without it the .pxd of a module whose source is in ext/ would be ignored, silently.
+        include_path=["."],
         language_level=3,
         build_dir="build",
     ),

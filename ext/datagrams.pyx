@@ -12,30 +12,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-cdef extern from "sys/uio.h" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-
 cdef extern from "sys/socket.h" nogil:
-    struct msghdr:
-        void *msg_name
-        unsigned int msg_namelen
-        iovec *msg_iov
-        size_t msg_iovlen
-        void *msg_control
-        size_t msg_controllen
-        int msg_flags
     int MSG_DONTWAIT
-
-# mmsghdr, recvmmsg and sendmmsg hide behind _GNU_SOURCE, which Python.h defines before any system header comes in.
-cdef extern from * nogil:
-    """
-    #include <sys/socket.h>
-    """
-    struct mmsghdr:
-        msghdr msg_hdr
-        unsigned int msg_len
     int recvmmsg(int fd, mmsghdr *vector, unsigned int length, int flags, void *timeout)
     int sendmmsg(int fd, mmsghdr *vector, unsigned int length, int flags)
 
@@ -49,23 +27,11 @@ cdef class Datagrams:
     """The receive and send side of one non-blocking UDP socket.
 
     `peers` maps a raw socket address (as the kernel writes it) to the object that stands for that address; a raw address
-    that is not in it is given to `new_peer(raw)`, which returns the object and stores it if it likes. An object must have
-    the attribute that `send` is given: its raw address.
-    """
+    that is not in it is given to `new_peer(raw)`, which returns the object and stores it if it likes.
 
-    cdef int _fd
-    cdef dict _peers
-    cdef object _new_peer
-    cdef char *_buffers
-    cdef char *_names
-    cdef iovec *_vectors
-    cdef mmsghdr *_headers
-    cdef iovec *_out_vectors
-    cdef mmsghdr *_out_headers
-    cdef list _out
-    cdef readonly unsigned long long received
-    cdef readonly unsigned long long sent
-    cdef readonly unsigned long long dropped   # the socket's send buffer was full
+    The lock of the interpreter is kept during the system calls: they never wait, and giving it up and taking it again
+    costs as much as receiving.
+    """
 
     def __cinit__(self, int fd, dict peers, new_peer):
         cdef int i
@@ -86,6 +52,7 @@ cdef class Datagrams:
             self._vectors[i].iov_base = self._buffers + i * SIZE
             self._vectors[i].iov_len = SIZE
             self._headers[i].msg_hdr.msg_name = self._names + i * ADDRESS
+            self._headers[i].msg_hdr.msg_namelen = ADDRESS
             self._headers[i].msg_hdr.msg_iov = &self._vectors[i]
             self._headers[i].msg_hdr.msg_iovlen = 1
             self._out_headers[i].msg_hdr.msg_iov = &self._out_vectors[i]
@@ -99,22 +66,20 @@ cdef class Datagrams:
         free(self._out_vectors)
         free(self._out_headers)
 
-    def receive(self):
+    cpdef list receive(self):
         """Up to 64 waiting datagrams as `[(data, peer), ...]`; empty when none waits or an ICMP error was pending."""
         cdef int count, i
         cdef bytes raw
         cdef object peer
         cdef list datagrams = []
-        for i in range(SLOTS):
-            self._headers[i].msg_hdr.msg_namelen = ADDRESS
-        with nogil:
-            count = recvmmsg(self._fd, self._headers, SLOTS, MSG_DONTWAIT, NULL)
+        count = recvmmsg(self._fd, self._headers, SLOTS, MSG_DONTWAIT, NULL)
         if count <= 0:
             # EAGAIN, EINTR, or the error of an earlier send: its story is in the error queue.
             return datagrams
         self.received += count
         for i in range(count):
             raw = PyBytes_FromStringAndSize(self._names + i * ADDRESS, self._headers[i].msg_hdr.msg_namelen)
+            self._headers[i].msg_hdr.msg_namelen = ADDRESS  # the kernel has put there what the address needs
             peer = self._peers.get(raw)
             if peer is None:
                 peer = self._new_peer(raw)
@@ -123,31 +88,28 @@ cdef class Datagrams:
             )
         return datagrams
 
-    def queue(self, bytes raw_address, bytes data):
-        """Take a datagram to be sent with the next `flush`, which happens by itself when 64 wait."""
-        self._out.append((raw_address, data))
-        if len(self._out) >= SLOTS:
+    cpdef list queue(self, bytes raw_address, bytes data):
+        """Take a datagram to be sent with the next `flush`, which happens by itself when 64 wait, and returns the same."""
+        cdef Py_ssize_t i = len(self._out)
+        self._out.append((raw_address, data))  # what the arrays point at must live until it is sent
+        self._out_headers[i].msg_hdr.msg_name = PyBytes_AS_STRING(raw_address)
+        self._out_headers[i].msg_hdr.msg_namelen = <unsigned int>PyBytes_GET_SIZE(raw_address)
+        self._out_vectors[i].iov_base = PyBytes_AS_STRING(data)
+        self._out_vectors[i].iov_len = PyBytes_GET_SIZE(data)
+        if i + 1 >= SLOTS:
             return self.flush()
         return None
 
-    def flush(self):
+    cpdef list flush(self):
         """Send what waits. Returns None, or `[(data, errno), ...]` of datagrams that the kernel refused for good."""
         cdef list out = self._out
-        cdef int length = len(out), first = 0, count, i, tries = 0, error
-        cdef bytes raw, data
+        cdef int length = len(out), first = 0, count, tries = 0, error
         cdef list failed = None
         if length == 0:
             return None
-        for i in range(length):
-            raw, data = out[i]
-            self._out_headers[i].msg_hdr.msg_name = PyBytes_AS_STRING(raw)
-            self._out_headers[i].msg_hdr.msg_namelen = <unsigned int>PyBytes_GET_SIZE(raw)
-            self._out_vectors[i].iov_base = PyBytes_AS_STRING(data)
-            self._out_vectors[i].iov_len = PyBytes_GET_SIZE(data)
         while first < length:
-            with nogil:
-                count = sendmmsg(self._fd, self._out_headers + first, length - first, MSG_DONTWAIT)
-                error = errno
+            count = sendmmsg(self._fd, self._out_headers + first, length - first, MSG_DONTWAIT)
+            error = errno
             if count > 0:
                 self.sent += count
                 first += count

@@ -1,6 +1,7 @@
 # What compiled modules may use of udp.py without going through Python. The words are in udp.py.
 
 from sbc.flow cimport Flow, Receiver
+from sbc.transport._datagrams cimport Datagrams
 
 
 cdef class UdpFlow(Flow):
@@ -24,9 +25,10 @@ cdef class UdpTransport:
     cdef bint _wildcard
     cdef public dict _flows
     cdef dict _flows_to
-    cdef object _datagrams
+    cdef Datagrams _datagrams
     cdef bint _in_batch
     cdef object _look_again
 
+    cpdef object doRead(self)
     cdef object send(self, bytes raw, bytes data)
     cdef object _received(self, bytes data, UdpFlow flow)

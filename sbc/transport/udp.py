@@ -21,7 +21,6 @@ from zope.interface import classImplements
 
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import parse
-from sbc.transport._datagrams import Datagrams
 from sbc.transport.addresses import (
     canonical_host,
     forget_own_addresses,
@@ -35,9 +34,11 @@ from sbc.transport.addresses import (
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow, Receiver
     from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.transport._datagrams import Datagrams
 else:
     from sbc.flow import Flow, Receiver
     from sbc.sip.message import Request
+    from sbc.transport._datagrams import Datagrams
 
 log = Logger()
 
@@ -107,7 +108,7 @@ class UdpTransport:
     _wildcard: cython.bint
     _flows: dict
     _flows_to: dict  # the same by host and port, for those that we send to
-    _datagrams: object
+    _datagrams: Datagrams
     _in_batch: cython.bint
     _look_again: object
 
@@ -242,15 +243,17 @@ class UdpTransport:
     def logPrefix(self) -> str:  # noqa: N802 (Twisted's name)
         return "udp"
 
-    def doRead(self) -> None:  # noqa: N802 (Twisted's name)
+    @cython.ccall
+    def doRead(self):  # noqa: N802 (Twisted's name)
         """Readable: data, or an error in the queue."""
         self._in_batch = True
         try:
-            datagrams = self._datagrams.receive()
+            datagrams: list = self._datagrams.receive()
             if not datagrams:
                 self._read_errors()
-            for data, flow in datagrams:
-                self._received(data, flow)
+            datagram: tuple
+            for datagram in datagrams:
+                self._received(datagram[0], datagram[1])
         finally:
             self._in_batch = False
             self._failed(self._datagrams.flush())
