@@ -10,8 +10,6 @@ cdef class Candidate:
     cdef readonly str transport
     cdef readonly int priority
     cdef readonly int weight
-    cdef public object flow
-    cdef public long flow_epoch
     cdef Py_hash_t _hash
     cdef str _text
 

@@ -14,15 +14,13 @@ COMPILED = bool(cython.compiled)
 @cython.final
 @cython.cclass
 class Candidate:
-    """Address, port and transport, with the DNS preference that led to it. Immutable but for its slot.
+    """Address, port and transport, with the DNS preference that led to it; immutable.
 
     `address` is an IPv4 or IPv6 literal without brackets, `transport` udp, tcp or tls. `priority` is that of SRV, lowest
     first, 1 when there is no SRV (V12); `weight` that among equal priorities.
 
     Two lookups that find the same next hop with another priority find the same candidate: only address, port and
     transport count for equality, so health and counters stay with it when DNS is rearranged.
-
-    `flow` and `flow_epoch` are a slot for who sends there: the way, and when it was looked up.
     """
 
     address: str
@@ -30,8 +28,6 @@ class Candidate:
     transport: str
     priority: cython.int
     weight: cython.int
-    flow: object
-    flow_epoch: cython.long
     _hash: cython.Py_hash_t
     _text: str
 
@@ -41,8 +37,6 @@ class Candidate:
         self.transport = transport
         self.priority = priority
         self.weight = weight
-        self.flow = None
-        self.flow_epoch = 0
         self._hash = hash((address, port, transport))
         host = f"[{address}]" if ":" in address else address
         self._text = f"{host}:{port};{transport}"

@@ -5,6 +5,7 @@ from sbc.proxy.destination cimport Destinations
 from sbc.proxy.destination cimport ToPhone as _ToPhone
 from sbc.proxy.destination cimport ToServers as _ToServers
 from sbc.proxy.destination cimport ToUs as _ToUs
+from sbc.proxy.network cimport Network
 from sbc.proxy.response_context cimport Surroundings
 from sbc.proxy.routes cimport Ways
 from sbc.proxy.sides cimport Sides
@@ -15,16 +16,15 @@ from sbc.transaction.server cimport ServerTransaction
 
 
 cdef class Proxy(Surroundings):
-    cdef readonly object flows
     cdef readonly object registrar
     cdef public bint draining
     cdef public object overload
     cdef public object elsewhere
-    cdef object _is_ours
     cdef bytes _key
     cdef str _name
     cdef object _report
     cdef Branches _branches
+    cdef Network _network
     cdef Ways _ways
     cdef object _late
     cdef dict _contexts
@@ -32,7 +32,7 @@ cdef class Proxy(Surroundings):
     cdef Sides _sides
     cdef Destinations _destinations
 
-    cpdef str side_of(self, object flow)
+    cpdef str side_of(self, Flow flow)
     cpdef object request_received(self, Transaction transaction, Request request)
     cpdef object ack_received(self, Request request, Flow flow)
     cpdef object cancel_received(self, Transaction invite, Request request)

@@ -18,27 +18,23 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import CallSetUp, Report
-from sbc.location.candidate import Candidate
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
 from sbc.proxy.overload import LEAST_SHED, Overload
 from sbc.proxy.response_context import TIMER_C
-from sbc.proxy.routes import FlowFinder, RecordRoutes
+from sbc.proxy.network import FlowFinder
 from sbc.proxy.validation import Refused
 from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
+    from cython.cimports.sbc.proxy.network import Network
+    from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
-    from cython.cimports.sbc.proxy.routes import (
-        Ways,
-        new_bye_route,
-        new_phone_route,
-        new_servers_route,
-        towards_phone,
-    )
+    from cython.cimports.sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from cython.cimports.sbc.proxy.sides import Sides
     from cython.cimports.sbc.proxy.validation import Branches, check, hops_left
     from cython.cimports.sbc.sip.message import Request, Response
@@ -47,9 +43,12 @@ if cython.compiled:
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
     from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
     from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
+    from sbc.proxy.network import Network
+    from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
-    from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route, towards_phone
+    from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from sbc.proxy.sides import Sides
     from sbc.proxy.validation import Branches, check, hops_left
     from sbc.sip.message import Request, Response
@@ -74,16 +73,15 @@ class Proxy(Surroundings):
     appliance stops: new calls are refused, everything under way goes on.
     """
 
-    flows: object
     registrar: object
     draining: cython.bint
     overload: object
     elsewhere: object
-    _is_ours: object
     _key: bytes
     _name: str
     _report: object
     _branches: Branches
+    _network: Network
     _ways: Ways
     _late: object
     _contexts: dict  # by server transaction, of requests that still owe their sender an answer
@@ -111,10 +109,8 @@ class Proxy(Surroundings):
         self.t1 = layer.timers.t1
         self.queue = layer.queue
         self.queue.lane(TIMER_C)
-        self.flows = flows
         self.registrar = registrar
         self.draining = False
-        self._is_ours = is_ours
         self._key = key
         self._name = warn_agent(name)
         self._report = report
@@ -123,7 +119,9 @@ class Proxy(Surroundings):
         """Called with a response that belongs to no transaction here, and its flow; True when another process has it."""
         branches: object = Branches(boot)
         self._branches = branches
-        self._ways = Ways(clock, flows, RecordRoutes(key), NoncePins())
+        network: Network = Network(flows, is_ours)
+        self._network = network
+        self._ways = Ways(clock, network, OwnRoutes(key, network), NoncePins())
         self._late = LateAnswers(clock, layer, self.t1, branches.new, report)
         self._contexts: dict[ServerTransaction, ResponseContext] = {}
         self._moved: dict[tuple[str, str, int], Candidate] = {}
@@ -134,14 +132,16 @@ class Proxy(Surroundings):
         """Serve these groups from now on (start, and a changed configuration)."""
         groups = tuple(groups)
         self._sides = Sides(groups)
-        self._destinations = Destinations(groups, self._sides, self.registrar, self._is_ours, self._key)
+        self._destinations = Destinations(
+            groups, self._sides, self.registrar, self._network, self._ways.own_routes
+        )
 
     def candidates_changed(self) -> None:
         """A group learnt new addresses of its servers."""
         self._sides.refresh()
 
     @cython.ccall
-    def side_of(self, flow: object) -> str:  # (flow: Flow) -> str
+    def side_of(self, flow: Flow) -> str:
         """Who is behind this flow: phones or servers."""
         return "phones" if self._sides.server_of(flow) is None else "servers"
 
@@ -155,6 +155,7 @@ class Proxy(Surroundings):
     @cython.ccall
     def request_received(self, transaction: Transaction, request: Request):
         """Forward it, answer it, or refuse it. MalformedMessage is the layer's to answer."""
+        self._network.look(self.queue.now())
         try:
             self._refuse_when_full(request)
             if request.method == "OPTIONS" and hops_left(request) == 0:
@@ -174,29 +175,31 @@ class Proxy(Surroundings):
     @cython.ccall
     def ack_received(self, request: Request, flow: Flow):
         """An ACK for a 2xx follows its dialog, without a transaction (16.11). One that leads nowhere is dropped."""
+        self._network.look(self.queue.now())
         try:
             check(request)
             self._branches.check_loop(request)
             destination = self._destinations.find(request, flow)
         except (Refused, MalformedMessage):
             return
-        onward = None
+        onward: Flow = None
         phone: ToPhone
         servers: ToServers
         branch: str = self._branches.stateless(request)
         if isinstance(destination, ToPhone):
             phone = destination
-            onward = towards_phone(self.flows, phone.phone)
+            onward = self._network.to_phone(phone.phone)
             if phone.request_uri is not None:
                 request.request_uri = phone.request_uri
         elif isinstance(destination, ToServers):
             servers = destination
-            candidate = servers.first
+            candidate: Candidate = servers.first
             if self._moved:
                 candidate = self._moved.get((request.call_id, request.from_tag, request.cseq)) or candidate
             if candidate is None:
                 candidate = servers.group.working(self.clock.seconds())
-            onward = self.flows.flow_to_server(candidate) if candidate is not None else None
+            if candidate is not None:
+                onward = self._network.to_server(candidate)
         if onward is not None:
             request.allow_hops(hops_left(request) - 1)
             self.layer.send_stateless(request, onward, branch)

@@ -1,40 +1,74 @@
 # What compiled modules may use of destination.py without going through Python. The words are in destination.py.
 
-from sbc.proxy.sides cimport Sides
+cimport cython
+
+from sbc.flow cimport Flow
+from sbc.location.candidate cimport Candidate
+from sbc.proxy.network cimport Network, PhoneAddress
+from sbc.proxy.own_routes cimport OwnRoutes
+from sbc.proxy.route_cookie cimport RouteCookie
+from sbc.proxy.sides cimport Origin, Sides
 from sbc.sip.message cimport Request
 
 
+@cython.final
+@cython.freelist(8)
 cdef class ToServers:
     cdef readonly object group
-    cdef readonly object phone
-    cdef readonly object first
+    cdef readonly PhoneAddress phone
+    cdef readonly Candidate first
     cdef readonly bint in_dialog
-    cdef readonly object peer
+    cdef readonly PhoneAddress peer
 
 
+@cython.final
+@cython.freelist(8)
 cdef class ToPhone:
-    cdef readonly object phone
-    cdef readonly object candidate
+    cdef readonly PhoneAddress phone
+    cdef readonly Candidate candidate
     cdef readonly object group
     cdef readonly str request_uri
 
 
+@cython.final
+@cython.freelist(8)
 cdef class ToUs:
     cdef readonly object group
+
+
+@cython.final
+cdef class Target:
+    cdef bint is_number
+    cdef bint has_user
+    cdef bint is_pass
+    cdef str token
+    cdef object group
+    cdef object _uri
+    cdef bint _ours
+    cdef long _epoch
 
 
 cdef class Destinations:
     cdef Sides _sides
     cdef object _registrar
-    cdef object _is_ours
-    cdef bytes _key
+    cdef Network _network
+    cdef OwnRoutes _own_routes
     cdef dict _by_domain
-    cdef dict _phones
+    cdef dict _targets
 
-    cpdef object find(self, Request request, object flow)
-    cpdef object group_for(self, Request request)
+    cpdef object find(self, Request request, Flow flow)
+    cdef Target target_of(self, Request request)
+    cdef Target _new_target(self, Request request)
+    cdef bint _is_ours(self, Target target)
+    cdef object _group_for(self, Request request, Target target)
     cdef list _take_our_routes(self, Request request)
     cdef object _untangle_strict_route(self, Request request, list cookies)
-    cdef object _by_cookie(self, Request request, list cookies, object flow, object origin)
-    cdef object _peer_behind(self, Request request)
-    cdef object _phone_address(self, object flow)
+    cdef object _by_cookie(self, Request request, list cookies, Flow flow, Origin origin)
+    cdef PhoneAddress _peer_behind(self, Request request)
+    cdef object _for_us(self, Request request, Target target, Origin origin)
+    cdef bint _looks_like_phone(self, RouteCookie cookie, Flow flow)
+
+
+cdef ToServers to_servers(object group, PhoneAddress phone, Candidate first, bint in_dialog, PhoneAddress peer)
+cdef ToPhone to_phone(PhoneAddress phone, Candidate candidate, object group, str request_uri)
+cdef ToUs to_us(object group)

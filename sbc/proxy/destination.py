@@ -8,26 +8,32 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 
 import cython
 
-from sbc.flow import Flow
-from sbc.proxy.route_cookie import PARAMETER, PhoneAddress, RouteCookie
+from sbc.proxy.route_cookie import PARAMETER
 from sbc.proxy.validation import Refused
 from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
-from sbc.sip.uri import SipUri
 
 if cython.compiled:
-    from cython.cimports.sbc.proxy.sides import Sides
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.proxy.network import Network, PhoneAddress, phone_behind
+    from cython.cimports.sbc.proxy.own_routes import OwnRoutes, ReadRoute
+    from cython.cimports.sbc.proxy.route_cookie import RouteCookie
+    from cython.cimports.sbc.proxy.sides import Origin, Sides
     from cython.cimports.sbc.sip.message import Request
     from cython.cimports.sbc.sip.scanner import ROUTE
 else:
-    from sbc.proxy.sides import Sides
+    from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
+    from sbc.proxy.network import Network, PhoneAddress, phone_behind
+    from sbc.proxy.own_routes import OwnRoutes, ReadRoute
+    from sbc.proxy.route_cookie import RouteCookie
+    from sbc.proxy.sides import Origin, Sides
     from sbc.sip.message import Request
     from sbc.sip.scanner import ROUTE
 
@@ -36,77 +42,93 @@ COMPILED = bool(cython.compiled)
 CONTACT_TOKEN = "gw-tok"
 """The URI parameter of the Contact that we give to servers for a phone (pitfall D25)."""
 
-_MOST_FLOWS = 65536
+_MOST_TARGETS = 16384
+"""Request-URIs kept: the Contacts of the phones and the numbers they call."""
 
 
+@cython.final
 @cython.cclass
-@dataclass(frozen=True)
 class ToServers:
-    """To the servers of a group, as its plan says."""
+    """To the servers of a group, as its plan says.
+
+    `phone` sent it: what the servers' requests in this dialog come back to. `first` is the dialog's own server, asked before
+    all others. `peer` is the phone at the other end, where the call leads back through us to one of this site.
+    """
 
     group: object  # ServerGroup
-    phone: object  # PhoneAddress
-    """Who sent it: what the servers' requests in this dialog come back to."""
-    first: object = None  # Candidate
-    """The dialog's own server, asked before all others."""
-    in_dialog: cython.bint = False
-    peer: object = None  # PhoneAddress
-    """The phone at the other end, where the call leads back through us to one of this site."""
+    phone: PhoneAddress
+    first: Candidate
+    in_dialog: cython.bint
+    peer: PhoneAddress
 
 
+@cython.final
 @cython.cclass
-@dataclass(frozen=True)
 class ToPhone:
-    """To one phone."""
+    """To one phone. `candidate` is the server that sent it.
 
-    phone: object  # PhoneAddress
-    candidate: object  # Candidate
-    """The server that sent it."""
+    `request_uri` is the phone's own Contact, where the server knows only the one we gave it; else None.
+    """
+
+    phone: PhoneAddress
+    candidate: Candidate
     group: object  # ServerGroup | None
-    request_uri: str = None
-    """The phone's own Contact, where the server knows only the one we gave it."""
+    request_uri: str
 
 
+@cython.final
 @cython.cclass
-@dataclass(frozen=True)
 class ToUs:
     """For the appliance itself: OPTIONS, or a REGISTER for `group`."""
 
-    group: object = None  # ServerGroup
+    group: object  # ServerGroup | None
 
 
 Destination = ToServers | ToPhone | ToUs
+
+
+@cython.final
+@cython.cclass
+class Target:
+    """What a Request-URI says: phones call the same numbers, and servers the same phones, again and again.
+
+    `is_number`: a telephone number or an emergency service, which names no host. `is_pass`: it has the shape of our own
+    Record-Route, put there by a strict router. `token` is that of a Contact we gave to servers. `group` serves its host.
+    """
+
+    is_number: cython.bint
+    has_user: cython.bint
+    is_pass: cython.bint
+    token: str
+    group: object  # ServerGroup | None
+    _uri: object  # SipUri | None
+    _ours: cython.bint
+    _epoch: cython.long
 
 
 @cython.cclass
 class Destinations:
     """Finds the destination of a request.
 
-    `is_ours(host, port)` tells our own addresses; `registrar` knows the phones' bindings (`binding_for_token`,
-    `bindings_for_aor`); `key` signs the route cookies.
+    `registrar` knows the phones' bindings (`binding_for_token`, `bindings_for_aor`).
     """
 
     _sides: Sides
     _registrar: object
-    _is_ours: object
-    _key: bytes
+    _network: Network
+    _own_routes: OwnRoutes
     _by_domain: dict
-    _phones: dict
+    _targets: dict
 
     def __init__(
-        self,
-        groups: Iterable[ServerGroup],
-        sides: Sides,
-        registrar: object,
-        is_ours: Callable[[str, int | None], bool],
-        key: bytes,
+        self, groups: Iterable[ServerGroup], sides: Sides, registrar: object, network: Network, own_routes: OwnRoutes
     ) -> None:
         groups = tuple(groups)
         self._sides = sides
         self._registrar = registrar
-        self._is_ours = is_ours
-        self._key = key
-        self._phones: dict[Flow, PhoneAddress] = {}
+        self._network = network
+        self._own_routes = own_routes
+        self._targets: dict[str, Target] = {}
         self._by_domain: dict[str, ServerGroup] = {}
         for group in groups:
             for domain in group.settings.domains:
@@ -117,56 +139,93 @@ class Destinations:
                 self._by_domain.setdefault(server.address.lower(), group)
 
     @cython.ccall
-    def find(self, request: Request, flow: object) -> object:  # (request: Request, flow: Flow) -> Destination
+    def find(self, request: Request, flow: Flow) -> object:  # Destination
         """Where it goes. Takes our own Route values off the request. Raises Refused (403, 404, 481) and MalformedMessage."""
-        cookies: list = self._take_our_routes(request)
-        origin = self._sides.server_of(flow)
-        if cookies:
+        cookies: list = self._take_our_routes(request) if request.may_have(ROUTE) else None
+        origin: Origin = self._sides.server_of(flow)
+        if cookies is not None:
             return self._by_cookie(request, cookies, flow, origin)
-        if not _is_number(request):
-            uri = request.uri
-            if self._is_ours(uri.host, uri.port):
-                return self._for_us(request, origin)
+        target: Target = self.target_of(request)
+        if self._is_ours(target):
+            return self._for_us(request, target, origin)
         if origin is not None:
             raise Refused(404, "No Such Phone Here")
-        group = self.group_for(request)
+        group = self._group_for(request, target)
         if group is None:
             if flow.side != "phones" and self._sides.is_server_host(flow.remote[0]):
                 raise Refused(403, "Source Address Is Not A Configured Server")
             raise Refused(403, "Domain Not Served Here")
+        in_dialog: cython.bint = request.to_tag != ""
         if request.method == "REGISTER":
-            return ToUs(group)
-        if request.method == "OPTIONS" and not request.to_tag and not _has_user(request):
-            return ToUs(group)  # the phone asks whether its server is there: for the phone, that is us
-        return ToServers(group, self._phone_address(flow), None, request.to_tag != "", None)
+            return to_us(group)
+        if request.method == "OPTIONS" and not in_dialog and not target.has_user:
+            return to_us(group)  # the phone asks whether its server is there: for the phone, that is us
+        return to_servers(group, phone_behind(flow), None, in_dialog, None)
 
     def asks_for_unknown_phone(self, request: Request, flow: Flow) -> bool:
         """True for a server's request outside of dialogs for a phone that is not registered here.
 
         Of several processes that share a port another may know it. Changes nothing about the request.
         """
-        origin = self._sides.server_of(flow)
-        if origin is None or _is_number(request):
+        origin: Origin = self._sides.server_of(flow)
+        if origin is None:
             return False
-        route = request.first_of(ROUTE)
-        if route is not None and PARAMETER in read_route(route).parameters:
-            return False  # inside a dialog: the cookie says it all, to anyone
-        uri = request.uri
-        if not self._is_ours(uri.host, uri.port):
+        top: str = request.first_of(ROUTE)
+        if top is not None:
+            route: ReadRoute = self._own_routes.read(top)
+            if route.has_cookie:
+                return False  # inside a dialog: the cookie says it all, to anyone
+        target: Target = self.target_of(request)
+        if not self._is_ours(target):
             return False
-        token = uri.parameters.get(CONTACT_TOKEN)
-        if token:
-            return self._registrar.binding_for_token(token) is None
-        return bool(uri.user) and self._newest_binding(request, origin.groups) is None
+        if target.token:
+            return self._registrar.binding_for_token(target.token) is None
+        return target.has_user and self._newest_binding(request, origin.groups) is None
 
-    @cython.ccall
-    def group_for(self, request: Request) -> object:  # ServerGroup | None
+    @cython.cfunc
+    def target_of(self, request: Request) -> Target:
+        """What its Request-URI says. Raises MalformedMessage when it cannot be read."""
+        known: Target = self._targets.get(request._request_uri)
+        return self._new_target(request) if known is None else known
+
+    @cython.cfunc
+    def _new_target(self, request: Request) -> Target:
+        target: Target = Target.__new__(Target)
+        target.is_number = request._request_uri.lower().startswith(("tel:", "urn:"))
+        target.has_user = target.is_number
+        target.is_pass = False
+        target.token = None
+        target.group = None
+        target._uri = None
+        target._ours = False
+        target._epoch = 0
+        if not target.is_number:
+            uri = target._uri = request.uri
+            target.has_user = bool(uri.user)
+            target.is_pass = PARAMETER in uri.parameters and "lr" in uri.parameters
+            target.token = uri.parameters.get(CONTACT_TOKEN)
+            target.group = self._by_domain.get(uri.host.lower())
+        if len(self._targets) >= _MOST_TARGETS:
+            self._targets.clear()
+        self._targets[request._request_uri] = target
+        return target
+
+    @cython.cfunc
+    def _is_ours(self, target: Target) -> cython.bint:
+        """Does it name the appliance?"""
+        if target._epoch != self._network.epoch:
+            target._ours = not target.is_number and self._network.is_ours(target._uri)
+            target._epoch = self._network.epoch
+        return target._ours
+
+    @cython.cfunc
+    def _group_for(self, request: Request, target: Target) -> object:  # ServerGroup | None
         """The group that serves the Request-URI's host, or else the To host; None when nobody does."""
-        if not _is_number(request):
-            group = self._by_domain.get(request.uri.host.lower())
-            if group is not None:
-                return group
-        for host in _named_hosts(request):
+        if target.group is not None:
+            return target.group
+        # A telephone number names no host, so there the caller's own domain decides.
+        named = (request.to, request.from_) if target.is_number else (request.to,)
+        for host in _hosts_of(*named):
             if host in self._by_domain:
                 return self._by_domain[host]
         return self._by_domain.get("*")
@@ -175,40 +234,37 @@ class Destinations:
 
     @cython.cfunc
     def _take_our_routes(self, request: Request) -> list:
-        """16.4: take the Route values that name us off the top. Returns their cookies, one for each pass through here.
+        """16.4: take the Route values that name us off the top. Returns their cookies, one for each pass through here; None
+        when there is none.
 
         A strict router before us has put our Record-Route into the Request-URI and the target into the last Route.
         """
-        cookies: list = []
-        if not request.may_have(ROUTE):
-            return cookies
-        if PARAMETER in request._request_uri and self._strict_router_was_here(request):
+        cookies: list = None
+        route: ReadRoute
+        target: Target = self.target_of(request)
+        if target.is_pass and request.has("Route") and self._is_ours(target):
+            cookies = []
             self._untangle_strict_route(request, cookies)
         top: str = request.first_of(ROUTE)
         while top is not None:
-            uri = read_route(top)
-            if not self._is_ours(uri.host, uri.port):
+            route = self._own_routes.read(top)
+            if not route.ours:
                 break
             request.drop_first(ROUTE)
-            if PARAMETER in uri.parameters:
-                cookie = self._cookie_in(uri)
-                if cookie is None:
+            if route.has_cookie:
+                if route.cookie is None:
                     raise Refused(403, "Route Not Signed By This Appliance")
                 # Two lines with one cookie are one pass: we record-route on both sides when these differ.
-                if cookie not in cookies:
-                    cookies.append(cookie)
+                if cookies is None:
+                    cookies = [route.cookie]
+                elif route.cookie not in cookies:
+                    cookies.append(route.cookie)
             top = request.first_of(ROUTE)
-        return cookies
-
-    def _strict_router_was_here(self, request: Request) -> bool:
-        if not request.has("Route"):
-            return False
-        uri = request.uri
-        return PARAMETER in uri.parameters and "lr" in uri.parameters and self._is_ours(uri.host, uri.port)
+        return cookies or None
 
     @cython.cfunc
     def _untangle_strict_route(self, request: Request, cookies: list):
-        cookie = self._cookie_in(request.uri)
+        cookie = self._own_routes.cookie_in(request.uri)
         if cookie is not None:
             cookies.append(cookie)
         routes = request.get_all("Route")
@@ -217,45 +273,32 @@ class Destinations:
         for route in routes[:-1]:
             request.append("Route", route)
 
-    def _cookie_in(self, uri: SipUri) -> RouteCookie | None:
-        text = uri.parameters.get(PARAMETER)
-        return RouteCookie.verify(text, self._key) if text else None
-
     @cython.cfunc
-    def _by_cookie(self, request: Request, cookies: list, flow: object, origin: object) -> object:  # Destination
-        cookie = cookies[0]
-        from_server = origin is not None or not self._looks_like_phone(cookie, flow)
+    def _by_cookie(self, request: Request, cookies: list, flow: Flow, origin: Origin) -> object:  # Destination
+        cookie: RouteCookie = cookies[0]
+        from_server: cython.bint = origin is not None or not self._looks_like_phone(cookie, flow)
         if len(cookies) > 1 and not from_server:
             # The servers between two passes did not record-route: the second pass leads straight to the other phone.
-            cookie, from_server = cookies[-1], True
+            cookie = cookies[len(cookies) - 1]
+            from_server = True
         groups: list = self._sides.groups_of(cookie.candidate)
         if from_server:
-            return ToPhone(cookie.phone, cookie.candidate, groups[0] if groups else None)
-        group = self._group_of_dialog(request, groups)
+            return to_phone(cookie.phone, cookie.candidate, groups[0] if groups else None, None)
+        group = groups[0] if len(groups) == 1 else self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
-        return ToServers(group, self._phone_address(flow), cookie.candidate, True, self._peer_behind(request))
+        return to_servers(group, phone_behind(flow), cookie.candidate, True, self._peer_behind(request))
 
     @cython.cfunc
-    def _phone_address(self, flow: object) -> object:  # (flow: Flow) -> PhoneAddress
-        """The address behind a flow, as the cookie keeps it."""
-        known = self._phones.get(flow)
-        if known is None:
-            if len(self._phones) >= _MOST_FLOWS:
-                self._phones.clear()
-            known = self._phones[flow] = phone_address(flow)
-        return known
-
-    @cython.cfunc
-    def _peer_behind(self, request: Request) -> object:  # PhoneAddress | None
-        """Behind the servers' Routes our own comes again when the other end is a phone of this site."""
+    def _peer_behind(self, request: Request) -> PhoneAddress:
+        """Behind the servers' Routes our own comes again when the other end is a phone of this site; else None."""
         if request.first_of(ROUTE) is None:
             return None
-        for route in request.get_all("Route"):
-            uri = read_route(route)
-            if PARAMETER in uri.parameters and self._is_ours(uri.host, uri.port):
-                cookie = self._cookie_in(uri)
-                return cookie.phone if cookie is not None else None
+        route: ReadRoute
+        for value in request.get_all("Route"):
+            route = self._own_routes.read(value)
+            if route.has_cookie and route.ours:
+                return route.cookie.phone if route.cookie is not None else None
         return None
 
     def _group_of_dialog(self, request: Request, groups: list[ServerGroup]) -> ServerGroup | None:
@@ -263,8 +306,6 @@ class Destinations:
 
         None has it when DNS names other addresses by now. The call is still there, so the phone's domain decides alone.
         """
-        if len(groups) == 1:
-            return groups[0]
         named = [
             self._by_domain[host] for host in _hosts_of(request.from_, request.to) if host in self._by_domain
         ]
@@ -272,32 +313,35 @@ class Destinations:
             return named[0] if named else self._by_domain.get("*")
         return next((group for group in named if group in groups), groups[0])
 
-    @staticmethod
-    def _looks_like_phone(cookie: RouteCookie, flow: Flow) -> bool:
+    @cython.cfunc
+    def _looks_like_phone(self, cookie: RouteCookie, flow: Flow) -> cython.bint:
         """Not from a known server's port. The phone's own address decides; after that, its host (it may have a new port)."""
-        if flow.remote == (cookie.phone.host, cookie.phone.port):
+        if cookie.phone.host == flow.remote[0] and cookie.phone.port == flow.remote[1]:
             return True
         return flow.side == "phones" or flow.remote[0] != cookie.candidate.address
 
     # -- to one of our own addresses -------------------------------------------------------------------------------------
 
-    def _for_us(self, request: Request, origin) -> Destination:
-        token = request.uri.parameters.get(CONTACT_TOKEN)
+    @cython.cfunc
+    def _for_us(self, request: Request, target: Target, origin: Origin) -> object:  # Destination
         if origin is None:
-            if token is not None:
+            if target.token is not None:
                 raise Refused(403, "Only Servers May Use This Contact")
             if request.method == "OPTIONS":
-                return ToUs()
-            if request.method == "REGISTER" and (group := self.group_for(request)) is not None:
-                return ToUs(group)
+                return to_us(None)
+            if request.method == "REGISTER" and (group := self._group_for(request, target)) is not None:
+                return to_us(group)
             raise Refused(481 if request.to_tag else 404)
-        binding = self._registrar.binding_for_token(token) if token else self._newest_binding(request, origin.groups)
+        if target.token:
+            binding = self._registrar.binding_for_token(target.token)
+        else:
+            binding = self._newest_binding(request, origin.groups)
         if binding is None:
-            if request.method == "OPTIONS" and not token:
-                return ToUs()
+            if request.method == "OPTIONS" and not target.token:
+                return to_us(None)
             raise Refused(404, "No Such Phone Here")
         phone = PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)
-        return ToPhone(phone, origin.candidate, origin.group, binding.contact_uri)
+        return to_phone(phone, origin.candidate, origin.groups[0], binding.contact_uri)
 
     def _newest_binding(self, request: Request, groups: Iterable[ServerGroup]):
         """A server that was configured to send calls to `number@appliance` instead of a registered Contact."""
@@ -312,30 +356,34 @@ class Destinations:
         return None
 
 
-@lru_cache(4096)
-def read_route(value: str) -> SipUri:
-    """The URI of a Route value. A dialog sends the same one with each of its requests."""
-    return NameAddr.parse(value, "Route").uri
-
-
-def phone_address(flow: Flow) -> PhoneAddress:
-    """The address behind a flow, as the cookie keeps it."""
-    return PhoneAddress(flow.transport, flow.remote[0], flow.remote[1], flow.local[1])
+@cython.cfunc
+def to_servers(
+    group: object, phone: PhoneAddress, first: Candidate, in_dialog: cython.bint, peer: PhoneAddress
+) -> ToServers:
+    destination: ToServers = ToServers.__new__(ToServers)
+    destination.group = group
+    destination.phone = phone
+    destination.first = first
+    destination.in_dialog = in_dialog
+    destination.peer = peer
+    return destination
 
 
 @cython.cfunc
-def _is_number(request: Request) -> cython.bint:
-    """A telephone number or an emergency service: it names no host."""
-    return not request._request_uri.startswith("sip:") and request._request_uri.lower().startswith(("tel:", "urn:"))
+def to_phone(phone: PhoneAddress, candidate: Candidate, group: object, request_uri: str) -> ToPhone:
+    destination: ToPhone = ToPhone.__new__(ToPhone)
+    destination.phone = phone
+    destination.candidate = candidate
+    destination.group = group
+    destination.request_uri = request_uri
+    return destination
 
 
-def _named_hosts(request: Request) -> Iterator[str]:
-    """Hosts that may select the group. A telephone number has none, so there the caller's own domain decides."""
-    if _is_number(request):
-        yield from _hosts_of(request.to, request.from_)
-    else:
-        yield request.uri.host.lower()
-        yield from _hosts_of(request.to)
+@cython.cfunc
+def to_us(group: object) -> ToUs:
+    destination: ToUs = ToUs.__new__(ToUs)
+    destination.group = group
+    return destination
 
 
 def _hosts_of(*addresses: NameAddr) -> Iterator[str]:
@@ -345,7 +393,3 @@ def _hosts_of(*addresses: NameAddr) -> Iterator[str]:
             yield address.uri.host.lower()
         except MalformedMessage:
             continue
-
-
-def _has_user(request: Request) -> bool:
-    return _is_number(request) or bool(request.uri.user)

@@ -10,7 +10,7 @@ from secrets import token_hex
 from sbc.clock import Clock, Delayed
 from sbc.events import ProbeEnded, Report
 from sbc.location.candidate import Candidate
-from sbc.proxy.routes import FlowFinder
+from sbc.proxy.network import FlowFinder
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.outcome import Answered, Outcome, TimedOut, TransportFailed
 from sbc.sip.message import Request, Response

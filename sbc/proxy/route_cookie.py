@@ -3,6 +3,9 @@
 Both ends of a dialog send our Record-Route back to us as a Route with every request. It names the server of the dialog and
 the address of the phone, so nothing about dialogs must be remembered: after a restart of the process, or at the other
 appliance of a pair that shares the key, the BYE of a running call goes the right way.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1. What was signed and verified
+lately is remembered by `own_routes`.
 """
 
 from __future__ import annotations
@@ -10,71 +13,84 @@ from __future__ import annotations
 import base64
 import hmac
 import struct
-from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
-from typing import NamedTuple
 
-from sbc.location.candidate import Candidate
+import cython
+
+if cython.compiled:
+    from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.proxy.network import PhoneAddress
+else:
+    from sbc.location.candidate import Candidate
+    from sbc.proxy.network import PhoneAddress
+
+COMPILED = bool(cython.compiled)
 
 PARAMETER = "gw"
 """The URI parameter that carries the cookie."""
 
 _VERSION = 1
 _TRANSPORTS = ("udp", "tcp", "tls")
-_REMEMBERED = 8192
-"""Cookies kept in both directions: a phone calls more than once from its address, and a dialog sends its cookie twice."""
-
 _LONGEST = 72
-"""Characters of a cookie for two IPv6 addresses; longer ones are forged and must not fill what is remembered."""
+"""Characters of a cookie for two IPv6 addresses; longer ones are forged."""
 
 _MAC_BYTES = 9  # 72 bits: guessing one at line rate takes longer than any appliance lives
 _PORTS = struct.Struct("!BHHH")
 
 
-class PhoneAddress(NamedTuple):
-    """Where a phone was when it sent or answered the dialog's first request."""
-
-    transport: str
-    host: str
-    port: int
-    local_port: int
-    """The port of ours that the phone talks to."""
-
-
-class RouteCookie(NamedTuple):
-    """The two ends of a dialog as this appliance sees them."""
+@cython.final
+@cython.cclass
+class RouteCookie:
+    """The two ends of a dialog as this appliance sees them; immutable."""
 
     candidate: Candidate
     phone: PhoneAddress
 
+    def __init__(self, candidate: Candidate, phone: PhoneAddress) -> None:
+        self.candidate = candidate
+        self.phone = phone
+
     def sign(self, key: bytes) -> str:
         """The cookie as a URI parameter value: about 40 characters for IPv4, 72 for IPv6."""
-        return _sign(self, key)
+        return _sign(self.candidate, self.phone, key)
 
-    @classmethod
-    def verify(cls, text: str, key: bytes) -> RouteCookie | None:
+    @staticmethod
+    def verify(text: str, key: bytes) -> RouteCookie | None:
         """The cookie behind `text`; None when this key did not sign it, whatever it is."""
         return _verify(text, key) if len(text) <= _LONGEST else None
 
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def same_as(self, other: RouteCookie) -> cython.bint:
+        """`==`, for those that are compiled."""
+        return self is other or (
+            other is not None and self.candidate.same_as(other.candidate) and self.phone.same_as(other.phone)
+        )
 
-@lru_cache(_REMEMBERED)
-def _sign(cookie: RouteCookie, key: bytes) -> str:
-    server, phone = ip_address(cookie.candidate.address), ip_address(cookie.phone.host.partition("%")[0])
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RouteCookie) and self.same_as(other)
+
+    def __hash__(self) -> int:
+        return hash((self.candidate, self.phone))
+
+    def __repr__(self) -> str:
+        return f"RouteCookie({self.candidate!r}, {self.phone!r})"
+
+
+def _sign(candidate: Candidate, phone: PhoneAddress, key: bytes) -> str:
+    server, host = ip_address(candidate.address), ip_address(phone.host.partition("%")[0])
     kinds = (
         _VERSION << 6
-        | _TRANSPORTS.index(cookie.candidate.transport) << 4
-        | _TRANSPORTS.index(cookie.phone.transport) << 2
+        | _TRANSPORTS.index(candidate.transport) << 4
+        | _TRANSPORTS.index(phone.transport) << 2
         | (server.version == 6) << 1
-        | (phone.version == 6)
+        | (host.version == 6)
     )
-    body = (
-        _PORTS.pack(kinds, cookie.candidate.port, cookie.phone.port, cookie.phone.local_port) + server.packed + phone.packed
-    )
+    body = _PORTS.pack(kinds, candidate.port, phone.port, phone.local_port) + server.packed + host.packed
     return base64.urlsafe_b64encode(body + _mac(body, key)).rstrip(b"=").decode()
 
 
-@lru_cache(_REMEMBERED)
 def _verify(text: str, key: bytes) -> RouteCookie | None:
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

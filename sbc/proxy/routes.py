@@ -1,111 +1,44 @@
 """The two ways out of the box: to the servers of a group, attempt by attempt, and to one phone.
 
-Both are a `Route` of `sbc.proxy.response_context`; both write our Record-Route, one line for each side of the box where the
-two sides are different sockets (RFC 5658).
+Both are a `Route` of `sbc.proxy.response_context`; both let `own_routes` write our Record-Route.
 
 Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import cython
 
 from sbc.clock import Clock
-from sbc.flow import Flow
-from sbc.location.candidate import Candidate
 from sbc.proxy.response_context import refreshes_call
-from sbc.proxy.route_cookie import PARAMETER, RouteCookie
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TransportFailed
 from sbc.redundancy.plan import Attempt, Verdict
 
 if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import ToPhone, ToServers
+    from cython.cimports.sbc.proxy.network import Network, PhoneAddress
     from cython.cimports.sbc.proxy.nonce_pins import NoncePins
+    from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.response_context import Branch, Route
-    from cython.cimports.sbc.sip.message import Request, Response, new_line
-    from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION, Line
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 else:
+    from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
     from sbc.proxy.destination import ToPhone, ToServers
+    from sbc.proxy.network import Network, PhoneAddress
     from sbc.proxy.nonce_pins import NoncePins
+    from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.response_context import Branch, Route
-    from sbc.sip.message import Request, Response, new_line
-    from sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION, Line
+    from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 
 COMPILED = bool(cython.compiled)
 
-DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
-"""Requests that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515)."""
-
-
 _SHORTEST = 0.5
 """Seconds for a phone of the site to answer a BYE when the sender's patience is over."""
-
-
-class FlowFinder(Protocol):
-    """What the routes need of the listeners."""
-
-    def flow_to_server(self, candidate: Candidate) -> Flow | None: ...
-
-    def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> Flow | None: ...
-
-
-_MOST_PAIRS = 8192
-
-
-@cython.cclass
-class _Written:
-    """Our Record-Route lines for one pair of flows."""
-
-    candidate: object
-    phone: object
-    lines: list
-
-    def __init__(self, candidate: object, phone: object, lines: list) -> None:
-        self.candidate = candidate
-        self.phone = phone
-        self.lines = lines
-
-
-@cython.cclass
-class RecordRoutes:
-    """Puts our Record-Route on requests; the lines are made once for a phone and a server that speak through us."""
-
-    _key: bytes
-    _known: dict
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._known: dict[tuple[Flow, Flow], _Written] = {}
-
-    @cython.cfunc
-    def put_on(self, request: Request, candidate: object, phone: object, inner: object, outer: object):
-        """On a request that may open a dialog; `outer` is where it leaves, `inner` where it came in."""
-        # A NOTIFY has a To tag and opens a dialog all the same, when it overtakes the 200 to the SUBSCRIBE (RFC 6665 4.3).
-        if request.method not in DIALOG_METHODS or (request.method != "NOTIFY" and request.to_tag):
-            return
-        line: Line
-        for line in self._lines(candidate, phone, inner, outer):
-            request.put_first(line)
-
-    @cython.cfunc
-    def _lines(self, candidate: object, phone: object, inner: object, outer: object) -> list:
-        pair = (inner, outer)
-        known: _Written = self._known.get(pair)
-        if (
-            known is None
-            or (known.candidate is not candidate and known.candidate != candidate)
-            or (known.phone is not phone and known.phone != phone)
-        ):
-            signed = RouteCookie(candidate, phone).sign(self._key)
-            lines = [new_line("Record-Route", f"<sip:{inner.contact};lr;{PARAMETER}={signed}>")]
-            if outer.contact != inner.contact:
-                lines.append(new_line("Record-Route", f"<sip:{outer.contact};lr;{PARAMETER}={signed}>"))
-            if len(self._known) >= _MOST_PAIRS:
-                self._known.clear()
-            known = self._known[pair] = _Written(candidate, phone, lines)
-        return known.lines
 
 
 @cython.cclass
@@ -113,14 +46,14 @@ class Ways:
     """What all routes of a proxy share."""
 
     clock: object
-    flows: object
-    record_routes: RecordRoutes
+    network: Network
+    own_routes: OwnRoutes
     pins: NoncePins
 
-    def __init__(self, clock: Clock, flows: FlowFinder, record_routes: RecordRoutes, pins: NoncePins) -> None:
+    def __init__(self, clock: Clock, network: Network, own_routes: OwnRoutes, pins: NoncePins) -> None:
         self.clock = clock
-        self.flows = flows
-        self.record_routes = record_routes
+        self.network = network
+        self.own_routes = own_routes
         self.pins = pins
 
 
@@ -130,15 +63,15 @@ class ServersRoute(Route):
 
     _ways: Ways
     _group: object
-    _phone: object
+    _phone: PhoneAddress
     _plan: object
     _method: str
-    _came_in: object
-    _dialog_server: object
+    _came_in: Flow
+    _dialog_server: Candidate
     _ended: list  # attempts whose outcome is known; what answers after that is late, and only the health of its server
 
     @cython.cfunc
-    def _begin(self, ways: Ways, destination: ToServers, plan: object, method: str, came_in: object):
+    def _begin(self, ways: Ways, destination: ToServers, plan: object, method: str, came_in: Flow):
         self._ways = ways
         self._group = destination.group
         self.group_name = destination.group.name
@@ -155,14 +88,14 @@ class ServersRoute(Route):
 
     @cython.ccall
     def flow(self, attempt: object) -> object:
-        return self._ways.flows.flow_to_server(attempt.candidate)
+        return self._ways.network.to_server(attempt.candidate)
 
     @cython.ccall
     def prepare(self, request: Request, attempt: object, flow: object):
         candidate = attempt.candidate
         if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
             self._ways.pins.withhold(request, candidate, self._ways.clock.seconds())
-        self._ways.record_routes.put_on(request, candidate, self._phone, self._came_in, flow)
+        self._ways.own_routes.put_on(request, candidate, self._phone, self._came_in, flow)
 
     @cython.ccall
     def wait(self, attempt: object, branch: Branch):
@@ -206,7 +139,7 @@ class ByeRoute(ServersRoute):
     both ends as long as the servers between are proxies, and only then the phone's address is in the Route.
     """
 
-    _peer: object
+    _peer: PhoneAddress
     _deadline: cython.double
     _peer_attempt: object
     _servers_over: cython.bint
@@ -215,16 +148,17 @@ class ByeRoute(ServersRoute):
     def next(self, now: cython.double) -> object:
         attempt = None if self._servers_over else ServersRoute.next(self, now)
         if attempt is None and self._peer_attempt is None:
-            candidate = Candidate(self._peer.host, self._peer.port, self._peer.transport)
             # Also with the time over: the BYE is one packet on the local network, and then the line is free.
             timeout = max(_SHORTEST, self._deadline - now)
-            attempt = Attempt("phone", candidate, timeout=timeout, interval=0.0, last=True, number=0, sends=1)
+            attempt = Attempt("phone", self._peer.candidate(), timeout=timeout, interval=0.0, last=True, number=0, sends=1)
             self._peer_attempt = attempt
         return attempt
 
     @cython.ccall
     def flow(self, attempt: object) -> object:
-        return towards_phone(self._ways.flows, self._peer) if attempt is self._peer_attempt else ServersRoute.flow(self, attempt)
+        if attempt is self._peer_attempt:
+            return self._ways.network.to_phone(self._peer)
+        return ServersRoute.flow(self, attempt)
 
     @cython.ccall
     def prepare(self, request: Request, attempt: object, flow: object):
@@ -260,7 +194,7 @@ class PhoneRoute(Route):
 
     _ways: Ways
     _destination: ToPhone
-    _came_in: object
+    _came_in: Flow
     _timeout: cython.double
     _asked: cython.bint
     _failure: str
@@ -270,19 +204,18 @@ class PhoneRoute(Route):
         if self._asked:
             return None
         self._asked = True
-        phone = self._destination.phone
-        candidate = Candidate(phone.host, phone.port, phone.transport)
+        candidate = self._destination.phone.candidate()
         return Attempt("phone", candidate, timeout=self._timeout, interval=0.0, last=True, number=1, sends=7)
 
     @cython.ccall
     def flow(self, attempt: object) -> object:
-        return towards_phone(self._ways.flows, self._destination.phone)
+        return self._ways.network.to_phone(self._destination.phone)
 
     @cython.ccall
     def prepare(self, request: Request, attempt: object, flow: object):
         if self._destination.request_uri is not None:
             request.request_uri = self._destination.request_uri
-        self._ways.record_routes.put_on(
+        self._ways.own_routes.put_on(
             request, self._destination.candidate, self._destination.phone, self._came_in, flow
         )
 
@@ -300,7 +233,7 @@ class PhoneRoute(Route):
 
 @cython.cfunc
 def new_servers_route(
-    ways: Ways, destination: ToServers, plan: object, method: str, came_in: object
+    ways: Ways, destination: ToServers, plan: object, method: str, came_in: Flow
 ) -> ServersRoute:
     """`plan` decides."""
     route: ServersRoute = ServersRoute.__new__(ServersRoute)
@@ -310,7 +243,7 @@ def new_servers_route(
 
 @cython.cfunc
 def new_bye_route(
-    ways: Ways, destination: ToServers, plan: object, came_in: object, deadline: cython.double
+    ways: Ways, destination: ToServers, plan: object, came_in: Flow, deadline: cython.double
 ) -> ByeRoute:
     """For a BYE whose `destination` has a peer."""
     route: ByeRoute = ByeRoute.__new__(ByeRoute)
@@ -323,7 +256,7 @@ def new_bye_route(
 
 
 @cython.cfunc
-def new_phone_route(ways: Ways, destination: ToPhone, came_in: object, timeout: cython.double) -> PhoneRoute:
+def new_phone_route(ways: Ways, destination: ToPhone, came_in: Flow, timeout: cython.double) -> PhoneRoute:
     """The phone has so many seconds."""
     route: PhoneRoute = PhoneRoute.__new__(PhoneRoute)
     route._ways = ways
@@ -334,9 +267,3 @@ def new_phone_route(ways: Ways, destination: ToPhone, came_in: object, timeout: 
     route._asked = False
     route._failure = "no socket leads to its address"
     return route
-
-
-@cython.cfunc
-def towards_phone(flows: object, phone: object) -> object:  # (flows: FlowFinder, phone: PhoneAddress) -> Flow | None
-    """The flow to a phone's address, for what is forwarded without a transaction."""
-    return flows.flow_to_phone(phone.transport, phone.host, phone.port, phone.local_port)

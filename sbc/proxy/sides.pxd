@@ -1,14 +1,26 @@
 # What compiled modules may use of sides.py without going through Python. The words are in sides.py.
 
+cimport cython
+
+from sbc.flow cimport Flow
+from sbc.location.candidate cimport Candidate
+
+
+@cython.final
+cdef class Origin:
+    cdef readonly Candidate candidate
+    cdef readonly tuple groups
+
 
 cdef class Sides:
     cdef tuple _groups
     cdef dict _by_address
     cdef dict _by_host
     cdef list _networks
-    cdef dict _known
     cdef dict _groups_known
+    cdef long _epoch
 
     cpdef object refresh(self)
-    cpdef object server_of(self, object flow)
-    cpdef list groups_of(self, object candidate)
+    cpdef Origin server_of(self, Flow flow)
+    cdef Origin _find_server_of(self, Flow flow)
+    cpdef list groups_of(self, Candidate candidate)

@@ -11,32 +11,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import NamedTuple
 
 import cython
 
-from sbc.flow import Flow
-from sbc.location.candidate import Candidate
+from sbc.proxy.network import new_epoch
 from sbc.redundancy.group import ServerGroup
 
-
-class Origin(NamedTuple):
-    """A server that sent something."""
-
-    candidate: Candidate
-    groups: tuple[ServerGroup, ...]
-    """All that it serves, at least one: several customers may share one server."""
-
-    @property
-    def group(self) -> ServerGroup:
-        return self.groups[0]
-
+if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
+else:
+    from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
 
 COMPILED = bool(cython.compiled)
 
-_MOST_FLOWS = 65536
 _MOST_CANDIDATES = 4096
-_UNKNOWN = Origin(None, ())  # type: ignore[arg-type]
+
+
+@cython.final
+@cython.cclass
+class Origin:
+    """A server that sent something, and the groups that it serves, at least one: several customers may share one server."""
+
+    candidate: Candidate
+    groups: tuple
+
+    def __init__(self, candidate: Candidate, groups: tuple[ServerGroup, ...]) -> None:
+        self.candidate = candidate
+        self.groups = groups
 
 
 @cython.cclass
@@ -47,16 +50,14 @@ class Sides:
     _by_address: dict
     _by_host: dict
     _networks: list
-    _known: dict
     _groups_known: dict
+    _epoch: cython.long  # of what the flows' slots remember; another one from each `refresh` on
 
     def __init__(self, groups: Iterable[ServerGroup] = ()) -> None:
         self._groups = tuple(groups)
         self._by_address: dict[tuple[str, int], Origin] = {}
         self._by_host: dict[str, Origin] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, ServerGroup]] = []
-        self._known: dict[Flow, Origin | None] = {}
-        """What was found out about flows since the last `refresh`: the question is asked twice for every message."""
         self._groups_known: dict[Candidate, list[ServerGroup]] = {}
         self.refresh()
 
@@ -66,8 +67,8 @@ class Sides:
         self._by_address.clear()
         self._by_host.clear()
         self._networks.clear()
-        self._known.clear()
         self._groups_known.clear()
+        self._epoch = new_epoch()
         for group in self._groups:
             for _server, candidate in group.candidates():
                 address = (candidate.address, candidate.port)
@@ -76,16 +77,15 @@ class Sides:
             self._networks += [(ip_network(network, strict=False), group) for network in group.settings.sources]
 
     @cython.ccall
-    def server_of(self, flow: object) -> object:  # (flow: Flow) -> Origin | None
-        """The server behind a flow; None for a phone."""
-        known = self._known.get(flow, _UNKNOWN)
-        if known is _UNKNOWN:
-            if len(self._known) >= _MOST_FLOWS:
-                self._known.clear()
-            known = self._known[flow] = self._find_server_of(flow)
-        return known
+    def server_of(self, flow: Flow) -> Origin:
+        """The server behind a flow; None for a phone. The flow remembers it: the question is asked twice for every message."""
+        if flow.origin_epoch != self._epoch:
+            flow.origin = self._find_server_of(flow)
+            flow.origin_epoch = self._epoch
+        return flow.origin
 
-    def _find_server_of(self, flow: Flow) -> Origin | None:
+    @cython.cfunc
+    def _find_server_of(self, flow: Flow) -> Origin:
         if flow.side == "phones":
             return None
         host, port = flow.remote
@@ -101,7 +101,7 @@ class Sides:
         return host in self._by_host
 
     @cython.ccall
-    def groups_of(self, candidate: object) -> list:  # (candidate: Candidate) -> list[ServerGroup]
+    def groups_of(self, candidate: Candidate) -> list:  # list[ServerGroup]
         """The groups that held this candidate at the last `refresh`."""
         known: list = self._groups_known.get(candidate)
         if known is None:

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from sbc.proxy import core, destination, edge, nonce_pins, response_context, routes, sides, validation
+from sbc.proxy import core, destination, edge, network, nonce_pins, own_routes, response_context, route_cookie, routes, sides, validation
 
-MODULES = [core, destination, edge, nonce_pins, response_context, routes, sides, validation]
+MODULES = [core, destination, edge, network, nonce_pins, own_routes, response_context, route_cookie, routes, sides, validation]
 PURE = os.environ.get("SBC_PURE_PYTHON") == "1"
 
 
@@ -23,8 +23,8 @@ def test_module_is_what_was_asked_for(module):
     "kind",
     [
         core.Proxy, destination.Destinations, destination.ToPhone, destination.ToServers, destination.ToUs, edge.Edge,
-        nonce_pins.NoncePins, response_context.Branch, response_context.ResponseContext, response_context.Route,
-        routes.ByeRoute, routes.PhoneRoute, routes.RecordRoutes, routes.ServersRoute, routes.Ways, sides.Sides,
+        network.Network, network.PhoneAddress, nonce_pins.NoncePins, own_routes.OwnRoutes, route_cookie.RouteCookie, response_context.Branch, response_context.ResponseContext, response_context.Route,
+        routes.ByeRoute, routes.PhoneRoute, routes.ServersRoute, routes.Ways, sides.Origin, sides.Sides,
         validation.Branches,
     ],
     ids=lambda kind: kind.__name__,

@@ -6,7 +6,9 @@ import pytest
 
 from sbc.location.candidate import Candidate
 from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
-from sbc.proxy.route_cookie import PhoneAddress, RouteCookie
+from sbc.proxy.network import Network, PhoneAddress
+from sbc.proxy.own_routes import OwnRoutes
+from sbc.proxy.route_cookie import RouteCookie
 from sbc.proxy.sides import Sides
 from sbc.proxy.validation import Refused
 from sbc.redundancy.group import ServerGroup
@@ -29,6 +31,11 @@ def group(name: str, domains: tuple[str, ...], candidate: Candidate, **changes) 
     return made
 
 
+def serving(groups: list[ServerGroup], registrar: FakeRegistrar) -> Destinations:
+    network = Network(None, lambda host, port: (host, port or 5060) == US)
+    return Destinations(groups, Sides(groups), registrar, network, OwnRoutes(KEY, network))
+
+
 @pytest.fixture
 def registrar():
     return FakeRegistrar()
@@ -40,7 +47,7 @@ def destinations(registrar):
         group("office", ("example.com",), PRIMARY),
         group("rest", ("*",), OTHER, sources=("203.0.113.0/24",)),
     ]
-    return Destinations(groups, Sides(groups), registrar, lambda host, port: (host, port or 5060) == US, KEY)
+    return serving(groups, registrar)
 
 
 @pytest.fixture
@@ -144,7 +151,7 @@ def test_dialog_with_a_server_that_is_gone(destinations, phone):
 def test_dialog_of_a_group_that_is_gone(registrar, phone):
     """It was removed from the configuration: the phone learns that the call is over."""
     groups = [group("other", ("other.example",), PRIMARY)]
-    destinations = Destinations(groups, Sides(groups), registrar, lambda host, port: (host, port or 5060) == US, KEY)
+    destinations = serving(groups, registrar)
     gone = own_route(Candidate("198.51.100.66", 5060, "udp"))
     with pytest.raises(Refused) as refused:
         destinations.find(request("BYE", to_tag="t", headers=[("Route", gone)]), phone)
@@ -155,7 +162,7 @@ def test_dialog_of_a_group_that_is_gone(registrar, phone):
 def shared(registrar):
     """Two customers on one server."""
     groups = [group("first", ("first.example",), PRIMARY), group("second", ("example.com",), PRIMARY)]
-    return Destinations(groups, Sides(groups), registrar, lambda host, port: (host, port or 5060) == US, KEY)
+    return serving(groups, registrar)
 
 
 def test_dialog_at_a_shared_server_belongs_to_the_phones_group(shared, phone):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sbc.location.candidate import Candidate
-from sbc.proxy.route_cookie import PhoneAddress, RouteCookie
+from sbc.proxy.network import PhoneAddress
+from sbc.proxy.route_cookie import RouteCookie
 
 KEY = b"s" * 32
 addresses = st.ip_addresses().map(str)

@@ -1,0 +1,37 @@
+# What compiled modules may use of own_routes.py without going through Python. The words are in own_routes.py.
+
+cimport cython
+
+from sbc.flow cimport Flow
+from sbc.location.candidate cimport Candidate
+from sbc.proxy.network cimport Network, PhoneAddress
+from sbc.proxy.route_cookie cimport RouteCookie
+from sbc.sip.message cimport Request
+
+
+@cython.final
+cdef class ReadRoute:
+    cdef readonly bint ours
+    cdef readonly bint has_cookie
+    cdef readonly RouteCookie cookie
+    cdef object _uri
+    cdef long _epoch
+
+
+@cython.final
+cdef class _Written:
+    cdef Candidate candidate
+    cdef PhoneAddress phone
+    cdef list lines
+
+
+cdef class OwnRoutes:
+    cdef bytes _key
+    cdef Network _network
+    cdef dict _read
+    cdef dict _written
+
+    cdef ReadRoute read(self, str value)
+    cdef RouteCookie cookie_in(self, object uri)
+    cdef object put_on(self, Request request, Candidate candidate, PhoneAddress phone, Flow inner, Flow outer)
+    cdef list _lines(self, Candidate candidate, PhoneAddress phone, Flow inner, Flow outer)

@@ -1,0 +1,130 @@
+"""Our Record-Route lines: written on requests that open a dialog, and known again when they come back as Routes.
+
+A dialog brings the same Route with each of its requests, and a phone the same lines with each of its calls, so both are made
+and read once. Where the two sides of the box are different sockets there is one line for each (RFC 5658).
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from sbc.proxy.route_cookie import PARAMETER
+from sbc.sip.headers import NameAddr
+
+if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.proxy.network import Network, PhoneAddress
+    from cython.cimports.sbc.proxy.route_cookie import RouteCookie
+    from cython.cimports.sbc.sip.message import Request, new_line
+    from cython.cimports.sbc.sip.scanner import Line
+else:
+    from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
+    from sbc.proxy.network import Network, PhoneAddress
+    from sbc.proxy.route_cookie import RouteCookie
+    from sbc.sip.message import Request, new_line
+    from sbc.sip.scanner import Line
+
+COMPILED = bool(cython.compiled)
+
+DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
+"""Requests that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515)."""
+
+_MOST_READ = 16384
+"""Route values kept: two for each phone that is in a call or was lately."""
+
+_MOST_WRITTEN = 8192
+
+
+@cython.final
+@cython.cclass
+class ReadRoute:
+    """What a Route value says: is it ours (as of an epoch), does it bring a cookie, and which (None when it is forged)."""
+
+    ours: cython.bint
+    has_cookie: cython.bint
+    cookie: RouteCookie
+    _uri: object
+    _epoch: cython.long
+
+
+@cython.final
+@cython.cclass
+class _Written:
+    """Our Record-Route lines for one pair of flows."""
+
+    candidate: Candidate
+    phone: PhoneAddress
+    lines: list
+
+
+@cython.cclass
+class OwnRoutes:
+    """`key` signs the cookies in them."""
+
+    _key: bytes
+    _network: Network
+    _read: dict
+    _written: dict
+
+    def __init__(self, key: bytes, network: Network) -> None:
+        self._key = key
+        self._network = network
+        self._read: dict[str, ReadRoute] = {}
+        self._written: dict[tuple[Flow, Flow], _Written] = {}
+
+    @cython.cfunc
+    def read(self, value: str) -> ReadRoute:
+        """Raises MalformedMessage when it is no Route value."""
+        known: ReadRoute = self._read.get(value)
+        if known is None:
+            known = ReadRoute.__new__(ReadRoute)
+            known._uri = NameAddr.parse(value, "Route").uri
+            known.ours = False
+            known._epoch = 0
+            known.has_cookie = PARAMETER in known._uri.parameters
+            known.cookie = self.cookie_in(known._uri)
+            if known.cookie is not None or not known.has_cookie:  # else forged, and the next one will be another
+                if len(self._read) >= _MOST_READ:
+                    self._read.clear()
+                self._read[value] = known
+        if known._epoch != self._network.epoch:
+            known._epoch = self._network.epoch
+            known.ours = self._network.is_ours(known._uri)
+        return known
+
+    @cython.cfunc
+    def cookie_in(self, uri: object) -> RouteCookie:  # (uri: SipUri)
+        """None without one, and when it is not signed with our key."""
+        text = uri.parameters.get(PARAMETER)
+        return RouteCookie.verify(text, self._key) if text else None
+
+    @cython.cfunc
+    def put_on(self, request: Request, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow):
+        """On a request that may open a dialog; `outer` is where it leaves, `inner` where it came in."""
+        # A NOTIFY has a To tag and opens a dialog all the same, when it overtakes the 200 to the SUBSCRIBE (RFC 6665 4.3).
+        if request.method not in DIALOG_METHODS or (request.method != "NOTIFY" and request.to_tag):
+            return
+        line: Line
+        for line in self._lines(candidate, phone, inner, outer):
+            request.put_first(line)
+
+    @cython.cfunc
+    def _lines(self, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow) -> list:
+        pair = (inner, outer)
+        known: _Written = self._written.get(pair)
+        if known is None or not known.candidate.same_as(candidate) or not known.phone.same_as(phone):
+            known = _Written.__new__(_Written)
+            known.candidate = candidate
+            known.phone = phone
+            signed = RouteCookie(candidate, phone).sign(self._key)
+            known.lines = [new_line("Record-Route", f"<sip:{inner.contact};lr;{PARAMETER}={signed}>")]
+            if outer.contact != inner.contact:
+                known.lines.append(new_line("Record-Route", f"<sip:{outer.contact};lr;{PARAMETER}={signed}>"))
+            if len(self._written) >= _MOST_WRITTEN:
+                self._written.clear()
+            self._written[pair] = known
+        return known.lines
