@@ -26,7 +26,7 @@ from twisted.logger import (
 from sbc import __version__
 from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, load
-from sbc.events import Alarm
+from sbc.events import Alarm, Reports
 from sbc.garbage import GarbagePolicy
 from sbc.location.candidate import Candidate
 from sbc.location.locator import Locator
@@ -88,13 +88,10 @@ class App:
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
         self.recent = RecentEvents(self._wall_clock, names)
-        self._sinks: list[Callable[[object], None]] = [self.metrics, self.recent, EventLog(event_logger, names, debug=False)]
+        self.report = Reports(self.metrics, self.metrics.everyday)
+        self.report.tell(self.recent, everyday=False)
+        self.report.tell(EventLog(event_logger, names, debug=False), everyday=False)
         self.systemd = Systemd()
-
-    def report(self, event: object) -> None:
-        """Where every part of the appliance reports its facts."""
-        for sink in self._sinks:
-            sink(event)
 
     # -- build -----------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ import cython
 Report = Callable[[object], None]
 """Where facts go. Must not raise and must not block."""
 
+EVERYDAY_OUTCOMES = frozenset(("status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_6xx", "cancelled"))
+"""Of an attempt: the server did its work."""
+
 
 @cython.cclass
 @dataclass(frozen=True)
@@ -143,3 +146,96 @@ class Alarm:
 
     subject: str
     text: str
+
+
+@cython.cclass
+class Everyday:
+    """Counts the facts that come with every call and every registration, as bare numbers. These methods do nothing; the
+    arguments are named as in the events."""
+
+    @cython.ccall
+    def attempt_ended(self, group: str, server: str, method: str, outcome: str, seconds: cython.double):
+        """See AttemptEnded."""
+
+    @cython.ccall
+    def call_set_up(self, group: str, seconds: cython.double):
+        """See CallSetUp."""
+
+    @cython.ccall
+    def registration_changed(self, group: str, server: str, new: str):
+        """See RegistrationChanged."""
+
+
+@cython.cclass
+class Reports:
+    """Where every part of the appliance reports its facts: a `Report` that hands them on to all who listen.
+
+    What comes with every call has a method of its own. There the numbers are counted first, and an event is made only if
+    somebody listens to it: an answered attempt, a call set up and the beginning of a registration are for the curious,
+    those who listen to everyday facts too.
+    """
+
+    _count: object
+    _everyday: Everyday
+    _listeners: list
+    _curious: list
+
+    def __init__(self, count: Report | None = None, everyday: Everyday | None = None) -> None:
+        """`count` counts the events; those of everyday facts it never sees, because `everyday` counts them."""
+        self._count = count
+        self._everyday = Everyday() if everyday is None else everyday
+        self._listeners = []
+        self._curious = []
+
+    def tell(self, listener: Report, *, everyday: bool) -> None:
+        """From now on tell this one too; `everyday` facts as well?"""
+        self._listeners.append(listener)
+        if everyday:
+            self._curious.append(listener)
+
+    def __call__(self, event: object) -> None:
+        if self._count is not None:
+            self._count(event)
+        for listener in self._listeners:
+            listener(event)
+
+    @cython.ccall
+    def attempt_ended(
+        self, group: str, server: str, candidate: object, method: str, outcome: str, seconds: cython.double
+    ):
+        """AttemptEnded; `candidate` is anything whose `str` is the candidate."""
+        self._everyday.attempt_ended(group, server, method, outcome, seconds)
+        listeners: list = self._curious if outcome in EVERYDAY_OUTCOMES else self._listeners
+        if listeners:
+            _hand(AttemptEnded(group, server, str(candidate), method, outcome, seconds), listeners)
+
+    @cython.ccall
+    def call_set_up(self, group: str, seconds: cython.double):
+        """CallSetUp."""
+        self._everyday.call_set_up(group, seconds)
+        if self._curious:
+            _hand(CallSetUp(group, seconds), self._curious)
+
+    @cython.ccall
+    def registration_changed(self, group: str, server: str, aor: str, old: str, new: str, reason: str):
+        """RegistrationChanged."""
+        self._everyday.registration_changed(group, server, new)
+        listeners: list = self._curious if new == "registering" else self._listeners
+        if listeners:
+            _hand(RegistrationChanged(group, server, aor, old, new, reason), listeners)
+
+
+@cython.cfunc
+def _hand(event: object, listeners: list):
+    for listener in listeners:
+        listener(event)
+
+
+@cython.ccall
+def as_reports(report: object) -> Reports:  # (report: Report | Reports) -> Reports
+    """It, or, when it is a plain function, one that tells it everything."""
+    if isinstance(report, Reports):
+        return report
+    reports: Reports = Reports()
+    reports.tell(report, everyday=True)
+    return reports

@@ -5,22 +5,29 @@ keeps is a plain integer in a dictionary; the families are built at scrape time.
 groups, the registrar, the transaction layer) is handed in by `watch` and read live, so a candidate that left the list
 is gone from the next scrape.
 
+Compiled when installed (Cython's pure Python mode), because some facts come with every call.
+
 No label grows with the number of phones or calls: methods and causes come from fixed vocabularies, and everything else
 that a sender could choose becomes `other`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import cython
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from sbc import events
 from sbc.observe.story import ALL_METHODS
+
+if cython.compiled:
+    from cython.cimports.sbc.events import Everyday
+else:
+    from sbc.events import Everyday
 
 METHODS = frozenset(
     (
@@ -95,31 +102,46 @@ class Traffic(Protocol):
         """(side, kind): transactions alive now."""
 
 
+@cython.cclass
 class Row:
     """Durations counted in buckets, for one set of label values."""
 
-    __slots__ = ("_buckets", "counts", "sum")
+    counts: list
+    sum: cython.double
+    _buckets: tuple
 
     def __init__(self, buckets: tuple[float, ...]) -> None:
-        self._buckets = buckets
         self.counts = [0] * (len(buckets) + 1)
         self.sum = 0.0
+        self._buckets = buckets
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self._buckets, seconds)] += 1
+    @cython.cfunc
+    def observe(self, seconds: cython.double):
+        # One by one: nearly all durations are in the first buckets.
+        place: cython.Py_ssize_t = 0
+        for bound in self._buckets:
+            if seconds <= bound:
+                break
+            place += 1
+        self.counts[place] += 1
         self.sum += seconds
 
 
+@cython.cclass
 class Histogram:
     """A row of plain numbers for each set of label values."""
+
+    _buckets: tuple
+    _rows: dict
 
     def __init__(self, buckets: Sequence[float]) -> None:
         self._buckets = tuple(buckets)
         self._rows: dict[Labels, Row] = {}
 
-    def row(self, labels: Labels) -> Row:
+    @cython.cfunc
+    def row(self, labels: tuple) -> Row:
         """Where to count durations with these labels; those beyond `MOST_SERIES` share one row."""
-        row = self._rows.get(labels)
+        row: Row = self._rows.get(labels)
         if row is None and len(self._rows) >= MOST_SERIES:
             labels = (OTHER,) * len(labels)
             row = self._rows.get(labels)
@@ -134,6 +156,7 @@ class Histogram:
 
     def family(self, name: str, text: str, label_names: Sequence[str]) -> HistogramMetricFamily:
         family = HistogramMetricFamily(name, text, labels=label_names)
+        row: Row
         for labels, row in self._rows.items():
             total = 0
             cumulated = []
@@ -144,14 +167,72 @@ class Histogram:
         return family
 
 
+@cython.cclass
 class Attempts:
     """How many attempts ended in one way, and how long each took (a row that all ways of ending share)."""
 
-    __slots__ = ("number", "durations")
+    number: cython.longlong
+    durations: Row
 
     def __init__(self, durations: Row) -> None:
         self.number = 0
         self.durations = durations
+
+
+@cython.cclass
+class EverydayCounts(Everyday):
+    """What comes with every call, counted without making an event of it. Part of `Metrics`, which reads it."""
+
+    attempts: Histogram
+    attempts_ended: dict
+    call_setup: Histogram
+    registration_changes: dict
+
+    def __init__(self) -> None:
+        self.attempts = Histogram(DURATION_BUCKETS)
+        self.attempts_ended: dict[Labels, Attempts] = {}
+        self.call_setup = Histogram(CALL_SETUP_BUCKETS)
+        self.registration_changes: dict[Labels, int] = {}
+
+    @cython.ccall
+    def attempt_ended(self, group: str, server: str, method: str, outcome: str, seconds: cython.double):
+        attempts: Attempts = self.attempts_ended.get((group, server, method, outcome))
+        if attempts is None:
+            attempts = self._attempts_of((group, server, bounded_method(method), outcome))
+        attempts.number += 1
+        attempts.durations.observe(seconds)
+
+    @cython.cfunc
+    def _attempts_of(self, labels: tuple) -> Attempts:
+        if labels not in self.attempts_ended and len(self.attempts_ended) >= MOST_SERIES:
+            labels = (OTHER,) * len(labels)
+        attempts: Attempts = self.attempts_ended.get(labels)
+        if attempts is None:
+            attempts = self.attempts_ended[labels] = Attempts(self.attempts.row(labels[:3]))
+        return attempts
+
+    def attempts_by_outcome(self) -> dict[Labels, int]:
+        attempts: Attempts
+        numbers: dict = {}
+        for labels, attempts in self.attempts_ended.items():
+            numbers[labels] = attempts.number
+        return numbers
+
+    @cython.ccall
+    def call_set_up(self, group: str, seconds: cython.double):
+        self.call_setup.row((group,)).observe(seconds)
+
+    @cython.ccall
+    def registration_changed(self, group: str, server: str, new: str):
+        count_one(self.registration_changes, (group, server, new))
+
+
+@cython.cfunc
+def count_one(counts: dict, labels: tuple):
+    """Those beyond `MOST_SERIES` are counted together."""
+    if labels not in counts and len(counts) >= MOST_SERIES:
+        labels = (OTHER,) * len(labels)
+    counts[labels] = counts.get(labels, 0) + 1
 
 
 class Metrics:
@@ -170,10 +251,11 @@ class Metrics:
         self._survival_active: Callable[[str], bool] = lambda group: False
         self._seconds: Callable[[], float] = lambda: 0.0
 
-        self._counts: dict[str, Counter[Labels]] = {name: Counter() for name in _COUNTERS}
-        self._attempts = Histogram(DURATION_BUCKETS)
-        self._attempts_ended: dict[Labels, Attempts] = {}
-        self._call_setup = Histogram(CALL_SETUP_BUCKETS)
+        everyday: EverydayCounts = EverydayCounts()
+        self.everyday = everyday
+        """Counts what comes with every call; for `Reports`."""
+        self._counts: dict[str, dict[Labels, int]] = {name: {} for name in _COUNTERS}
+        self._counts["sbc_registration_changes"] = everyday.registration_changes
         self._probes = Histogram(PROBE_BUCKETS)
 
         self.registry.register(self)  # type: ignore[arg-type]
@@ -212,29 +294,15 @@ class Metrics:
             count(self, event)
 
     def _add(self, name: str, *labels: str) -> None:
-        counts = self._counts[name]
-        if labels not in counts and len(counts) >= MOST_SERIES:
-            labels = (OTHER,) * len(labels)
-        counts[labels] += 1
+        count_one(self._counts[name], labels)
 
     def _count_attempt(self, event: events.AttemptEnded) -> None:
-        counter = self._attempts_ended.get((event.group, event.server, event.method, event.outcome))
-        if counter is None:
-            counter = self._attempts_of(event.group, event.server, bounded_method(event.method), event.outcome)
-        counter.number += 1
-        counter.durations.observe(event.duration)
-
-    def _attempts_of(self, *labels: str) -> Attempts:
-        if labels not in self._attempts_ended and len(self._attempts_ended) >= MOST_SERIES:
-            labels = (OTHER,) * len(labels)
-        counter = self._attempts_ended.get(labels)
-        if counter is None:
-            counter = self._attempts_ended[labels] = Attempts(self._attempts.row(labels[:3]))
-        return counter
+        self.everyday.attempt_ended(event.group, event.server, event.method, event.outcome, event.duration)
 
     def _count_probe(self, event: events.ProbeEnded) -> None:
         self._add("sbc_probes", event.group, event.server, event.outcome)
-        self._probes.row((event.group, event.server)).observe(event.duration)
+        probes: Histogram = self._probes
+        probes.row((event.group, event.server)).observe(event.duration)
 
     def _count_state(self, event: events.ServerStateChanged) -> None:
         self._add("sbc_server_state_changes", event.group, event.server, event.new)
@@ -246,10 +314,10 @@ class Metrics:
         self._add("sbc_failbacks", event.group, event.cause)
 
     def _count_call(self, event: events.CallSetUp) -> None:
-        self._call_setup.row((event.group,)).observe(event.seconds)
+        self.everyday.call_set_up(event.group, event.seconds)
 
     def _count_registration(self, event: events.RegistrationChanged) -> None:
-        self._add("sbc_registration_changes", event.group, event.server, event.new)
+        self.everyday.registration_changed(event.group, event.server, event.new)
 
     def _count_late(self, event: events.LateResponse) -> None:
         self._add("sbc_late_responses", bounded_method(event.method), event.action)
@@ -268,6 +336,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """All families, built now from plain integers and from the live objects."""
         groups = list(self._groups)
+        everyday: EverydayCounts = self.everyday
         self._have_zeros(groups)
         yield from self._describe_appliance()
         yield from self._describe_groups(groups)
@@ -279,14 +348,14 @@ class Metrics:
             "sbc_attempts",
             "Candidates tried for requests.",
             ("group", "server", "method", "outcome"),
-            {labels: attempts.number for labels, attempts in self._attempts_ended.items()},
+            everyday.attempts_by_outcome(),
         )
-        yield self._attempts.family(
+        yield everyday.attempts.family(
             "sbc_attempt_duration_seconds",
             "How long one candidate was tried for one request, until it answered or was given up.",
             ("group", "server", "method"),
         )
-        yield self._call_setup.family(
+        yield everyday.call_setup.family(
             "sbc_call_setup_seconds",
             "From an INVITE coming in to the first 18x or 2xx going out: what the caller waits in silence.",
             ("group",),
@@ -305,6 +374,7 @@ class Metrics:
         A counter that appears with the value 1 has not increased, says Prometheus; so the first failover of all, the
         one that matters most, would raise no alert.
         """
+        everyday: EverydayCounts = self.everyday
         failovers, failbacks = self._counts["sbc_failovers"], self._counts["sbc_failbacks"]
         for group in groups:
             for method in FAILOVER_METHODS:
@@ -312,7 +382,7 @@ class Metrics:
                     failovers.setdefault((group.name, method, cause), 0)
             for cause in FAILBACK_CAUSES:
                 failbacks.setdefault((group.name, cause), 0)
-            self._call_setup.touch((group.name,))
+            everyday.call_setup.touch((group.name,))
             for server in {settings.name for settings, _ in group.candidates()}:
                 for state in SERVER_STATES:
                     self._counts["sbc_server_state_changes"].setdefault((group.name, server, state), 0)

@@ -278,11 +278,8 @@ NEVER_NOTABLE = frozenset(
 )
 """Facts whose stories are never `notable`."""
 
-_EVERYDAY_OUTCOMES = frozenset(("status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_6xx", "cancelled"))
-"""Of an attempt: the server did its work."""
-
 _FOR_DEBUG: dict[type, Callable[[Any], bool]] = {
-    events.AttemptEnded: lambda event: event.outcome in _EVERYDAY_OUTCOMES,
+    events.AttemptEnded: lambda event: event.outcome in events.EVERYDAY_OUTCOMES,
     events.CallSetUp: lambda event: True,
     events.ProbeEnded: lambda event: True,
     events.RegistrationChanged: lambda event: event.new == "registering",

@@ -5,7 +5,10 @@ and a plan for each request. Everything is told `now`; someone with a clock call
 sends the OPTIONS of `probe_due`.
 
 Nearly every request comes while the working server is up and answers. Then nothing is worked out anew: `Orders` keeps
-the order of the candidates until something changes, and until `_quiet_until` the passing of time changes nothing.
+the order of the candidates until something changes, until `_quiet_until` the passing of time changes nothing, and a
+good answer of a server that is up is noted and no more.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 
 What becomes of every request comes in by `observe`. Reported to operators from here and from nowhere else:
 
@@ -25,16 +28,30 @@ from itertools import groupby
 from math import inf
 from typing import Any
 
-from sbc.events import AttemptEnded, FailedBack, FailedOver, Report, ServerStateChanged
-from sbc.location.candidate import Candidate
-from sbc.redundancy.health import CandidateHealth, HealthWord, State, StateChange
-from sbc.redundancy.order import Order, Orders, without_repetition
-from sbc.redundancy.outcome import Outcome
-from sbc.redundancy.plan import PHONE_PATIENCE, Attempt, AttemptPlan, Option, Tried
+import cython
+
+from sbc.events import FailedBack, FailedOver, Report, ServerStateChanged
+from sbc.redundancy.health import HealthWord, State, StateChange
+from sbc.redundancy.plan import PHONE_PATIENCE
 from sbc.redundancy.probing import ProbeCalendar
 from sbc.redundancy.schedule import Timing
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.redundancy.working import Moved, WorkingServer
+
+if cython.compiled:
+    from cython.cimports.sbc.events import Reports, as_reports
+    from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.redundancy.health import CandidateHealth
+    from cython.cimports.sbc.redundancy.order import Orders, without_repetition
+    from cython.cimports.sbc.redundancy.outcome import NONE_GIVEN, Answered, Outcome, new_answered
+    from cython.cimports.sbc.redundancy.plan import Attempt, AttemptPlan, Option, Order, PlanWitness, Terms, Tried, new_plan
+else:
+    from sbc.events import Reports, as_reports
+    from sbc.location.candidate import Candidate
+    from sbc.redundancy.health import CandidateHealth
+    from sbc.redundancy.order import Orders, without_repetition
+    from sbc.redundancy.outcome import NONE_GIVEN, Answered, Outcome, new_answered
+    from sbc.redundancy.plan import Attempt, AttemptPlan, Option, Order, PlanWitness, Terms, Tried, new_plan
 
 ALL_METHODS = "*"
 """Method of a FailedOver that moves a group's new requests rather than one request."""
@@ -43,13 +60,37 @@ WakeUp = Callable[[str], None]
 """Called with the cause when the candidate that a request waits for is found dead by another request."""
 
 
+_PATIENCE = cython.declare(cython.double, PHONE_PATIENCE)
+_NO_DEADLINE = cython.declare(cython.double, inf)
+
+
+@cython.cclass
 class ServerGroup:
     """One `[[group]]` at work."""
+
+    settings: object
+    name: str
+    _reports: Reports
+    _options: list
+    _health: dict
+    _listed: list  # the candidates ...
+    _listed_health: list  # ... and the health of each, to be found at a glance
+    _ttl: dict
+    _waiting: dict
+    _link_up: cython.bint
+    _quiet_until: cython.double  # before then nothing changes by the passing of time
+    _registrars: tuple
+    _registration_brings_back: cython.bint
+    _concurrent: cython.bint
+    _usable_registrars: set
+    _orders: Orders
+    _working: object
+    _probes: object
 
     def __init__(
         self,
         settings: GroupSettings,
-        timers_t1_t2: tuple[float, float],
+        timers_t1_t2: tuple,
         report: Report,
         now: float,
         rng: random.Random | None = None,
@@ -57,24 +98,27 @@ class ServerGroup:
         """`rng` jitters the probes; tests pass their own."""
         self.settings = settings
         self.name = settings.name
-        self._timing = Timing(*timers_t1_t2)
-        self._report = report
+        self._reports = as_reports(report)
         self._options: list[Option] = []
         self._health: dict[Candidate, CandidateHealth] = {}
+        self._listed: list[Candidate] = []
+        self._listed_health: list[CandidateHealth] = []
         self._ttl: dict[str, float | None] = {}
         self._waiting: dict[WakeUp, Candidate] = {}
         self._link_up = True
         self._quiet_until = 0.0
-        """Before then nothing changes by the passing of time."""
         self._registrars = tuple(server for server in settings.servers if server.register)
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
         self._registration_brings_back = any(server.failback_mode == "registration" for server in settings.servers)
-        self._orders = Orders(settings, lambda candidate: self.health(candidate).usable)
+        self._concurrent = settings.registration == "concurrent"
+        self._usable_registrars: set[str] = set()
+        witness = _Witness(self.name, self._reports)
+        terms = Terms(settings.status_failover, Timing(*timers_t1_t2), settings.retry_timeout, witness)
+        self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable)
         self._working = WorkingServer(self.health, settings.failback_hold, self._ttl.get)
         self._probes = ProbeCalendar(
             settings.probe_interval, settings.probe_interval_down, settings.probe_timeout, rng or random.Random()
         )
-        self._witness = _Witness(self.name, report)
 
     # Candidates
 
@@ -119,14 +163,14 @@ class ServerGroup:
 
     # Plans
 
+    @cython.ccall
     def plan(
         self,
         method: str,
-        now: float,
-        *,
-        deadline: float | None = None,
-        first: Candidate | None = None,
-        in_dialog: bool = False,
+        now: cython.double,
+        first: Candidate = None,
+        in_dialog: cython.bint = False,
+        deadline: object = None,
     ) -> AttemptPlan:
         """The attempts for a new request. `first`, the server of its dialog or nonce, is tried before the working
         server.
@@ -134,38 +178,73 @@ class ServerGroup:
         `deadline`: no attempt lasts longer; by default 31 s from now, and none for INVITE.
         """
         self.advance(now)
-        return self._new_plan(method, self._orders.for_request(method, first), now, deadline, in_dialog)
+        latest: cython.double = _NO_DEADLINE
+        if deadline is not None:
+            latest = deadline
+        elif method != "INVITE":
+            latest = now + _PATIENCE
+        return new_plan(method, self._orders.for_request(method, first), latest, in_dialog)
 
-    def register_plans(self, now: float, deadline: float | None = None) -> list[tuple[ServerSettings, AttemptPlan]]:
-        """The plans of one REGISTER: at every registrar server at once, or one after the other (X1).
+    @cython.ccall
+    def register_plans(self, now: cython.double, deadline: object = None) -> list:
+        """The plans of one REGISTER: at every registrar server at once, or one after the other (X1). Each with its
+        server, as a pair.
 
         Concurrent: one plan per registrar server, limited to its candidates; a server that is down is tried all the
         same, which is how its recovery is noticed (Y36). Otherwise one plan over all of them, with the first server.
         """
         self.advance(now)
-        if self.settings.registration == "concurrent":
-            orders = [(server, self._orders.for_registration(server)) for server in self._registrars]
-        else:
-            orders = [(server, self._orders.for_registration(None)) for server in self._registrars[:1]]
-        return [(server, self._new_plan("REGISTER", order, now, deadline, False)) for server, order in orders]
+        latest: cython.double = now + _PATIENCE if deadline is None else deadline
+        plans: list = []
+        for server in self._registrars:
+            order: Order = self._orders.for_registration(server.name if self._concurrent else None)
+            plans.append((server, new_plan("REGISTER", order, latest, False)))
+            if not self._concurrent:
+                break
+        return plans
+
+    @cython.ccall
+    def may_accept(self, server_name: str) -> cython.bint:
+        """True unless all candidates that a REGISTER at this server may try are known to be down."""
+        return server_name in self._usable_registrars if self._concurrent else len(self._usable_registrars) > 0
 
     # What happened
 
-    def observe(self, candidate: Candidate, outcome: Outcome, now: float, method: str) -> None:
+    @cython.ccall
+    def observe(self, candidate: Candidate, outcome: Outcome, now: cython.double, method: str):
         """Learn from what became of a request or a probe at that candidate. Provisional answers count as well."""
+        if isinstance(outcome, Answered):
+            answer: Answered = outcome
+            if self._is_as_ever(candidate, answer.status, now, method):
+                return
+        self._learn(candidate, outcome, now, method)
+
+    @cython.cfunc
+    def observe_status(self, candidate: Candidate, status: cython.int, now: cython.double, method: str):
+        """The same as `observe(candidate, Answered(status), now, method)`."""
+        if not self._is_as_ever(candidate, status, now, method):
+            self._learn(candidate, new_answered(status, NONE_GIVEN, 0), now, method)
+
+    @cython.cfunc
+    def _is_as_ever(
+        self, candidate: Candidate, status: cython.int, now: cython.double, method: str
+    ) -> cython.bint:
+        """Note an answer that the choice of servers does not depend on; False when this one is not of that kind."""
+        if now >= self._quiet_until or method == "OPTIONS":
+            return False
+        is_register: cython.bint = method == "REGISTER"
+        if is_register and self._registration_brings_back:
+            return False
+        health: CandidateHealth = self._health_of(candidate)
+        return health is not None and health.answered_as_ever(status, now, is_register)
+
+    def _learn(self, candidate: Candidate, outcome: Outcome, now: float, method: str) -> None:
         if method == "OPTIONS":
             self._probes.ended(candidate)
-        health = self._health_of(candidate)
+        health: CandidateHealth = self._health_of(candidate)
         if health is None:
             return  # an answer from a server that has left the list
-        change = health.observe(outcome, now, method)
-        if (
-            change is None
-            and now < self._quiet_until
-            and health.held_until is None
-            and not (method == "REGISTER" and self._registration_brings_back)
-        ):
-            return  # the ordinary case: nothing that the choice depends on has changed
+        change: StateChange | None = health.observe(outcome, now, method)
         self._changed(candidate, change)
         self._choose(now, outcome.cause)
         if change is not None and change.new is State.DOWN and change.silent:
@@ -173,7 +252,7 @@ class ServerGroup:
 
     def told(self, candidate: Candidate, health: HealthWord, now: float) -> None:
         """Another process of this appliance has seen that candidate change, and has reported it: only act on it here."""
-        known = self._health_of(candidate)
+        known: CandidateHealth = self._health_of(candidate)
         if known is None:
             return
         known.told(health)
@@ -188,15 +267,22 @@ class ServerGroup:
             self._orders.changed(self._options, candidate)
             self._quiet_until = self._next_change()
 
-    def waiting(self, candidate: Candidate, callback: WakeUp) -> None:
+    @cython.ccall
+    def waiting(self, candidate: Candidate, callback: object):  # (candidate: Candidate, callback: WakeUp)
         """A request waits for that candidate without any answer. `callback(cause)` is called, once, when the candidate
         is found dead: record FoundDown(cause) and move on. Call `done` as soon as anything was received, and before
         `observe` with one's own bad news. A callback waits for one candidate at a time."""
         self._waiting[callback] = candidate
 
-    def done(self, candidate: Candidate, callback: WakeUp) -> None:
+    @cython.ccall
+    def done(self, candidate: Candidate, callback: object):  # (candidate: Candidate, callback: WakeUp)
         """It waits no longer. Harmless when it never did or was called already."""
         self._waiting.pop(callback, None)
+
+    @property
+    def waiting_requests(self) -> int:
+        """How many wait for their server's first word."""
+        return len(self._waiting)
 
     def set_link(self, up: bool, now: float) -> None:
         """Our own link went down or came back. While it is down nothing is judged and nothing moves (V20)."""
@@ -207,10 +293,13 @@ class ServerGroup:
 
     # Time
 
-    def advance(self, now: float) -> None:
+    @cython.ccall
+    def advance(self, now: cython.double):
         """Let the passing of time take effect: Retry-After over, failback due."""
-        if now < self._quiet_until:
-            return
+        if now >= self._quiet_until:
+            self._time_has_passed(now)
+
+    def _time_has_passed(self, now: float) -> None:
         for candidate, health in self._health.items():
             self._changed(candidate, health.advance(now))
         self._choose(now, "retry-after")
@@ -300,35 +389,16 @@ class ServerGroup:
         weight = -candidate.weight if self.settings.srv_weight == "descending" else 0
         return (server.rank, candidate.priority, weight)
 
-    def _new_plan(
-        self,
-        method: str,
-        order: Order,
-        now: float,
-        deadline: float | None,
-        in_dialog: bool,
-    ) -> AttemptPlan:
-        if deadline is None and method != "INVITE":
-            deadline = now + PHONE_PATIENCE
-        return AttemptPlan(
-            method,
-            order,
-            status_failover=self.settings.status_failover,
-            timing=self._timing,
-            deadline=deadline,
-            interval=self.settings.retry_timeout,
-            in_dialog=in_dialog,
-            witness=self._witness,
-        )
-
     # Changes and their reports
 
-    def _health_of(self, candidate: Candidate) -> CandidateHealth | None:
+    @cython.cfunc
+    def _health_of(self, candidate: Candidate) -> CandidateHealth:
         """None when it is not in the list."""
         # Nearly always the very object that an attempt gave to the caller: to look is less work than to hash.
-        for listed, health in self._health.items():
-            if listed is candidate:
-                return health
+        place: cython.Py_ssize_t
+        for place in range(len(self._listed)):
+            if self._listed[place] is candidate:
+                return self._listed_health[place]
         return self._health.get(candidate)
 
     def _unknown(self, now: float) -> CandidateHealth:
@@ -344,13 +414,15 @@ class ServerGroup:
                 self._health[candidate] = self._unknown(now)
                 if not self._link_up:
                     self._health[candidate].set_link(False, now)
+        self._listed = list(self._health)
+        self._listed_health = list(self._health.values())
         self._probes.keep(listed, now)
 
     def _changed(self, candidate: Candidate, change: StateChange | None) -> None:
         if change is None:
             return
         server = self.owner(candidate)
-        self._report(
+        self._reports(
             ServerStateChanged(
                 self.name,
                 server.name if server else "",
@@ -365,12 +437,15 @@ class ServerGroup:
         """Something has changed that the working server or an order may depend on, or may do so now."""
         moved = self._moved(now, cause)
         if moved is not None:
-            self._report(self._move_event(moved))
+            self._reports(self._move_event(moved))
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
         if self._link_up or self._working.current is None:
             moved = self._working.choose(self._options, now, cause)
+        self._usable_registrars = {
+            option.server.name for option in self._options if option.server.register and self.health(option.candidate).usable
+        }
         self._orders.changed(self._options, self._working.current)
         self._quiet_until = self._next_change()
         return moved
@@ -397,27 +472,27 @@ class ServerGroup:
             callback(cause)
 
 
-class _Witness:
+@cython.cclass
+class _Witness(PlanWitness):
     """Turns what a plan tells into facts for operators."""
 
-    def __init__(self, group: str, report: Report) -> None:
-        self._group = group
-        self._report = report
+    _group: str
+    _reports: Reports
 
-    def attempt_ended(self, method: str, tried: Tried) -> None:
-        self._report(
-            AttemptEnded(
-                self._group,
-                tried.attempt.server,
-                str(tried.attempt.candidate),
-                method,
-                tried.outcome.label,
-                tried.ended - tried.started,
-            )
+    def __init__(self, group: str, reports: Reports) -> None:
+        self._group = group
+        self._reports = reports
+
+    @cython.ccall
+    def attempt_ended(self, method: str, tried: Tried):
+        attempt: Attempt = tried.attempt
+        self._reports.attempt_ended(
+            self._group, attempt.server, attempt.candidate, method, tried.outcome.label, tried.ended - tried.started
         )
 
-    def request_moved(self, method: str, failed: Tried, following: Attempt) -> None:
-        self._report(
+    @cython.ccall
+    def request_moved(self, method: str, failed: Tried, following: Attempt):
+        self._reports(
             FailedOver(
                 self._group,
                 method,

@@ -12,8 +12,8 @@ it down at once; the opinion of a router (host or net unreachable) is one bad re
 A 503 holds a candidate down for its Retry-After, whatever else it answers meanwhile; when the time is over, the results
 counted during the hold decide, or it is unknown again.
 
-A good answer of a server that is up and not held is what nearly every call brings. It is noted in a few attributes,
-and neither a sentence nor a step of the table is made for it.
+A good answer of a server that is up and not held is what nearly every call brings. `answered_as_ever` notes it in a few
+numbers, and neither a sentence nor a step of the table is made for it.
 
 Compiled when installed, as `plan` is.
 
@@ -29,7 +29,20 @@ from typing import NamedTuple
 
 import cython
 
-from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
+from sbc.redundancy.settings import STATUS_HEALTH
+
+if cython.compiled:
+    from cython.cimports.sbc.redundancy.outcome import (
+        NONE_GIVEN,
+        Answered,
+        Cancelled,
+        FoundDown,
+        Outcome,
+        TimedOut,
+        TransportFailed,
+    )
+else:
+    from sbc.redundancy.outcome import NONE_GIVEN, Answered, Cancelled, FoundDown, Outcome, TimedOut, TransportFailed
 
 RETRY_AFTER_DEFAULT = 60
 RETRY_AFTER_LIMITS = (1, 600)
@@ -127,20 +140,34 @@ class HealthWord(NamedTuple):
     down_cause: str
 
 
+_UP = cython.declare(object, State.UP)
+_DOWN = cython.declare(object, State.DOWN)
+_FROZEN = cython.declare(object, State.FROZEN)
+
+_NEVER = cython.declare(cython.double, float("-inf"))
+_NOT_HELD = cython.declare(cython.double, float("inf"))
+
+_MEANS_UP = cython.declare(cython.uchar, STATUS_HEALTH.index("up"))
+_STATUSES = cython.declare(cython.int, 700)
+
+
 @cython.cclass
 class CandidateHealth:
-    """What is known about one candidate, since when and why."""
+    """What is known about one candidate: its `state`, `since` when and the `reason` why.
 
-    state = cython.declare(object, visibility="readonly")
-    since = cython.declare(cython.double, visibility="readonly")
-    reason = cython.declare(str, visibility="readonly")
-    registered_at = cython.declare(object, visibility="readonly")
-    last_answer = cython.declare(object, visibility="readonly")
-    held_until = cython.declare(object, visibility="readonly")
-    down_cause = cython.declare(str, visibility="readonly")
+    `down_cause` is the cause of the last bad result, as metrics name it.
+    """
+
+    state: object
+    since: cython.double
+    reason: str
+    down_cause: str
+    _registered_at: cython.double
+    _last_answer: cython.double
+    _held_until: cython.double
     _fall: cython.int
     _rise: cython.int
-    _meanings: dict
+    _meanings: bytes  # by status, places in STATUS_HEALTH
     _good: cython.longlong
     _bad: cython.longlong
     _before_freeze: object
@@ -151,17 +178,15 @@ class CandidateHealth:
         self.state = State.UNKNOWN
         self.since = now
         self.reason = "not tried yet"
-        self.registered_at: float | None = None
-        """When it last accepted a REGISTER."""
-        self.last_answer: float | None = None
-        """When it last answered anything; a probe is not needed soon after."""
-        self.held_until: float | None = None
-        """End of a Retry-After."""
         self.down_cause = ""
-        """The cause of the last bad result, as metrics name it."""
+        self._registered_at = _NEVER
+        self._last_answer = _NEVER
+        self._held_until = _NOT_HELD
         self._fall = fall
         self._rise = rise
-        self._meanings = {int(status): meaning for status, meaning in status_health.items()}
+        self._meanings = bytes(
+            [STATUS_HEALTH.index(status_health.get(str(status), "up")) for status in range(_STATUSES)]
+        )
         self._good = 0
         self._bad = 0
         self._before_freeze = State.UNKNOWN
@@ -171,8 +196,8 @@ class CandidateHealth:
     def go_on_from(self, known: CandidateHealth) -> None:
         """Take over what is known of the same candidate under other settings."""
         self.state, self.since, self.reason = known.state, known.since, known.reason
-        self.registered_at, self.last_answer = known.registered_at, known.last_answer
-        self.held_until, self.down_cause = known.held_until, known.down_cause
+        self._registered_at, self._last_answer = known._registered_at, known._last_answer
+        self._held_until, self.down_cause = known._held_until, known.down_cause
         self._good, self._bad = known._good, known._bad
         self._before_freeze = known._before_freeze
         self._since_before_freeze, self._reason_before_freeze = known._since_before_freeze, known._reason_before_freeze
@@ -188,9 +213,25 @@ class CandidateHealth:
             self._reason_before_freeze = word.reason
             return
         self.state, self.since, self.reason = State(word.state), word.since, word.reason
-        self.held_until, self.down_cause = word.held_until, word.down_cause
+        self._held_until = _NOT_HELD if word.held_until is None else word.held_until
+        self.down_cause = word.down_cause
         self._good = 0
         self._bad = self._fall if self.state is State.DOWN else 0
+
+    @property
+    def registered_at(self) -> float | None:
+        """When it last accepted a REGISTER."""
+        return self._registered_at if self._registered_at > _NEVER else None
+
+    @property
+    def last_answer(self) -> float | None:
+        """When it last answered anything; a probe is not needed soon after."""
+        return self._last_answer if self._last_answer > _NEVER else None
+
+    @property
+    def held_until(self) -> float | None:
+        """End of a Retry-After."""
+        return self._held_until if self._held_until < _NOT_HELD else None
 
     @property
     def usable(self) -> bool:
@@ -212,9 +253,25 @@ class CandidateHealth:
         """Since when it has been up; None when it is not."""
         return self.since if self.state is State.UP else None
 
-    def observe(self, outcome: Outcome, now: float, method: str) -> StateChange | None:
+    @cython.cfunc
+    def answered_as_ever(self, status: cython.int, now: cython.double, is_register: cython.bint) -> cython.bint:
+        """Note an answer of which nothing follows: a good one, of a server that is up and not held.
+
+        False, and nothing is noted, when it is not of that kind: then `observe` is the one to ask.
+        """
+        if self.state is not _UP or self._held_until < _NOT_HELD:
+            return False
+        if status >= _STATUSES or self._meanings[status] != _MEANS_UP:
+            return False
+        self._note_answer(status, now, is_register)
+        self._bad = 0
+        self._good += 1
+        return True
+
+    @cython.ccall
+    def observe(self, outcome: Outcome, now: cython.double, method: str) -> object:  # StateChange | None
         """Learn from what became of a request of that method. Returns the change of state, if it made one."""
-        if self.state is State.FROZEN or isinstance(outcome, (Cancelled, FoundDown)):
+        if self.state is _FROZEN or isinstance(outcome, (Cancelled, FoundDown)):
             return None
         if isinstance(outcome, Answered):
             return self._observe_answer(outcome, now, method)
@@ -225,14 +282,14 @@ class CandidateHealth:
             return self._step(Input.FAILED, reason, now, silent=True)
         if outcome.highest_provisional > 100:
             return None  # it rang and then nobody answered: the callee's silence, not the server's
-        sends = 1 if isinstance(outcome, TransportFailed) or outcome.highest_provisional else outcome.sends
+        sends = outcome.sends if isinstance(outcome, TimedOut) and not outcome.highest_provisional else 1
         return self._step(self._count_bad(sends), reason, now, silent=True)
 
     def advance(self, now: float) -> StateChange | None:
         """End a Retry-After whose time is over."""
-        if self.held_until is None or now < self.held_until or self.state is State.FROZEN:
+        if now < self._held_until or self.state is _FROZEN:
             return None
-        self.held_until = None
+        self._held_until = _NOT_HELD
         if self._good >= self._rise:
             return self._step(Input.RISEN, "answered during Retry-After, which is over", now)
         if self._bad >= self._fall:
@@ -243,10 +300,14 @@ class CandidateHealth:
         """Our own link went down or came back."""
         return self._step(Input.LINK_BACK if up else Input.LINK_LOST, "our link is down", now)
 
+    @cython.cfunc
+    def _note_answer(self, status: cython.int, now: cython.double, is_register: cython.bint):
+        self._last_answer = now
+        if is_register and 200 <= status < 300:
+            self._registered_at = now
+
     def _observe_answer(self, answer: Answered, now: float, method: str) -> StateChange | None:
-        self.last_answer = now
-        if method == "REGISTER" and 200 <= answer.status < 300:
-            self.registered_at = now
+        self._note_answer(answer.status, now, method == "REGISTER")
         meaning = self._meaning(answer, method)
         if meaning == "none":
             return None
@@ -263,17 +324,17 @@ class CandidateHealth:
 
     def _meaning(self, answer: Answered, method: str) -> str:
         """What the status says about the server: one of `settings.STATUS_HEALTH`."""
-        meaning = self._meanings.get(answer.status, "up")
-        if meaning == "held" and method == "OPTIONS" and answer.retry_after is None:
+        meaning = STATUS_HEALTH[self._meanings[answer.status]] if answer.status < _STATUSES else "up"
+        if meaning == "held" and method == "OPTIONS" and answer.retry_after == NONE_GIVEN:
             return "suspect"  # the next probe will tell, sooner than a minute that nobody asked for
         return meaning
 
     def _hold(self, answer: Answered, reason: str, now: float) -> StateChange | None:
         shortest, longest = RETRY_AFTER_LIMITS
-        seconds = RETRY_AFTER_DEFAULT if answer.retry_after is None else answer.retry_after
-        self.held_until = now + min(max(seconds, shortest), longest)
+        seconds = RETRY_AFTER_DEFAULT if answer.retry_after == NONE_GIVEN else answer.retry_after
+        self._held_until = now + min(max(seconds, shortest), longest)
         self._good = self._bad = 0
-        return self._step(Input.REFUSED, f"{reason}, held for {self.held_until - now:g} s", now)
+        return self._step(Input.REFUSED, f"{reason}, held for {self._held_until - now:g} s", now)
 
     def _count_bad(self, results: int) -> Input:
         self._good = 0

@@ -2,84 +2,103 @@
 
 Nearly every request finds the candidates as the one before it did. So an order is worked out once for all requests of
 a kind, and again only after something has changed.
+
+Compiled when installed, as `plan` is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from sbc.location.candidate import Candidate
-from sbc.redundancy.plan import Option
+import cython
+
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 
-
-class Order:
-    """What requests of one kind may try: the `options` of an `AttemptPlan`, shared by all plans of the kind."""
-
-    __slots__ = ("_all", "_work_out", "_options", "_as_of")
-
-    def __init__(self, orders: Orders, work_out: Callable[[], Sequence[Option]]) -> None:
-        self._all = orders
-        self._work_out = work_out
-        self._options: Sequence[Option] = ()
-        self._as_of = -1
-
-    def __call__(self, now: float) -> Sequence[Option]:
-        if self._as_of != self._all.changes:
-            self._options = self._work_out()
-            self._as_of = self._all.changes
-        return self._options
+if cython.compiled:
+    from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.redundancy.plan import Changes, Option, Order, Terms
+else:
+    from sbc.location.candidate import Candidate
+    from sbc.redundancy.plan import Changes, Option, Order, Terms
 
 
+@cython.cclass
 class Orders:
     """The orders of one group, for each kind of request."""
 
-    def __init__(self, settings: GroupSettings, usable: Callable[[Candidate], bool]) -> None:
-        """`usable` says whether a candidate is not known to be down."""
-        self.changes = 0
-        """How often the orders in use have become out of date."""
-        self._settings = settings
-        self._usable = usable
-        self._options: Sequence[Option] = ()
-        self._working: Candidate | None = None
-        self._known: dict[tuple[str, Any], Order] = {}
-        """By kind and what else makes a difference."""
+    changes: Changes
+    _settings: object
+    _bye_failover: cython.bint
+    _first_server_only: frozenset
+    _terms: Terms
+    _usable: object
+    _options: list
+    _working: Candidate
+    _anywhere: dict
+    _first_server: dict
+    _pinned_only: dict
+    _registration: dict
 
-    def changed(self, options: Sequence[Option], working: Candidate | None) -> None:
+    def __init__(self, settings: GroupSettings, terms: Terms, usable: Callable[[Candidate], bool]) -> None:
+        """`usable` says whether a candidate is not known to be down."""
+        self.changes = Changes()
+        self._settings = settings
+        self._bye_failover = settings.bye_failover
+        self._first_server_only = frozenset(
+            method for method, servers in settings.method_servers.items() if servers == "first"
+        )
+        self._terms = terms
+        self._usable = usable
+        self._options = []
+        self._working = None
+        # One for each kind, by the server of the request's dialog or nonce:
+        self._anywhere: dict[Candidate | None, Order] = {}
+        self._first_server: dict[Candidate | None, Order] = {}
+        self._pinned_only: dict[Candidate | None, Order] = {}
+        # ... and by the name of the registrar:
+        self._registration: dict[str | None, Order] = {}
+
+    def changed(self, options: list[Option], working: Candidate | None) -> None:
         """The candidates, the working server or the health of a candidate may not be what they were.
 
         A plan that has begun keeps the working server of its beginning, and learns all the rest.
         """
-        self.changes += 1
+        self.changes.number += 1
         self._options = options
         self._working = working
-        self._known.clear()
+        for kept in (self._anywhere, self._first_server, self._pinned_only, self._registration):
+            kept.clear()
 
-    def for_request(self, method: str, first: Candidate | None) -> Order:
-        """`first` is the server of the request's dialog or nonce."""
-        kind = "anywhere"
-        if first is not None and method == "BYE" and not self._settings.bye_failover:
-            kind = "pinned"
-        elif self._settings.method_servers.get(method) == "first":
-            kind = "first server"
-        order = self._known.get((kind, first))
-        return order if order is not None else self._remember(kind, first, self._options_of_request)
-
-    def for_registration(self, server: ServerSettings | None) -> Order:
-        """At this registrar, whatever becomes of the others; None: at one after the other."""
-        name = server.name if server is not None else None
-        order = self._known.get(("registration", name))
-        return order if order is not None else self._remember("registration", name, self._options_of_registration)
-
-    def _remember(self, kind: str, detail: Any, work_out: Callable[..., Sequence[Option]]) -> Order:
-        order = self._known[kind, detail] = Order(self, partial(work_out, kind, detail, self._working))
+    @cython.cfunc
+    def for_request(self, method: str, first: Candidate) -> Order:
+        """`first` is the server of the request's dialog or nonce, None without one."""
+        kept: dict = self._anywhere
+        kind: str = "anywhere"
+        if first is not None and not self._bye_failover and method == "BYE":
+            kept, kind = self._pinned_only, "pinned"
+        elif self._first_server_only and method in self._first_server_only:
+            kept, kind = self._first_server, "first server"
+        order: Order = kept.get(first)
+        if order is None:
+            order = kept[first] = self._order(self._options_of_request, kind, first)
         return order
+
+    @cython.cfunc
+    def for_registration(self, name: str) -> Order:
+        """At the registrar of that name, whatever becomes of the others; None: at one after the other."""
+        order: Order = self._registration.get(name)
+        if order is None:
+            order = self._registration[name] = self._order(self._options_of_registration, "registration", name)
+        return order
+
+    def _order(self, work_out: Callable[..., Sequence[Option]], kind: str, detail: Any) -> Order:
+        return Order(self._terms, partial(work_out, kind, detail, self._working), self.changes)
 
     # The rules
 
-    def _options_of_request(self, kind: str, first: Candidate | None, working: Candidate | None) -> Sequence[Option]:
+    def _options_of_request(self, kind: str, first: Candidate | None, working: Candidate | None) -> list[Option]:
         """What a request may try, in this order: its own server and that server's siblings, what was the working
         server when it came, then the list from its top (P15: "the next server in the list", not the next working one).
         Known-down ones come after all others, and are tried in order when nothing else is left.
@@ -99,8 +118,8 @@ class Orders:
             front = [pinned, *siblings, *front]
         return self._usable_first(without_repetition([*front, *allowed]))
 
-    def _options_of_registration(self, kind: str, name: str | None, working: Candidate | None) -> Sequence[Option]:
-        method_kind = "first server" if self._settings.method_servers.get("REGISTER") == "first" else "anywhere"
+    def _options_of_registration(self, kind: str, name: str | None, working: Candidate | None) -> list[Option]:
+        method_kind = "first server" if "REGISTER" in self._first_server_only else "anywhere"
         options = self._options_of_request(method_kind, None, working)
         if name is not None:
             return [option for option in options if option.server.name == name]
@@ -136,7 +155,8 @@ class Orders:
         return Option(self._settings.servers[0], candidate)
 
 
-def without_repetition(options: Iterable[Option]) -> list[Option]:
+@cython.cfunc
+def without_repetition(options: list) -> list:
     """Two servers may resolve to one candidate; it belongs to the one named first."""
     first: dict[Candidate, Option] = {}
     for option in options:

@@ -1,109 +1,147 @@
 """What became of one attempt: a value, never an invented response.
 
 A 408 that a server sent is `Answered(408)`, a server that stayed silent is `TimedOut`; no code below decides on a
-response that we made up ourselves.
+response that we made up ourselves. Nobody changes an outcome once it is made.
 
-Each outcome has a `label` (the `outcome` of `sbc_attempts_total`) and a `cause` (that of `sbc_failovers_total`).
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: every request has one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import cython
+
+NONE_GIVEN = cython.declare(cython.int, -1)
+"""`retry_after` of an answer without a Retry-After."""
+
+_CLASSES = cython.declare(tuple, tuple(f"status_{number}xx" for number in range(10)))
 
 
 @cython.cclass
-@dataclass(frozen=True)
-class Answered:
-    """A response came. For `AttemptPlan.record` a final one; health also learns from provisional ones."""
+class Outcome:
+    """One of those below.
 
-    status: int
-    retry_after: int | None = None
-    """Seconds of the Retry-After header, when there was one."""
-    highest_provisional: int = 0
-    """The highest 1xx seen before on this branch, 0 for none. A server that rang is alive: no ringing call moves."""
+    `label` is the `outcome` of `sbc_attempts_total`, `cause` that of `sbc_failovers_total`. `highest_provisional` is the
+    highest 1xx seen before on this branch, 0 for none: a server that rang is alive, and no ringing call moves.
+    """
 
-    @property
-    def label(self) -> str:
-        return f"status_{self.status // 100}xx"
+    label: str
+    cause: str
+    highest_provisional: cython.int
 
-    @property
-    def cause(self) -> str:
-        return self.label
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+@cython.cclass
+class Answered(Outcome):
+    """A response came. For `AttemptPlan.record` a final one; health also learns from provisional ones.
+
+    `retry_after`: seconds of the Retry-After header, NONE_GIVEN when there was none.
+    """
+
+    status: cython.int
+    retry_after: cython.int
+
+    def __init__(self, status: int, retry_after: int | None = None, highest_provisional: int = 0) -> None:
+        self.status = status
+        self.retry_after = NONE_GIVEN if retry_after is None else retry_after
+        self.highest_provisional = highest_provisional
+        self.label = self.cause = _CLASSES[status // 100]
 
     def __str__(self) -> str:
         return f"answered {self.status}"
 
+    def __repr__(self) -> str:
+        return f"Answered({self.status}, {self.retry_after}, {self.highest_provisional})"
+
+
+@cython.cfunc
+def new_answered(status: cython.int, retry_after: cython.int, highest_provisional: cython.int) -> Answered:
+    """The same as `Answered(...)`, for those that are compiled: no arguments are packed. Status 100 to 699."""
+    answered: Answered = Answered.__new__(Answered)
+    answered.status = status
+    answered.retry_after = retry_after
+    answered.highest_provisional = highest_provisional
+    answered.label = answered.cause = _CLASSES[status // 100]
+    return answered
+
 
 @cython.cclass
-@dataclass(frozen=True)
-class TimedOut:
-    """No answer until the attempt's time was over."""
+class TimedOut(Outcome):
+    """No answer until the attempt's time was over.
 
-    sends: int = 1
-    """How often the request went out. Over TCP and TLS, which retransmit nothing, say `Attempt.sends`: it is the same
-    silence."""
-    highest_provisional: int = 0
-    """As for `Answered`."""
+    `sends`: how often the request went out. Over TCP and TLS, which retransmit nothing, say `Attempt.sends`: it is the
+    same silence.
+    """
 
-    label: ClassVar[str] = "timeout"
-    cause: ClassVar[str] = "timeout"
+    sends: cython.int
+
+    def __init__(self, sends: int = 1, highest_provisional: int = 0) -> None:
+        self.sends = sends
+        self.highest_provisional = highest_provisional
+        self.label = self.cause = "timeout"
 
     def __str__(self) -> str:
         return f"no answer to {self.sends} send{'s' if self.sends != 1 else ''}"
 
+    def __repr__(self) -> str:
+        return f"TimedOut({self.sends}, {self.highest_provisional})"
+
 
 @cython.cclass
-@dataclass(frozen=True)
-class TransportFailed:
-    """The request could not be delivered: ICMP, refused or reset connection, TLS error."""
+class TransportFailed(Outcome):
+    """The request could not be delivered: ICMP, refused or reset connection, TLS error.
 
-    cause: str
-    """icmp | unreachable | refused | reset | tls | connect_timeout | ..."""
-    soft: bool = False
-    """True makes it worth one bad result and no more; `unreachable` always is."""
-    highest_provisional: int = 0
-    """As for `Answered`."""
+    `cause`: icmp, unreachable, refused, reset, tls, connect_timeout ... `soft` makes it worth one bad result and no more;
+    `unreachable` always is: host or net unreachable is a router's opinion, not the server's refusal (D16).
+    """
 
-    @property
-    def label(self) -> str:
-        return self.cause
+    is_soft: cython.bint
 
-    @property
-    def is_soft(self) -> bool:
-        """Host or net unreachable is a router's opinion, not the server's refusal (D16)."""
-        return self.soft or self.cause == "unreachable"
+    def __init__(self, cause: str, soft: bool = False, highest_provisional: int = 0) -> None:
+        self.is_soft = soft or cause == "unreachable"
+        self.highest_provisional = highest_provisional
+        self.label = self.cause = cause
 
     def __str__(self) -> str:
         return f"transport failed: {self.cause}"
 
+    def __repr__(self) -> str:
+        return f"TransportFailed({self.cause!r}, {self.is_soft}, {self.highest_provisional})"
+
 
 @cython.cclass
-@dataclass(frozen=True)
-class FoundDown:
-    """Another request noticed meanwhile that this server is dead; this one stopped waiting for it."""
+class FoundDown(Outcome):
+    """Another request noticed meanwhile that this server is dead; this one stopped waiting for it.
 
-    cause: str = "timeout"
-    """What the other request saw."""
+    `cause`: what the other request saw.
+    """
 
-    label: ClassVar[str] = "found_down"
+    def __init__(self, cause: str = "timeout") -> None:
+        self.highest_provisional = 0
+        self.label = "found_down"
+        self.cause = cause
 
     def __str__(self) -> str:
         return f"found down by another request ({self.cause})"
 
+    def __repr__(self) -> str:
+        return f"FoundDown({self.cause!r})"
+
 
 @cython.cclass
-@dataclass(frozen=True)
-class Cancelled:
+class Cancelled(Outcome):
     """The caller gave up, or another branch won."""
 
-    label: ClassVar[str] = "cancelled"
-    cause: ClassVar[str] = "cancelled"
+    def __init__(self) -> None:
+        self.highest_provisional = 0
+        self.label = self.cause = "cancelled"
 
     def __str__(self) -> str:
         return "cancelled"
 
-
-Outcome = Answered | TimedOut | TransportFailed | FoundDown | Cancelled
+    def __repr__(self) -> str:
+        return "Cancelled()"

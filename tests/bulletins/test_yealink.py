@@ -6,10 +6,9 @@ see the glossary. The profile is `yealink` throughout.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from sbc.location.candidate import Candidate
 from sbc.redundancy.profile import load_profile
 from sbc.redundancy.settings import ServerSettings, expectation
 from tests.redundancy.site import P1, P2, P3, SILENT, Site, settings
@@ -90,7 +89,7 @@ def test_y25_new_requests_go_to_the_primary_whatever_was_used_last():
 
 def test_y26_dns_ttl():
     """Y26, mode 1: the primary is tried again when the TTL of the records in use has passed."""
-    primary, secondary = replace(P1, priority=1), replace(P2, priority=2)
+    primary, secondary = Candidate(P1.address, 5060, "udp", priority=1), Candidate(P2.address, 5060, "udp", priority=2)
     site = Site(settings({"name": "server1", "failback_mode": "dns-ttl"}, profile="yealink"), {})
     site.group.update_candidates("server1", [primary, secondary], site.now, ttl=600)
     site.answers[P2] = 200

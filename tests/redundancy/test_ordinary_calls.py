@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 import sbc.events
-from sbc.redundancy import health, outcome, plan
+from sbc.redundancy import group, health, order, outcome, plan
 from sbc.redundancy.outcome import Answered, TimedOut, TransportFailed
 
 from .site import P1, P2, P3, Site, settings
@@ -62,12 +62,14 @@ def test_nothing_is_overlooked(mode, seed):
         Answered(503, retry_after=rng.randint(1, 90)), TimedOut(1), TimedOut(4), TransportFailed("icmp"),
         TransportFailed("unreachable"),
     )  # fmt: skip
+    link = True
     for _ in range(300):
         what = rng.random()
         if what < 0.2:
             site.let_pass(rng.choice((0.1, 1, 10, 60)))
         elif what < 0.22:
-            group.set_link(rng.random() < 0.8, site.now)
+            link = rng.random() < 0.8
+            group.set_link(link, site.now)
         elif what < 0.25:
             group.update_candidates("a", rng.choice(([P1], [], [P2, P1])), site.now, ttl=rng.choice((None, 20)))
         else:
@@ -75,11 +77,9 @@ def test_nothing_is_overlooked(mode, seed):
             group.observe(rng.choice((P1, P2, P3)), rng.choice(outcomes), site.now, method)
         pinned = rng.choice((None, P2))
         begun = group.plan("INVITE", site.now, first=pinned)
-        working, told = group._working.current, len(site.events)
-        if site.now < group._quiet_until:
-            group._quiet_until = 0.0
-            group.advance(site.now)
-            assert (working, told) == (group._working.current, len(site.events))
+        working, told = group.working(site.now), len(site.events)
+        group.set_link(link, site.now)  # it is what it was, but everything is looked at
+        assert (working, told) == (group.working(site.now), len(site.events))
         again = group.plan("INVITE", site.now, first=pinned)
         attempts = [each.next(site.now) for each in (begun, again)]
         assert attempts[0] == attempts[1]
@@ -101,9 +101,9 @@ def test_a_registration_brings_back_at_once():
     site.request("INVITE")
     site.answers[P1] = 200
     site.probe(*[P1] * site.group.settings.rise)
-    assert P2 == site.group._working.current
+    assert P2 == site.group.working(site.now)
     site.group.observe(P1, Answered(200), site.now, "REGISTER")
-    assert P1 == site.group._working.current
+    assert P1 == site.group.working(site.now)
 
 
 def test_a_plan_sees_what_happens_after_it_began(site):
@@ -168,7 +168,7 @@ def test_memory_of_a_plan(site):
 
 
 @compiled
-@pytest.mark.parametrize("module", [sbc.events, health, outcome, plan])
+@pytest.mark.parametrize("module", [sbc.events, group, health, order, outcome, plan])
 def test_module_is_compiled(module):
     assert module.__file__.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
 
@@ -177,8 +177,8 @@ def test_module_is_compiled(module):
 @pytest.mark.parametrize(
     "kind",
     [
-        sbc.events.AttemptEnded, health.CandidateHealth, outcome.Answered, plan.Attempt, plan.AttemptPlan, plan.Option,
-        plan.Tried,
+        sbc.events.AttemptEnded, sbc.events.Reports, group.ServerGroup, health.CandidateHealth, order.Orders,
+        outcome.Answered, plan.Attempt, plan.AttemptPlan, plan.Option, plan.Order, plan.Tried,
     ],
 )  # fmt: skip
 def test_class_is_compiled(kind):

@@ -4,25 +4,28 @@ import pytest
 
 from sbc.location.candidate import Candidate
 from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TimedOut, TransportFailed
-from sbc.redundancy.plan import AttemptPlan, Option, Verdict
+from sbc.redundancy.plan import AttemptPlan, Changes, Option, Order, PlanWitness, Terms, Verdict
 from sbc.redundancy.settings import DEFAULT_STATUS_FAILOVER, ServerSettings
 
 from .site import P1, P2, P3
 
 
-def make_plan(method="INVITE", candidates=(P1, P2), *, deadline=None, servers=None, **arguments):
+def order_of(options, status_failover=DEFAULT_STATUS_FAILOVER, **terms):
+    """These options, whatever happens."""
+    return Order(Terms(status_failover, **terms), lambda: options, Changes())
+
+
+def make_plan(method="INVITE", candidates=(P1, P2), *, deadline=None, servers=None, in_dialog=False, **terms):
     """A plan over these candidates, each of a server of its own unless `servers` says otherwise."""
     names = servers or [f"server{place}" for place in range(1, len(candidates) + 1)]
     options = [
         Option(ServerSettings(name=name, address=candidate.address), candidate)
         for name, candidate in zip(names, candidates, strict=True)
     ]
-    return AttemptPlan(
-        method, lambda now: options, status_failover=DEFAULT_STATUS_FAILOVER, deadline=deadline, **arguments
-    )
+    return AttemptPlan(method, order_of(options, **terms), deadline=deadline, in_dialog=in_dialog)
 
 
-class Witness:
+class Witness(PlanWitness):
     def __init__(self):
         self.seen = []
 
@@ -172,11 +175,8 @@ def test_rejected_account_skips_the_siblings_of_the_server():
 
 def test_table_d6_is_data():
     """A profile may say otherwise, per method and status."""
-    plan = AttemptPlan(
-        "INVITE",
-        lambda now: [Option(ServerSettings(name=name, address=name), c) for name, c in (("a", P1), ("b", P2))],
-        status_failover={"INVITE": {"486": "next"}},
-    )
+    options = [Option(ServerSettings(name=name, address=name), c) for name, c in (("a", P1), ("b", P2))]
+    plan = AttemptPlan("INVITE", order_of(options, {"INVITE": {"486": "next"}}))
     assert Verdict.NEXT is plan.record(plan.next(0.0), Answered(486), 0.1)
     assert Verdict.RETURN is plan.record(plan.next(0.1), Answered(503), 0.1)
 
@@ -192,9 +192,11 @@ def test_options_are_asked_anew_for_each_attempt():
     """A server found dead during the first attempt is not tried next."""
     servers = {name: ServerSettings(name=name, address=name) for name in "abc"}
     alive = [Option(servers["a"], P1), Option(servers["b"], P2), Option(servers["c"], P3)]
-    plan = AttemptPlan("INVITE", lambda now: alive, status_failover=DEFAULT_STATUS_FAILOVER)
+    changes = Changes()
+    plan = AttemptPlan("INVITE", Order(Terms(DEFAULT_STATUS_FAILOVER), lambda: list(alive), changes))
     attempt = plan.next(0.0)
     del alive[1]
+    changes.number += 1
     plan.record(attempt, TimedOut(4), 7.5)
     assert P3 == plan.next(7.5).candidate
 

@@ -30,7 +30,7 @@ def make_site():
         assert 0 == site.clock.pending
         assert {} == site.registrar._under_way
         assert not any(site.layer.transactions.values())
-        assert not site.group._waiting
+        assert 0 == site.group.waiting_requests
 
 
 @pytest.fixture
