@@ -1,24 +1,12 @@
-"""All sockets of the appliance together: which one to use towards whom, and which addresses are our own.
-
-Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
-"""
+"""All sockets of the appliance together: which one to use towards whom, and which addresses are our own."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from itertools import count
 
-import cython
-
-if cython.compiled:
-    from cython.cimports.sbc.location.candidate import Candidate
-    from cython.cimports.sbc.transport.udp import UdpFlow, UdpTransport
-else:
-    from sbc.location.candidate import Candidate
-    from sbc.transport.udp import UdpFlow, UdpTransport
-
-COMPILED = bool(cython.compiled)
+from sbc.location.candidate import Candidate
+from sbc.transport.udp import UdpFlow, UdpTransport
 
 DEFAULT_PORT = 5060  # RFC 3261 19.1.2
 
@@ -26,22 +14,11 @@ _MOST_REMEMBERED = 4096
 """Hosts and ports of URIs, which senders choose."""
 
 
-_epochs = count(1)
-"""The way to a server is kept with it; this tells whose it is, and that nothing has changed since."""
-
-
-@cython.cclass
 class Listeners:
     """The transports of every `[[listen]]`, in the order of the configuration."""
 
-    _transports: list
-    _facing: dict
-    _ours: dict
-    _epoch: cython.long
-
     def __init__(self, transports: Iterable[UdpTransport] = ()) -> None:
         self._transports: list[UdpTransport] = []
-        self._epoch = next(_epochs)
         self._facing: dict[tuple[str, bool, str], list[UdpTransport]] = {}
         """By transport, whether it is IPv6, and the side that it faces."""
         self._ours: dict[tuple[str, int | None], bool] = {}
@@ -51,35 +28,24 @@ class Listeners:
 
     def add(self, transport: UdpTransport) -> None:
         self._transports.append(transport)
-        self._forget()
-        transport.own_addresses_forgotten = self._forget
+        self._ours.clear()
+        transport.own_addresses_forgotten = self._ours.clear
         for side in ("phones", "servers") if transport.side == "both" else (transport.side,):
             key = (transport.name, transport.family == socket.AF_INET6, side)
             self._facing.setdefault(key, []).append(transport)
 
-    def _forget(self) -> None:
-        """Our addresses may have changed."""
-        self._ours.clear()
-        self._epoch = next(_epochs)
-
     def __iter__(self):
         return iter(self._transports)
 
-    @cython.ccall
-    def flow_to_server(self, candidate: Candidate) -> UdpFlow:
+    def flow_to_server(self, candidate: Candidate) -> UdpFlow | None:
         """The flow to a server, from the first socket of its family that may face servers; None when there is none.
 
         Of several, the first that has the address from which the kernel goes there.
         """
-        if candidate.flow_epoch != self._epoch:
-            usable = self._facing.get((candidate.transport, ":" in candidate.address, "servers"))
-            host = candidate.address
-            candidate.flow = _nearest(usable, host).flow_to(host, candidate.port) if usable else None
-            candidate.flow_epoch = self._epoch
-        return candidate.flow
+        usable = self._facing.get((candidate.transport, ":" in candidate.address, "servers"))
+        return _nearest(usable, candidate.address).flow_to(candidate.address, candidate.port) if usable else None
 
-    @cython.ccall
-    def flow_to_phone(self, transport_name: str, host: str, port: cython.int, local_port: cython.int) -> UdpFlow:
+    def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> UdpFlow | None:
         """The flow to a phone's address, from the socket that it knows (RFC 3581: the port it sent to); None without any.
 
         When no socket has that port any more (the configuration changed), the first that may face phones. Several have it
@@ -89,17 +55,16 @@ class Listeners:
         if not usable:
             return None
         if len(usable) > 1:
-            usable = [one for one in usable if one.local[1] == local_port] or usable
+            usable = [transport for transport in usable if transport.local[1] == local_port] or usable
         return _nearest(usable, host).flow_to(host, port)
 
-    @cython.ccall
-    def is_ours(self, host: str, port: object) -> object:  # (port: int | None) -> bool
+    def is_ours(self, host: str, port: int | None) -> bool:
         """True when a URI with this host and port names this appliance."""
         ours = self._ours.get((host, port))
         if ours is None:
             if len(self._ours) >= _MOST_REMEMBERED:
                 self._ours.clear()
-            ours = any([one.answers_to(host, port or DEFAULT_PORT) for one in self._transports])
+            ours = any(transport.answers_to(host, port or DEFAULT_PORT) for transport in self._transports)
             self._ours[host, port] = ours
         return ours
 
@@ -111,4 +76,4 @@ class Listeners:
 def _nearest(transports: list[UdpTransport], host: str) -> UdpTransport:
     if len(transports) == 1:
         return transports[0]
-    return next((one for one in transports if one.leads_to(host)), transports[0])
+    return next((transport for transport in transports if transport.leads_to(host)), transports[0])
