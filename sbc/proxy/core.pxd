@@ -1,5 +1,6 @@
 # The fields of the compiled proxy. The words are in core.py.
 
+from sbc.events cimport Reports
 from sbc.flow cimport Flow
 from sbc.proxy.destination cimport Destinations
 from sbc.proxy.destination cimport ToPhone as _ToPhone
@@ -22,7 +23,7 @@ cdef class Proxy(Surroundings):
     cdef public object elsewhere
     cdef bytes _key
     cdef str _name
-    cdef object _report
+    cdef Reports _reports
     cdef Branches _branches
     cdef Network _network
     cdef Ways _ways

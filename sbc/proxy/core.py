@@ -17,7 +17,7 @@ from hashlib import blake2b
 import cython
 
 from sbc.clock import Clock
-from sbc.events import CallSetUp, Report
+from sbc.events import Report
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
 from sbc.proxy.overload import LEAST_SHED, Overload
@@ -28,6 +28,7 @@ from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 
 if cython.compiled:
+    from cython.cimports.sbc.events import Reports, as_reports
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
@@ -37,11 +38,13 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from cython.cimports.sbc.proxy.sides import Sides
     from cython.cimports.sbc.proxy.validation import Branches, check, hops_left
+    from cython.cimports.sbc.redundancy.plan import AttemptPlan
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.interface import Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
+    from sbc.events import Reports, as_reports
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
@@ -51,6 +54,7 @@ else:
     from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from sbc.proxy.sides import Sides
     from sbc.proxy.validation import Branches, check, hops_left
+    from sbc.redundancy.plan import AttemptPlan
     from sbc.sip.message import Request, Response
     from sbc.transaction.interface import Transaction
     from sbc.transaction.layer import TransactionLayer
@@ -79,7 +83,7 @@ class Proxy(Surroundings):
     elsewhere: object
     _key: bytes
     _name: str
-    _report: object
+    _reports: Reports
     _branches: Branches
     _network: Network
     _ways: Ways
@@ -113,7 +117,7 @@ class Proxy(Surroundings):
         self.draining = False
         self._key = key
         self._name = warn_agent(name)
-        self._report = report
+        self._reports = as_reports(report)
         self.overload = overload or Overload()
         self.elsewhere = None
         """Called with a response that belongs to no transaction here, and its flow; True when another process has it."""
@@ -246,7 +250,7 @@ class Proxy(Surroundings):
         self._contexts.pop(context.transaction, None)
 
     @cython.cfunc
-    def passed_up(self, context: ResponseContext, response: Response, candidate: object):
+    def passed_up(self, context: ResponseContext, response: Response, candidate: Candidate):
         status: cython.int = response._status
         now: cython.double
         if (status == 401 or status == 407) and candidate is not None:
@@ -263,9 +267,9 @@ class Proxy(Surroundings):
         if not context.set_up_reported:
             context.set_up_reported = True
             if route.group_name is not None:
-                self._report(CallSetUp(route.group_name, self.queue.now() - context.started))
+                self._reports.call_set_up(route.group_name, self.queue.now() - context.started)
 
-    def _remember_moved(self, context: ResponseContext, candidate: object) -> None:
+    def _remember_moved(self, context: ResponseContext, candidate: Candidate) -> None:
         """The ACK must go where the 2xx came from (13.2.2.4), and its Route still names the dialog's own server."""
         request: Request = context.request
         key = (request.call_id, request.from_tag, request.cseq)
@@ -300,13 +304,10 @@ class Proxy(Surroundings):
             route = new_phone_route(self._ways, destination, transaction.flow, timeout)
         else:
             servers = destination
-            plan = servers.group.plan(
-                method,
-                now,
-                deadline=None if is_invite else deadline,
-                first=servers.first or self._ways.pins.issuer(request, now),
-                in_dialog=servers.in_dialog,
-            )
+            first: Candidate = servers.first
+            if first is None:
+                first = self._ways.pins.issuer(request, now)
+            plan: AttemptPlan = servers.group.plan(method, now, first, servers.in_dialog)
             if method == "BYE" and servers.peer is not None:
                 route = new_bye_route(self._ways, servers, plan, transaction.flow, deadline)
             else:

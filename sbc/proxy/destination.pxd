@@ -8,13 +8,14 @@ from sbc.proxy.network cimport Network, PhoneAddress
 from sbc.proxy.own_routes cimport OwnRoutes
 from sbc.proxy.route_cookie cimport RouteCookie
 from sbc.proxy.sides cimport Origin, Sides
+from sbc.redundancy.group cimport ServerGroup
 from sbc.sip.message cimport Request
 
 
 @cython.final
 @cython.freelist(8)
 cdef class ToServers:
-    cdef readonly object group
+    cdef readonly ServerGroup group
     cdef readonly PhoneAddress phone
     cdef readonly Candidate first
     cdef readonly bint in_dialog
@@ -26,14 +27,14 @@ cdef class ToServers:
 cdef class ToPhone:
     cdef readonly PhoneAddress phone
     cdef readonly Candidate candidate
-    cdef readonly object group
+    cdef readonly ServerGroup group
     cdef readonly str request_uri
 
 
 @cython.final
 @cython.freelist(8)
 cdef class ToUs:
-    cdef readonly object group
+    cdef readonly ServerGroup group
 
 
 @cython.final
@@ -42,7 +43,7 @@ cdef class Target:
     cdef bint has_user
     cdef bint is_pass
     cdef str token
-    cdef object group
+    cdef ServerGroup group
     cdef object _uri
     cdef bint _ours
     cdef long _epoch
@@ -60,7 +61,7 @@ cdef class Destinations:
     cdef Target target_of(self, Request request)
     cdef Target _new_target(self, Request request)
     cdef bint _is_ours(self, Target target)
-    cdef object _group_for(self, Request request, Target target)
+    cdef ServerGroup _group_for(self, Request request, Target target)
     cdef list _take_our_routes(self, Request request)
     cdef object _untangle_strict_route(self, Request request, list cookies)
     cdef object _by_cookie(self, Request request, list cookies, Flow flow, Origin origin)
@@ -69,6 +70,6 @@ cdef class Destinations:
     cdef bint _looks_like_phone(self, RouteCookie cookie, Flow flow)
 
 
-cdef ToServers to_servers(object group, PhoneAddress phone, Candidate first, bint in_dialog, PhoneAddress peer)
-cdef ToPhone to_phone(PhoneAddress phone, Candidate candidate, object group, str request_uri)
-cdef ToUs to_us(object group)
+cdef ToServers to_servers(ServerGroup group, PhoneAddress phone, Candidate first, bint in_dialog, PhoneAddress peer)
+cdef ToPhone to_phone(PhoneAddress phone, Candidate candidate, ServerGroup group, str request_uri)
+cdef ToUs to_us(ServerGroup group)

@@ -14,7 +14,6 @@ import cython
 
 from sbc.proxy.route_cookie import PARAMETER
 from sbc.proxy.validation import Refused
-from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 
@@ -25,6 +24,7 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes, ReadRoute
     from cython.cimports.sbc.proxy.route_cookie import RouteCookie
     from cython.cimports.sbc.proxy.sides import Origin, Sides
+    from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.sip.message import Request
     from cython.cimports.sbc.sip.scanner import ROUTE
 else:
@@ -34,6 +34,7 @@ else:
     from sbc.proxy.own_routes import OwnRoutes, ReadRoute
     from sbc.proxy.route_cookie import RouteCookie
     from sbc.proxy.sides import Origin, Sides
+    from sbc.redundancy.group import ServerGroup
     from sbc.sip.message import Request
     from sbc.sip.scanner import ROUTE
 
@@ -55,7 +56,7 @@ class ToServers:
     all others. `peer` is the phone at the other end, where the call leads back through us to one of this site.
     """
 
-    group: object  # ServerGroup
+    group: ServerGroup
     phone: PhoneAddress
     first: Candidate
     in_dialog: cython.bint
@@ -72,7 +73,7 @@ class ToPhone:
 
     phone: PhoneAddress
     candidate: Candidate
-    group: object  # ServerGroup | None
+    group: ServerGroup
     request_uri: str
 
 
@@ -81,7 +82,7 @@ class ToPhone:
 class ToUs:
     """For the appliance itself: OPTIONS, or a REGISTER for `group`."""
 
-    group: object  # ServerGroup | None
+    group: ServerGroup
 
 
 Destination = ToServers | ToPhone | ToUs
@@ -100,7 +101,7 @@ class Target:
     has_user: cython.bint
     is_pass: cython.bint
     token: str
-    group: object  # ServerGroup | None
+    group: ServerGroup
     _uri: object  # SipUri | None
     _ours: cython.bint
     _epoch: cython.long
@@ -219,7 +220,7 @@ class Destinations:
         return target._ours
 
     @cython.cfunc
-    def _group_for(self, request: Request, target: Target) -> object:  # ServerGroup | None
+    def _group_for(self, request: Request, target: Target) -> ServerGroup:
         """The group that serves the Request-URI's host, or else the To host; None when nobody does."""
         if target.group is not None:
             return target.group
@@ -358,7 +359,7 @@ class Destinations:
 
 @cython.cfunc
 def to_servers(
-    group: object, phone: PhoneAddress, first: Candidate, in_dialog: cython.bint, peer: PhoneAddress
+    group: ServerGroup, phone: PhoneAddress, first: Candidate, in_dialog: cython.bint, peer: PhoneAddress
 ) -> ToServers:
     destination: ToServers = ToServers.__new__(ToServers)
     destination.group = group
@@ -370,7 +371,7 @@ def to_servers(
 
 
 @cython.cfunc
-def to_phone(phone: PhoneAddress, candidate: Candidate, group: object, request_uri: str) -> ToPhone:
+def to_phone(phone: PhoneAddress, candidate: Candidate, group: ServerGroup, request_uri: str) -> ToPhone:
     destination: ToPhone = ToPhone.__new__(ToPhone)
     destination.phone = phone
     destination.candidate = candidate
@@ -380,7 +381,7 @@ def to_phone(phone: PhoneAddress, candidate: Candidate, group: object, request_u
 
 
 @cython.cfunc
-def to_us(group: object) -> ToUs:
+def to_us(group: ServerGroup) -> ToUs:
     destination: ToUs = ToUs.__new__(ToUs)
     destination.group = group
     return destination

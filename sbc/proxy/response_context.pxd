@@ -1,6 +1,10 @@
 # What compiled modules may use of response_context.py without going through Python. The words are in response_context.py.
 
 from sbc.clock cimport TimerQueue
+from sbc.flow cimport Flow
+from sbc.location.candidate cimport Candidate
+from sbc.redundancy.outcome cimport Outcome
+from sbc.redundancy.plan cimport Attempt
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.client cimport ClientTransaction
 from sbc.transaction.interface cimport ClientTransactionUser, Transaction, TransactionUser
@@ -11,13 +15,13 @@ from sbc.transaction.server cimport ServerTransaction
 cdef class Route:
     cdef readonly str group_name
 
-    cpdef object next(self, double now)
-    cpdef object flow(self, object attempt)
-    cpdef object prepare(self, Request request, object attempt, object flow)
-    cpdef object wait(self, object attempt, Branch branch)
-    cpdef object answered(self, object attempt, Response response, Branch branch)
-    cpdef object record(self, object attempt, object outcome, Branch branch)
-    cpdef bint knows_dialog(self, object candidate)
+    cpdef Attempt next(self, double now)
+    cpdef Flow flow(self, Attempt attempt)
+    cpdef object prepare(self, Request request, Attempt attempt, Flow flow)
+    cpdef object wait(self, Attempt attempt, Branch branch)
+    cpdef object answered(self, Attempt attempt, Response response, Branch branch)
+    cpdef object record(self, Attempt attempt, Outcome outcome, Branch branch)
+    cpdef bint knows_dialog(self, Candidate candidate)
     cpdef tuple last_words(self, Request request)
 
 
@@ -31,13 +35,13 @@ cdef class Surroundings(TransactionUser):
     cdef object abandoned(self, Branch branch)
     cdef object unwanted_success(self, Branch branch, Response response)
     cdef object finished(self, ResponseContext context)
-    cdef object passed_up(self, ResponseContext context, Response response, object candidate)
+    cdef object passed_up(self, ResponseContext context, Response response, Candidate candidate)
     cdef Response local_response(self, Request request, int status, str reason, str detail=*)
 
 
 cdef class Branch(ClientTransactionUser):
     cdef readonly ResponseContext context
-    cdef readonly object attempt
+    cdef readonly Attempt attempt
     cdef readonly ClientTransaction transaction
     cdef int highest_provisional
     cdef bint answered
@@ -48,7 +52,7 @@ cdef class Branch(ClientTransactionUser):
     cpdef object response_received(self, Transaction transaction, Response response)
     cpdef object timed_out(self, Transaction transaction)
     cpdef object transport_failed(self, Transaction transaction, str cause)
-    cdef object _give_up(self, object outcome)
+    cdef object _give_up(self, Outcome outcome)
     cdef object fire(self)
 
 
@@ -70,8 +74,8 @@ cdef class ResponseContext:
 
     cdef object start(self)
     cdef object _try_next(self)
-    cdef object _send(self, Branch branch, object flow)
-    cdef object branch_given_up(self, Branch branch, object outcome)
+    cdef object _send(self, Branch branch, Flow flow)
+    cdef object branch_given_up(self, Branch branch, Outcome outcome)
     cdef object rang_too_long(self, Branch branch)
     cdef object provisional_received(self, Branch branch, Response response)
     cdef object final_received(self, Branch branch, Response response)

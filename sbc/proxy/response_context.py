@@ -16,12 +16,24 @@ from __future__ import annotations
 
 import cython
 
-from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TimedOut, TransportFailed
 from sbc.redundancy.plan import Verdict
 
 if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.validation import hops_left
+    from cython.cimports.sbc.redundancy.outcome import (
+        NONE_GIVEN,
+        Answered,
+        Cancelled,
+        FoundDown,
+        Outcome,
+        TimedOut,
+        TransportFailed,
+        new_answered,
+    )
+    from cython.cimports.sbc.redundancy.plan import Attempt
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import RETRY_AFTER, VIA
     from cython.cimports.sbc.transaction.client import ClientTransaction
@@ -30,7 +42,20 @@ if cython.compiled:
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
     from sbc.clock import TimerQueue
+    from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
     from sbc.proxy.validation import hops_left
+    from sbc.redundancy.outcome import (
+        NONE_GIVEN,
+        Answered,
+        Cancelled,
+        FoundDown,
+        Outcome,
+        TimedOut,
+        TransportFailed,
+        new_answered,
+    )
+    from sbc.redundancy.plan import Attempt
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import RETRY_AFTER, VIA
     from sbc.transaction.client import ClientTransaction
@@ -63,34 +88,34 @@ class Route:
     group_name: str
 
     @cython.ccall
-    def next(self, now: cython.double) -> object:  # Attempt | None
+    def next(self, now: cython.double) -> Attempt:
         """The next one; None when there is none left."""
         raise NotImplementedError
 
     @cython.ccall
-    def flow(self, attempt: object) -> object:  # Flow | None
+    def flow(self, attempt: Attempt) -> Flow:
         """The way to it; None when we have no socket that reaches it."""
         raise NotImplementedError
 
     @cython.ccall
-    def prepare(self, request: Request, attempt: object, flow: object):
+    def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         """Put onto a copy of the request what this candidate shall see: Record-Route, Request-URI."""
 
     @cython.ccall
-    def wait(self, attempt: object, branch: Branch):
+    def wait(self, attempt: Attempt, branch: Branch):
         """Nothing has come from it yet: call `branch(cause)` should another request find it dead."""
 
     @cython.ccall
-    def answered(self, attempt: object, response: Response, branch: Branch):
+    def answered(self, attempt: Attempt, response: Response, branch: Branch):
         """Its first response is there: it lives."""
 
     @cython.ccall
-    def record(self, attempt: object, outcome: object, branch: Branch) -> object:  # Verdict
+    def record(self, attempt: Attempt, outcome: Outcome, branch: Branch) -> object:  # Verdict
         """What became of it."""
         raise NotImplementedError
 
     @cython.ccall
-    def knows_dialog(self, candidate: object) -> cython.bint:
+    def knows_dialog(self, candidate: Candidate) -> cython.bint:
         """False when the request's dialog was made with another server than this one."""
         return True
 
@@ -130,7 +155,7 @@ class Surroundings(TransactionUser):
         raise NotImplementedError
 
     @cython.cfunc
-    def passed_up(self, context: ResponseContext, response: Response, candidate: object):
+    def passed_up(self, context: ResponseContext, response: Response, candidate: Candidate):
         """This response is about to leave for the sender: the last look at it, and the last touch."""
         raise NotImplementedError
 
@@ -148,7 +173,7 @@ class Branch(ClientTransactionUser):
     """
 
     context: ResponseContext
-    attempt: object
+    attempt: Attempt
     transaction: ClientTransaction
     highest_provisional: cython.int
     answered: cython.bint
@@ -191,7 +216,7 @@ class Branch(ClientTransactionUser):
             self._give_up(FoundDown(cause))
 
     @cython.cfunc
-    def _give_up(self, outcome: object):
+    def _give_up(self, outcome: Outcome):
         self.disarm()
         if not self.ended:
             self.context.branch_given_up(self, outcome)
@@ -237,12 +262,12 @@ class ResponseContext:
         route: Route = self.route
         branch: Branch
         while True:
-            attempt = route.next(self.around.queue.now())
+            attempt: Attempt = route.next(self.around.queue.now())
             if attempt is None:
                 self._exhausted()
                 return
             branch = _new_branch(self, attempt)
-            flow = route.flow(attempt)
+            flow: Flow = route.flow(attempt)
             if flow is not None:
                 break
             branch.ended = True
@@ -252,8 +277,8 @@ class ResponseContext:
         route.wait(attempt, branch)
 
     @cython.cfunc
-    def _send(self, branch: Branch, flow: object):
-        attempt = branch.attempt
+    def _send(self, branch: Branch, flow: Flow):
+        attempt: Attempt = branch.attempt
         around: Surroundings = self.around
         forwarded: Request = self.request.copy()
         forwarded.allow_hops(hops_left(forwarded) - 1)
@@ -263,7 +288,7 @@ class ResponseContext:
         )
 
     @cython.cfunc
-    def branch_given_up(self, branch: Branch, outcome: object):
+    def branch_given_up(self, branch: Branch, outcome: Outcome):
         """No answer came, or no packet got there."""
         branch.ended = True
         verdict = self.route.record(branch.attempt, outcome, branch)
@@ -299,10 +324,9 @@ class ResponseContext:
         verdict = None
         if not branch.ended:
             branch.ended = True
-            retry_after = _retry_after(response) if response.may_have(RETRY_AFTER) else None
-            verdict = self.route.record(
-                branch.attempt, Answered(status, retry_after, branch.highest_provisional), branch
-            )
+            retry_after: cython.int = _retry_after(response) if response.may_have(RETRY_AFTER) else NONE_GIVEN
+            outcome: Answered = new_answered(status, retry_after, branch.highest_provisional)
+            verdict = self.route.record(branch.attempt, outcome, branch)
         if status < 300:
             self.success_received(branch, response)
         elif self.final_sent:
@@ -369,7 +393,7 @@ class ResponseContext:
     @cython.cfunc
     def _pass_up(self, response: Response, branch: Branch):
         """To the sender; nobody looks at the response afterwards."""
-        candidate = None
+        candidate: Candidate = None
         if branch is not None:
             response.drop_first(VIA)
             candidate = branch.attempt.candidate
@@ -477,7 +501,7 @@ def new_context(
 
 
 @cython.cfunc
-def _new_branch(context: ResponseContext, attempt: object) -> Branch:
+def _new_branch(context: ResponseContext, attempt: Attempt) -> Branch:
     branch: Branch = Branch.__new__(Branch)
     branch.unarmed()
     branch.context = context
@@ -512,7 +536,7 @@ def best_response(responses: list[tuple[Response, Branch]]) -> tuple[Response, B
     return min(responses, key=order)
 
 
-def _retry_after(response: Response) -> int | None:
-    """Seconds of Retry-After (20.33: digits, then perhaps a comment and parameters); None without one."""
+def _retry_after(response: Response) -> int:
+    """Seconds of Retry-After (20.33: digits, then perhaps a comment and parameters); NONE_GIVEN without one."""
     text = (response.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else NONE_GIVEN

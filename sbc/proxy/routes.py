@@ -11,8 +11,7 @@ import cython
 
 from sbc.clock import Clock
 from sbc.proxy.response_context import refreshes_call
-from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TransportFailed
-from sbc.redundancy.plan import Attempt, Verdict
+from sbc.redundancy.plan import Verdict
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
@@ -22,6 +21,9 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.nonce_pins import NoncePins
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.response_context import Branch, Route
+    from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
+    from cython.cimports.sbc.redundancy.plan import Attempt, AttemptPlan
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 else:
@@ -32,10 +34,17 @@ else:
     from sbc.proxy.nonce_pins import NoncePins
     from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.response_context import Branch, Route
+    from sbc.redundancy.group import ServerGroup
+    from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
+    from sbc.redundancy.plan import Attempt, AttemptPlan
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 
 COMPILED = bool(cython.compiled)
+
+_NEXT = cython.declare(object, Verdict.NEXT)
+_RETURN = cython.declare(object, Verdict.RETURN)
+_SUCCESS = cython.declare(object, Verdict.SUCCESS)
 
 _SHORTEST = 0.5
 """Seconds for a phone of the site to answer a BYE when the sender's patience is over."""
@@ -62,66 +71,65 @@ class ServersRoute(Route):
     """The candidates of a group in the order of its plan."""
 
     _ways: Ways
-    _group: object
+    _group: ServerGroup
     _phone: PhoneAddress
-    _plan: object
+    _plan: AttemptPlan
     _method: str
     _came_in: Flow
     _dialog_server: Candidate
-    _ended: list  # attempts whose outcome is known; what answers after that is late, and only the health of its server
 
     @cython.cfunc
-    def _begin(self, ways: Ways, destination: ToServers, plan: object, method: str, came_in: Flow):
+    def _begin(self, ways: Ways, destination: ToServers, plan: AttemptPlan, method: str, came_in: Flow):
         self._ways = ways
         self._group = destination.group
-        self.group_name = destination.group.name
+        self.group_name = self._group.name
         self._phone = destination.phone
         self._plan = plan
         self._method = method
         self._came_in = came_in
         self._dialog_server = destination.first if destination.in_dialog else None
-        self._ended = []
 
     @cython.ccall
-    def next(self, now: cython.double) -> object:
+    def next(self, now: cython.double) -> Attempt:
         return self._plan.next(now)
 
     @cython.ccall
-    def flow(self, attempt: object) -> object:
+    def flow(self, attempt: Attempt) -> Flow:
         return self._ways.network.to_server(attempt.candidate)
 
     @cython.ccall
-    def prepare(self, request: Request, attempt: object, flow: object):
+    def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         candidate = attempt.candidate
         if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
             self._ways.pins.withhold(request, candidate, self._ways.clock.seconds())
         self._ways.own_routes.put_on(request, candidate, self._phone, self._came_in, flow)
 
     @cython.ccall
-    def wait(self, attempt: object, branch: Branch):
+    def wait(self, attempt: Attempt, branch: Branch):
         self._group.waiting(attempt.candidate, branch)
 
     @cython.ccall
-    def answered(self, attempt: object, response: Response, branch: Branch):
+    def answered(self, attempt: Attempt, response: Response, branch: Branch):
         self._group.done(attempt.candidate, branch)
-        if response._status < 200 or attempt in self._ended:
-            self._group.observe(
-                attempt.candidate, Answered(response._status), self._ways.clock.seconds(), self._method
+        # One whose outcome was recorded answers late: that concerns the health of its server only.
+        if response._status < 200 or not self._plan.is_under_way(attempt):
+            self._group.observe_status(
+                attempt.candidate, response._status, self._ways.clock.seconds(), self._method
             )
 
     @cython.ccall
-    def record(self, attempt: object, outcome: object, branch: Branch) -> object:
-        now = self._ways.clock.seconds()
-        self._ended.append(attempt)
-        self._group.done(attempt.candidate, branch)
+    def record(self, attempt: Attempt, outcome: Outcome, branch: Branch) -> object:
+        now: cython.double = self._ways.clock.seconds()
+        if not branch.answered:
+            self._group.done(attempt.candidate, branch)
         if not isinstance(outcome, (FoundDown, Cancelled)):
             # First the group, then the plan: what the group learns decides where the plan goes next.
             self._group.observe(attempt.candidate, outcome, now, self._method)
         return self._plan.record(attempt, outcome, now)
 
     @cython.ccall
-    def knows_dialog(self, candidate: object) -> cython.bint:
-        return self._dialog_server is None or self._dialog_server == candidate
+    def knows_dialog(self, candidate: Candidate) -> cython.bint:
+        return self._dialog_server is None or self._dialog_server.same_as(candidate)
 
     @cython.ccall
     def last_words(self, request: Request) -> tuple:
@@ -141,50 +149,50 @@ class ByeRoute(ServersRoute):
 
     _peer: PhoneAddress
     _deadline: cython.double
-    _peer_attempt: object
+    _peer_attempt: Attempt
     _servers_over: cython.bint
 
     @cython.ccall
-    def next(self, now: cython.double) -> object:
-        attempt = None if self._servers_over else ServersRoute.next(self, now)
+    def next(self, now: cython.double) -> Attempt:
+        attempt: Attempt = None if self._servers_over else ServersRoute.next(self, now)
         if attempt is None and self._peer_attempt is None:
             # Also with the time over: the BYE is one packet on the local network, and then the line is free.
             timeout = max(_SHORTEST, self._deadline - now)
-            attempt = Attempt("phone", self._peer.candidate(), timeout=timeout, interval=0.0, last=True, number=0, sends=1)
+            attempt = Attempt("phone", self._peer.candidate(), timeout, 0.0, True, 0, 1)
             self._peer_attempt = attempt
         return attempt
 
     @cython.ccall
-    def flow(self, attempt: object) -> object:
+    def flow(self, attempt: Attempt) -> Flow:
         if attempt is self._peer_attempt:
             return self._ways.network.to_phone(self._peer)
         return ServersRoute.flow(self, attempt)
 
     @cython.ccall
-    def prepare(self, request: Request, attempt: object, flow: object):
+    def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         if attempt is self._peer_attempt:
             request.remove("Route")
         else:
             ServersRoute.prepare(self, request, attempt, flow)
 
     @cython.ccall
-    def wait(self, attempt: object, branch: Branch):
+    def wait(self, attempt: Attempt, branch: Branch):
         if attempt is not self._peer_attempt:
             ServersRoute.wait(self, attempt, branch)
 
     @cython.ccall
-    def answered(self, attempt: object, response: Response, branch: Branch):
+    def answered(self, attempt: Attempt, response: Response, branch: Branch):
         if attempt is not self._peer_attempt:
             ServersRoute.answered(self, attempt, response, branch)
 
     @cython.ccall
-    def record(self, attempt: object, outcome: object, branch: Branch) -> object:
+    def record(self, attempt: Attempt, outcome: Outcome, branch: Branch) -> object:
         if attempt is self._peer_attempt:
-            return Verdict.NEXT if not isinstance(outcome, Answered) else Verdict.RETURN
+            return _RETURN if isinstance(outcome, Answered) else _NEXT
         verdict = ServersRoute.record(self, attempt, outcome, branch)
-        if verdict is Verdict.RETURN and outcome.status >= 300 and not self.knows_dialog(attempt.candidate):
+        if verdict is _RETURN and isinstance(outcome, Answered) and not self.knows_dialog(attempt.candidate):
             self._servers_over = True
-            return Verdict.NEXT
+            return _NEXT
         return verdict
 
 
@@ -200,19 +208,19 @@ class PhoneRoute(Route):
     _failure: str
 
     @cython.ccall
-    def next(self, now: cython.double) -> object:
+    def next(self, now: cython.double) -> Attempt:
         if self._asked:
             return None
         self._asked = True
         candidate = self._destination.phone.candidate()
-        return Attempt("phone", candidate, timeout=self._timeout, interval=0.0, last=True, number=1, sends=7)
+        return Attempt("phone", candidate, self._timeout, 0.0, True, 1, 7)
 
     @cython.ccall
-    def flow(self, attempt: object) -> object:
+    def flow(self, attempt: Attempt) -> Flow:
         return self._ways.network.to_phone(self._destination.phone)
 
     @cython.ccall
-    def prepare(self, request: Request, attempt: object, flow: object):
+    def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         if self._destination.request_uri is not None:
             request.request_uri = self._destination.request_uri
         self._ways.own_routes.put_on(
@@ -220,11 +228,12 @@ class PhoneRoute(Route):
         )
 
     @cython.ccall
-    def record(self, attempt: object, outcome: object, branch: Branch) -> object:
+    def record(self, attempt: Attempt, outcome: Outcome, branch: Branch) -> object:
         if isinstance(outcome, Answered):
-            return Verdict.SUCCESS if outcome.status < 300 else Verdict.RETURN
+            answer: Answered = outcome
+            return _SUCCESS if answer.status < 300 else _RETURN
         self._failure = outcome.cause if isinstance(outcome, TransportFailed) else "it does not answer"
-        return Verdict.NEXT
+        return _NEXT
 
     @cython.ccall
     def last_words(self, request: Request) -> tuple:
@@ -233,7 +242,7 @@ class PhoneRoute(Route):
 
 @cython.cfunc
 def new_servers_route(
-    ways: Ways, destination: ToServers, plan: object, method: str, came_in: Flow
+    ways: Ways, destination: ToServers, plan: AttemptPlan, method: str, came_in: Flow
 ) -> ServersRoute:
     """`plan` decides."""
     route: ServersRoute = ServersRoute.__new__(ServersRoute)
@@ -243,7 +252,7 @@ def new_servers_route(
 
 @cython.cfunc
 def new_bye_route(
-    ways: Ways, destination: ToServers, plan: object, came_in: Flow, deadline: cython.double
+    ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, deadline: cython.double
 ) -> ByeRoute:
     """For a BYE whose `destination` has a peer."""
     route: ByeRoute = ByeRoute.__new__(ByeRoute)
