@@ -119,6 +119,7 @@ class Row:
     def observe(self, seconds: cython.double):
         # One by one: nearly all durations are in the first buckets.
         place: cython.Py_ssize_t = 0
+        bound: cython.double
         for bound in self._buckets:
             if seconds <= bound:
                 break

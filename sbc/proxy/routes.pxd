@@ -1,5 +1,6 @@
 # What compiled modules may use of routes.py without going through Python. The words are in routes.py.
 
+from sbc.clock cimport TimerQueue
 from sbc.flow cimport Flow
 from sbc.location.candidate cimport Candidate
 from sbc.proxy.destination cimport ToPhone, ToServers
@@ -13,7 +14,7 @@ from sbc.sip.message cimport Request, Response
 
 
 cdef class Ways:
-    cdef object clock
+    cdef TimerQueue queue
     cdef Network network
     cdef OwnRoutes own_routes
     cdef NoncePins pins

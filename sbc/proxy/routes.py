@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import cython
 
-from sbc.clock import Clock
 from sbc.proxy.response_context import refreshes_call
 from sbc.redundancy.plan import Verdict
 
 if cython.compiled:
+    from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import ToPhone, ToServers
@@ -27,6 +27,7 @@ if cython.compiled:
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 else:
+    from sbc.clock import TimerQueue
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.proxy.destination import ToPhone, ToServers
@@ -54,13 +55,13 @@ _SHORTEST = 0.5
 class Ways:
     """What all routes of a proxy share."""
 
-    clock: object
+    queue: TimerQueue
     network: Network
     own_routes: OwnRoutes
     pins: NoncePins
 
-    def __init__(self, clock: Clock, network: Network, own_routes: OwnRoutes, pins: NoncePins) -> None:
-        self.clock = clock
+    def __init__(self, queue: TimerQueue, network: Network, own_routes: OwnRoutes, pins: NoncePins) -> None:
+        self.queue = queue
         self.network = network
         self.own_routes = own_routes
         self.pins = pins
@@ -101,7 +102,7 @@ class ServersRoute(Route):
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         candidate = attempt.candidate
         if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
-            self._ways.pins.withhold(request, candidate, self._ways.clock.seconds())
+            self._ways.pins.withhold(request, candidate, self._ways.queue.now())
         self._ways.own_routes.put_on(request, candidate, self._phone, self._came_in, flow)
 
     @cython.ccall
@@ -114,12 +115,12 @@ class ServersRoute(Route):
         # One whose outcome was recorded answers late: that concerns the health of its server only.
         if response._status < 200 or not self._plan.is_under_way(attempt):
             self._group.observe_status(
-                attempt.candidate, response._status, self._ways.clock.seconds(), self._method
+                attempt.candidate, response._status, self._ways.queue.now(), self._method
             )
 
     @cython.ccall
     def record(self, attempt: Attempt, outcome: Outcome, branch: Branch) -> object:
-        now: cython.double = self._ways.clock.seconds()
+        now: cython.double = self._ways.queue.now()
         if not branch.answered:
             self._group.done(attempt.candidate, branch)
         if not isinstance(outcome, (FoundDown, Cancelled)):
