@@ -45,7 +45,6 @@ HOT_MODULES = [
     "sbc.registration.rejections",
     "sbc.sip.headers",
     "sbc.sip.message",
-    "sbc.sip.scanner",
     "sbc.sip.uri",
     "sbc.transaction.client",
     "sbc.transaction.interface",
@@ -59,8 +58,13 @@ HOT_MODULES = [
 ]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
-extensions.append(Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]))
-extensions.append(Extension("sbc.transport._turns", ["ext/turns.pyx"]))
+extensions += [
+    Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
+    Extension("sbc.sip.lines", ["ext/lines.pyx"]),
+    Extension("sbc.sip.head", ["ext/head.pyx"]),
+    Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]),
+    Extension("sbc.transport._turns", ["ext/turns.pyx"]),
+]
 
 setup(
     packages=find_packages(include=["sbc", "sbc.*"]),

@@ -25,6 +25,7 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.route_cookie import RouteCookie
     from cython.cimports.sbc.proxy.sides import Origin, Sides
     from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.sip.head import TEL_SCHEME, URN_SCHEME
     from cython.cimports.sbc.sip.message import Request
     from cython.cimports.sbc.sip.scanner import ROUTE
 else:
@@ -35,6 +36,7 @@ else:
     from sbc.proxy.route_cookie import RouteCookie
     from sbc.proxy.sides import Origin, Sides
     from sbc.redundancy.group import ServerGroup
+    from sbc.sip.head import TEL_SCHEME, URN_SCHEME
     from sbc.sip.message import Request
     from sbc.sip.scanner import ROUTE
 
@@ -186,13 +188,13 @@ class Destinations:
     @cython.cfunc
     def target_of(self, request: Request) -> Target:
         """What its Request-URI says. Raises MalformedMessage when it cannot be read."""
-        known: Target = self._targets.get(request._request_uri)
+        known: Target = self._targets.get(request.request_uri_text())
         return self._new_target(request) if known is None else known
 
     @cython.cfunc
     def _new_target(self, request: Request) -> Target:
         target: Target = Target.__new__(Target)
-        target.is_number = request._request_uri.lower().startswith(("tel:", "urn:"))
+        target.is_number = request.scheme == TEL_SCHEME or request.scheme == URN_SCHEME
         target.has_user = target.is_number
         target.is_pass = False
         target.token = None
@@ -208,7 +210,7 @@ class Destinations:
             target.group = self._by_domain.get(uri.host.lower())
         if len(self._targets) >= _MOST_TARGETS:
             self._targets.clear()
-        self._targets[request._request_uri] = target
+        self._targets[request.request_uri_text()] = target
         return target
 
     @cython.cfunc

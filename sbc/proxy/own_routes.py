@@ -18,15 +18,15 @@ if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.network import Network, PhoneAddress
     from cython.cimports.sbc.proxy.route_cookie import RouteCookie
-    from cython.cimports.sbc.sip.message import Request, new_line
-    from cython.cimports.sbc.sip.scanner import Line
+    from cython.cimports.sbc.sip.lines import OwnLine, new_line
+    from cython.cimports.sbc.sip.message import Request
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.proxy.network import Network, PhoneAddress
     from sbc.proxy.route_cookie import RouteCookie
-    from sbc.sip.message import Request, new_line
-    from sbc.sip.scanner import Line
+    from sbc.sip.lines import OwnLine, new_line
+    from sbc.sip.message import Request
 
 COMPILED = bool(cython.compiled)
 
@@ -108,7 +108,7 @@ class OwnRoutes:
         # A NOTIFY has a To tag and opens a dialog all the same, when it overtakes the 200 to the SUBSCRIBE (RFC 6665 4.3).
         if request.method not in DIALOG_METHODS or (request.method != "NOTIFY" and request.to_tag):
             return
-        line: Line
+        line: OwnLine
         for line in self._lines(candidate, phone, inner, outer):
             request.put_first(line)
 

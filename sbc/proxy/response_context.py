@@ -373,12 +373,12 @@ class ResponseContext:
         status: cython.int = response._status
         if status == 503:
             # D7: a phone with failover logic of its own would blacklist its outbound proxy.
-            detail = f"server answered 503 {response._reason}"
+            detail = f"server answered 503 {response.reason_text()}"
             self._respond(self.around.local_response(self.request, 500, None, detail), None)
         elif status == 408 and not self.is_invite:
             # RFC 4320 4.2: nobody sends 408 to a non-INVITE.
             last, _ = self.route.last_words(self.request)
-            self._respond(self.around.local_response(self.request, last, None, f"answered 408 {response._reason}"), None)
+            self._respond(self.around.local_response(self.request, last, None, f"answered 408 {response.reason_text()}"), None)
         elif (
             (status == 404 or status == 481)
             and refreshes_call(self.request)

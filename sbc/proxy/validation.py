@@ -11,11 +11,13 @@ from __future__ import annotations
 import cython
 
 if cython.compiled:
+    from cython.cimports.sbc.sip.head import OTHER_SCHEME, SIP_SCHEME, SIPS_SCHEME
     from cython.cimports.sbc.sip.message import Request
-    from cython.cimports.sbc.sip.scanner import PROXY_REQUIRE, ROUTE, VIA
+    from cython.cimports.sbc.sip.scanner import PROXY_REQUIRE, VIA
 else:
+    from sbc.sip.head import OTHER_SCHEME, SIP_SCHEME, SIPS_SCHEME
     from sbc.sip.message import Request
-    from sbc.sip.scanner import PROXY_REQUIRE, ROUTE, VIA
+    from sbc.sip.scanner import PROXY_REQUIRE, VIA
 
 COMPILED = bool(cython.compiled)
 
@@ -25,7 +27,6 @@ MAGIC_COOKIE = "z9hG4bK"
 MAX_FORWARDS = 70
 """RFC 3261 8.1.1.6, and what we write where a phone sends none (16.6 item 3)."""
 
-_SCHEMES = ("sip", "sips", "tel", "urn")  # urn:service:sos calls for help (RFC 5031)
 _LOOP_MASK = cython.declare(cython.ulonglong, (1 << 40) - 1)
 _STATELESS_MASK = cython.declare(cython.ulonglong, (1 << 64) - 1)
 
@@ -50,15 +51,10 @@ def hops_left(request: Request) -> cython.int:
 @cython.ccall
 def check(request: Request):
     """16.3 items 2, 3 and 5. Raises Refused; MalformedMessage when the Request-URI cannot be read at all."""
-    request_uri: str = request._request_uri
-    if not request_uri.startswith("sip:"):
-        scheme = request_uri.partition(":")[0].lower()
-        if scheme not in _SCHEMES:
-            raise Refused(416)
-        if scheme in ("sip", "sips"):
-            request.uri  # noqa: B018 (16.3 item 1: raises when it cannot be read)
-    elif request._uri is None:
-        request.uri  # noqa: B018
+    if request.scheme == SIP_SCHEME or request.scheme == SIPS_SCHEME:
+        request.read_uri()  # 16.3 item 1: raises when it cannot be read
+    elif request.scheme == OTHER_SCHEME:
+        raise Refused(416)
     if hops_left(request) == 0:
         raise Refused(483)
     if request.may_have(PROXY_REQUIRE) and (unsupported := request.get_all("Proxy-Require")):
@@ -113,20 +109,11 @@ class Branches:
     @cython.cfunc
     def stateless(self, request: Request) -> str:
         """16.11: for an ACK the branch must be the same for every retransmission, so it is made from the one received."""
-        repeatable: cython.ulonglong = hash(request.top_via.branch) & _STATELESS_MASK
+        repeatable: cython.ulonglong = hash(request.branch_text()) & _STATELESS_MASK
         loop_hash: cython.ulonglong = self._loop_hash(request)
         return f"z9hG4bK{loop_hash:010x}{self._boot}{repeatable:016x}"
 
     @cython.cfunc
     def _loop_hash(self, request: Request) -> cython.ulonglong:
-        route: str = request.first_of(ROUTE)
-        parts = (
-            request._request_uri,
-            request.call_id,
-            request.from_tag,
-            request.to_tag,
-            request.cseq,
-            "" if route is None else route,
-        )
-        # Python's hash of text is keyed anew in every process, and a loop comes round faster than a process.
-        return hash(parts) & _LOOP_MASK
+        # It is keyed anew in every process, and a loop comes round faster than a process.
+        return request.way_hash() & _LOOP_MASK

@@ -2,12 +2,20 @@
 
 cimport cython
 
+from sbc.sip.uri cimport SipUri
 
-@cython.freelist(64)
+
 cdef class Via:
     cdef readonly str transport
     cdef readonly str host
     cdef readonly object port
     cdef readonly dict parameters
 
-    cdef str branch_or_nothing(self)
+
+cdef class NameAddr:
+    cdef public str display_name
+    cdef public str uri_text
+    cdef public dict parameters
+    cdef SipUri _uri
+
+    cpdef SipUri read_uri(self)

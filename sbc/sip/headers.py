@@ -15,7 +15,12 @@ from sbc.sip.errors import MalformedMessage
 from sbc.sip.limits import MAX_CSEQ
 from sbc.sip.names import COMPACT_FORMS, LIST_HEADERS, SPELLINGS, canonical_name
 from sbc.sip.scanner import find_comma, scan_address, scan_number, scan_parameters, scan_via, text_of
-from sbc.sip.uri import SipUri, format_host_port
+from sbc.sip.uri import format_host_port
+
+if cython.compiled:
+    from cython.cimports.sbc.sip.uri import SipUri, read_uri
+else:
+    from sbc.sip.uri import SipUri, read_uri
 
 if TYPE_CHECKING:
     from sbc.sip.message import Message
@@ -118,10 +123,6 @@ class Via:
     @property
     def branch(self) -> str:
         """The branch parameter, "" when there is none (RFC 2543)."""
-        return self.branch_or_nothing()
-
-    @cython.cfunc
-    def branch_or_nothing(self) -> str:
         branch = self.parameters.get("branch")
         return "" if branch is None else branch
 
@@ -159,19 +160,23 @@ class Via:
         return hash(str(self))
 
 
+@cython.cclass
 class NameAddr:
     """`"Display" <uri>;parameters`: From, To, Contact, Route, Record-Route, Refer-To (RFC 3261 s.20.10, 20.20).
 
     `display_name` is unquoted. `uri_text` is the URI as spelled; `uri` reads it.
     """
 
-    __slots__ = ("display_name", "uri_text", "parameters", "_uri")
+    display_name: str
+    uri_text: str
+    parameters: dict
+    _uri: SipUri
 
     def __init__(self, uri_text: str, parameters: dict[str, str | None] | None = None, display_name: str = "") -> None:
         self.display_name = display_name
         self.uri_text = uri_text
-        self.parameters: dict[str, str | None] = {} if parameters is None else parameters
-        self._uri: SipUri | None = None
+        self.parameters = {} if parameters is None else parameters
+        self._uri = None
 
     @classmethod
     def parse(cls, text: str, header: str = "address") -> NameAddr:
@@ -180,7 +185,7 @@ class NameAddr:
         address = scan_address(data, 0, len(data))
         if address is None:
             raise MalformedMessage(f"Malformed {header}", header=header)
-        name_start, name_end, uri_start, uri_end, parameters_start = address.positions()
+        name_start, name_end, uri_start, uri_end, parameters_start = address
         parameters = scan_parameters(data, parameters_start, len(data))
         if parameters is None:
             raise MalformedMessage(f"Malformed {header} parameters", header=header)
@@ -189,8 +194,13 @@ class NameAddr:
     @property
     def uri(self) -> SipUri:
         """The URI. MalformedMessage when it is broken, or (416) when it is not sip or sips."""
+        return self.read_uri()
+
+    @cython.ccall
+    def read_uri(self) -> SipUri:
+        """`uri`, for those that are compiled."""
         if self._uri is None:
-            self._uri = SipUri.read(self.uri_text)
+            self._uri = read_uri(self.uri_text)
         return self._uri
 
     @property

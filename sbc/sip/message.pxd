@@ -1,76 +1,67 @@
-# What compiled modules may use of message.py without going through Python. The words are in message.py.
+# What compiled modules may use of messages without going through Python. The words are in message.py, ext/head.pyx and
+# ext/lines.pyx.
+#
+# Headers are asked for by bits (VIA, ROUTE | RECORD_ROUTE ...) and methods by small numbers (INVITE, ACK ... OTHER), both in
+# scanner.pxd; schemes of a Request-URI (SIP_SCHEME ...) in head.pxd. All of this also works uncompiled.
+#
+# Parts that `parse` has read; no object is made unless the name says which one:
+#   method, method_code, scheme           of a request: interned str, number, number
+#   _status                               of a response
+#   branch_text(), branch_bytes()         of the top Via; "" or b"" without one
+#   call_id_text(), call_id_bytes(), from_tag_text(), from_tag_bytes(), to_tag_text(), to_tag_bytes(), has_to_tag()
+#   cseq_number(), cseq_code(), cseq_method_text()
+#   hops_left()                           Max-Forwards, -1 without it
+#   request_uri_text(), request_uri_bytes(), reason_text()
+#   transaction_key(method)               bytes that find a server transaction; None for a branch of RFC 2543
+#   way_hash()                            keyed hash over what decides a request's way (loop detection)
+#   read_via(), then via and via_octets   struct of offsets (scanner.pxd), compiled only
+# Objects, made when asked for and kept: read_uri() -> SipUri, read_from(), read_to() -> NameAddr, read_top_via() -> Via
+# Any header that has a bit:
+#   may_have(bits)                        False when none of these headers is there
+#   has_one(bit)                          a comma list of exactly one element
+#   first_of(bit), first_bytes(bit)       first element of a comma list (top Route); None without one
+#   value_of(bit), value_bytes(bit)       the whole value of the first line; None without one
+#   number_of(bit, limit)                 a number, -1 without that header
+# Edits:
+#   copy()                                cheap: one memcpy of the offsets
+#   put_via(via_start, branch)            our Via on top; via_start is Flow.via_start
+#   allow_hops(n)                         Max-Forwards
+#   put_first(own_line)                   above the first line of that header, or below the Vias
+#   append_line(own_line)                 own_line = new_line("Name", "value"), made once and shared by messages
+#   drop_first(bit), drop_all(bits)       first value of a comma list; all lines of these headers
+#   set_request_uri(text)
+#   note_source(host, port)               received and rport
+# Writing: to_bytes(stream)               one pass into one bytes object
+# Responses of ours: Response.trying(request), Response.answering(request, status, reason | None, to_tag | None, own_lines)
 
-from sbc.sip.headers cimport Via
-from sbc.sip.scanner cimport Line
+from sbc.sip.head cimport Head
+from sbc.sip.headers cimport NameAddr, Via
+from sbc.sip.uri cimport SipUri
 
 
-cdef class Message:
-    cdef readonly bytes data
-    cdef Py_ssize_t _start
-    cdef Py_ssize_t _start_end
-    cdef list _lines
-    cdef bytes _body
-    cdef Py_ssize_t _body_start
-    cdef Py_ssize_t _body_end
-    cdef int _bits
-    cdef str _call_id
-    cdef long long _cseq
-    cdef str _cseq_method
-    cdef str _from_tag
-    cdef str _to_tag
-    cdef object _from
-    cdef object _to
-    cdef Via _top_via
-
-    cdef void _reset(self)
-    cdef void _forget(self, int bits)
-    cdef void _copy_to(self, Message other)
-    cdef void _read_call_id(self)
-    cdef void _read_cseq(self)
-    cdef void _read_from_tag(self)
-    cdef void _read_to_tag(self)
-    cdef void _read_top_via(self)
-    cdef Line _required(self, int bit)
-    cdef long long _number(self, int bit, long long limit)
-    cdef bint may_have(self, int bits) noexcept
-    cdef Py_ssize_t _place_of(self, int bit) noexcept
-    cdef bint has_one(self, int bit) noexcept
-    cdef str first_of(self, int bit)
-    cdef Py_ssize_t _find(self, str key) noexcept
+cdef class Message(Head):
+    cpdef NameAddr read_from(self)
+    cpdef NameAddr read_to(self)
+    cpdef Via read_top_via(self)
     cpdef object get(self, str name)
     cpdef list get_all(self, str name)
     cpdef object set(self, str name, str value)
-    cdef void _replace(self, list new, str key)
     cpdef object prepend(self, str name, str value)
-    cdef Py_ssize_t _below_vias(self) noexcept
-    cdef void put_first(self, Line line)
+    cpdef object append(self, str name, str value)
     cpdef object remove(self, str name)
-    cdef void drop_first(self, int bit)
-    cdef void _take_first(self, Py_ssize_t place)
-    cpdef bytes to_bytes(self, bint stream=*)
-    cdef bytes _start_line(self)
 
 
 cdef class Request(Message):
-    cdef readonly str method
-    cdef str _request_uri
-    cdef object _uri
-    cdef int _max_forwards
-
     cpdef Request copy(self)
-    cdef int hops_left(self)
-    cdef void allow_hops(self, int number)
-    cdef bytes _start_line(self)
+    cpdef SipUri read_uri(self)
 
 
 cdef class Response(Message):
-    cdef int _status
-    cdef str _reason
-
     @staticmethod
     cdef Response trying(Request request)
+    @staticmethod
+    cdef Response answering(Request request, int status, str reason, str to_tag, tuple lines)
     cpdef Response copy(self)
-    cdef bytes _start_line(self)
 
 
-cdef Line new_line(str name, str value)
+cpdef Message parse(bytes data)

@@ -1,72 +1,129 @@
-# What compiled modules may call in scanner.py without going through Python. The words are in scanner.py.
+# What compiled modules may use of scanner.pyx without going through Python. The words are in ext/scanner.pyx.
 
-cimport cython
+ctypedef const unsigned char *Octets
 
-cdef bytes TOKEN_OCTETS
-cdef bytes HOST_OCTETS
-cdef bytes IPV6_OCTETS
-cdef bytes VALUE_OCTETS
+# The headers that every message is asked for, and those that a proxy or registrar looks for: one bit each, so that a
+# question may be about several of them.
+cpdef enum:
+    VIA = 1
+    FROM = 1 << 1
+    TO = 1 << 2
+    CALL_ID = 1 << 3
+    CSEQ = 1 << 4
+    MAX_FORWARDS = 1 << 5
+    CONTENT_LENGTH = 1 << 6
+    EXPIRES = 1 << 7
+    CONTENT_TYPE = 1 << 8
+    ROUTE = 1 << 9
+    RECORD_ROUTE = 1 << 10
+    CONTACT = 1 << 11
+    AUTHORIZATION = 1 << 12
+    PROXY_AUTHORIZATION = 1 << 13
+    WWW_AUTHENTICATE = 1 << 14
+    PROXY_AUTHENTICATE = 1 << 15
+    PROXY_REQUIRE = 1 << 16
+    RETRY_AFTER = 1 << 17
+    TIMESTAMP = 1 << 18
+    SUPPORTED = 1 << 19
+    REQUIRE = 1 << 20
+    PATH = 1 << 21
+    MIN_EXPIRES = 1 << 22
+    SERVICE_ROUTE = 1 << 23
+    USER_AGENT = 1 << 24
+    ALLOW = 1 << 25
+    EVENT = 1 << 26
 
-cdef int VIA
-cdef int FROM
-cdef int TO
-cdef int CALL_ID
-cdef int CSEQ
-cdef int MAX_FORWARDS
-cdef int CONTENT_LENGTH
-cdef int EXPIRES
-cdef int CONTENT_TYPE
-cdef int ROUTE
-cdef int RECORD_ROUTE
-cdef int CONTACT
-cdef int AUTHORIZATION
-cdef int PROXY_AUTHORIZATION
-cdef int WWW_AUTHENTICATE
-cdef int PROXY_AUTHENTICATE
-cdef int PROXY_REQUIRE
-cdef int RETRY_AFTER
-cdef int TIMESTAMP
+# Methods as small numbers; OTHER is a method without one, whose name decides.
+cpdef enum:
+    OTHER = 0
+    INVITE = 1
+    ACK = 2
+    BYE = 3
+    CANCEL = 4
+    REGISTER = 5
+    OPTIONS = 6
+    SUBSCRIBE = 7
+    NOTIFY = 8
+    PUBLISH = 9
+    MESSAGE = 10
+    REFER = 11
+    INFO = 12
+    UPDATE = 13
+    PRACK = 14
 
 
-@cython.freelist(256)
-cdef class Line:
-    cdef bytes data
-    cdef Py_ssize_t start
-    cdef Py_ssize_t name_end
-    cdef Py_ssize_t value_start
-    cdef Py_ssize_t value_end
-    cdef Py_ssize_t end
-    cdef str key
-    cdef int bit
-
-    cpdef str value(self)
-    cpdef str name(self)
+# One header line with its folds, a piece of `data`: `start` to `name_end` is the name as spelled, `value_start` to
+# `value_end` the trimmed value, `end` is behind the CRLF. `bit` is 0 for a header that has none.
+cdef struct Line:
+    void *data         # a bytes object; who keeps it alive is told in lines.pxd
+    int start
+    int name_end
+    int value_start
+    int value_end
+    int end
+    int bit
 
 
-@cython.freelist(16)
-cdef class Address:
-    cdef Py_ssize_t name_start
-    cdef Py_ssize_t name_end
-    cdef Py_ssize_t uri_start
-    cdef Py_ssize_t uri_end
-    cdef Py_ssize_t parameters_start
+# One Via value. Positions are offsets into its line's data; start and end are equal for what is not there.
+cdef struct ViaParts:
+    int start
+    int transport_start
+    int transport_end
+    int host_start     # without brackets
+    int host_end
+    int port           # -1 when absent
+    int parameters_start
+    int branch_start
+    int branch_end
+    int rport_start    # the name, where it stands; -1 without that parameter
+    int rport_end      # behind its value if it has one
+    bint rport_filled  # has it a value?
+    bint has_received
+    int end
 
-    cpdef positions(self)
 
+# Where the parts of a name-addr or addr-spec stand: display name with its quotes, URI, parameters to the end.
+cdef struct AddressParts:
+    int name_start
+    int name_end
+    int uri_start
+    int uri_end
+    int parameters_start
+
+
+cdef struct Parameter:
+    int name_start
+    int name_end
+    int value_start    # -1 without a value; a quoted one with its quotes
+    int value_end
+
+
+cdef list METHODS      # names by their numbers, "" for OTHER
+cdef dict HEADER_BITS  # long forms in lower case -> bit
+
+cdef str text_at(Octets octets, Py_ssize_t start, Py_ssize_t end)
+cdef int method_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef bint is_token(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef bint is_sip_2(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef bint same_letters(Octets octets, Py_ssize_t start, const char *lowered, Py_ssize_t length) noexcept nogil
+cdef Py_ssize_t blank_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef Py_ssize_t whitespace_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef Py_ssize_t trimmed_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef Py_ssize_t comma_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef Py_ssize_t crlf_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef long long number_at(Octets octets, Py_ssize_t start, Py_ssize_t end, long long limit) noexcept nogil
+cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) noexcept nogil
+cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Parameter *parameter) noexcept nogil
+cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressParts *address) noexcept nogil
+cdef bint tag_at(Octets octets, Py_ssize_t start, Py_ssize_t end, int *tag_start, int *tag_end) except -1
+cdef bint via_at(Octets octets, Py_ssize_t start, Py_ssize_t end, ViaParts *via) except -1
 
 cpdef str text_of(bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef str method_of(bytes data, Py_ssize_t start, Py_ssize_t end)
-cpdef Py_ssize_t find_blank(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
-cpdef Py_ssize_t find_line_end(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
-cpdef bint says_sip_2(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
-cpdef Py_ssize_t skip_whitespace(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
-cpdef Py_ssize_t trim_end(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
-cpdef Py_ssize_t skip_octets(bytes data, Py_ssize_t start, Py_ssize_t end, bytes table) noexcept
-cpdef Py_ssize_t skip_quoted(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
-cpdef Py_ssize_t find_comma(bytes data, Py_ssize_t start, Py_ssize_t end) noexcept
-cpdef Line scan_line(bytes data, Py_ssize_t start, Py_ssize_t end)
-cpdef scan_parameters(bytes data, Py_ssize_t start, Py_ssize_t end)
-cpdef scan_host_port(bytes data, Py_ssize_t start, Py_ssize_t end)
-cpdef scan_via(bytes data, Py_ssize_t start, Py_ssize_t end)
-cpdef scan_address(bytes data, Py_ssize_t start, Py_ssize_t end)
-cpdef long long scan_number(bytes data, Py_ssize_t start, Py_ssize_t end, long long limit) noexcept
+cpdef Py_ssize_t find_comma(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef long long scan_number(bytes data, Py_ssize_t start, Py_ssize_t end, long long limit)
+cpdef dict scan_parameters(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef tuple scan_host_port(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef tuple scan_via(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef tuple scan_address(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef tuple scan_line(bytes data, Py_ssize_t start, Py_ssize_t end)

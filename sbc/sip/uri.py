@@ -7,7 +7,8 @@ their case means nothing. What an escape stands for matters in one place, the co
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+
+import cython
 
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.scanner import scan_host_port
@@ -24,6 +25,7 @@ _RESERVED = frozenset(";/?:@&=+$,")
 # `read` remembers so many URIs of at most so many characters: a site has some thousand phones and numbers.
 _REMEMBERED = 4096
 _LONGEST_REMEMBERED = 256
+_known = cython.declare(dict, {})
 
 # RFC 3261 s.19.1.4: present in one URI only, these make two URIs different.
 _COMPARED_PARAMETERS = ("user", "ttl", "method", "maddr", "transport")
@@ -41,6 +43,7 @@ def format_host_port(host: str, port: int | None) -> str:
     return bracketed if port is None else f"{bracketed}:{port}"
 
 
+@cython.cclass
 class SipUri:
     """A `sip:` or `sips:` URI. Treat as immutable; `with_` makes a changed one.
 
@@ -49,7 +52,13 @@ class SipUri:
     the "?".
     """
 
-    __slots__ = ("scheme", "user", "password", "host", "port", "parameters", "headers")
+    scheme: str
+    user: str
+    password: str
+    host: str
+    port: object
+    parameters: dict
+    headers: str
 
     def __init__(
         self,
@@ -67,7 +76,7 @@ class SipUri:
         self.password = password
         self.host = host
         self.port = port
-        self.parameters: dict[str, str | None] = {} if parameters is None else parameters
+        self.parameters = {} if parameters is None else parameters
         self.headers = headers
 
     @classmethod
@@ -100,7 +109,7 @@ class SipUri:
     @classmethod
     def read(cls, text: str) -> SipUri:
         """`parse`, with the same object for the same text: the URIs of phones, servers and numbers come again and again."""
-        return _read(text) if len(text) <= _LONGEST_REMEMBERED else cls.parse(text)
+        return read_uri(text)
 
     @staticmethod
     def _split_userinfo(rest: str) -> tuple[str | None, str | None, str]:
@@ -206,9 +215,17 @@ class SipUri:
         return True
 
 
-@lru_cache(_REMEMBERED)
-def _read(text: str) -> SipUri:
-    return SipUri.parse(text)
+@cython.ccall
+def read_uri(text: str) -> SipUri:
+    """`SipUri.read`, for those that are compiled."""
+    known: SipUri = _known.get(text)
+    if known is None:
+        known = SipUri.parse(text)
+        if len(text) <= _LONGEST_REMEMBERED:
+            if len(_known) >= _REMEMBERED:
+                _known.clear()  # seldom, and it costs no more than to read them once more
+            _known[text] = known
+    return known
 
 
 def _unescape(text: str) -> str:

@@ -20,7 +20,6 @@ from sbc.transaction.timers import Timers
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
-    from cython.cimports.sbc.sip.headers import Via
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.client import (
         ClientTransaction,
@@ -39,7 +38,6 @@ if cython.compiled:
     )
 else:
     from sbc.flow import Flow
-    from sbc.sip.headers import Via
     from sbc.sip.message import Request, Response
     from sbc.transaction.client import ClientTransaction, InviteClientTransaction, start_invite, start_non_invite
     from sbc.transaction.interface import ClientTransactionUser, TransactionUser
@@ -109,10 +107,7 @@ class TransactionLayer(Ledger):
     def response_received(self, response: Response, flow: Flow):
         """A response came in. Raises MalformedMessage when it has no usable Via."""
         # s.17.1.3: the branch of the top Via and the method of the CSeq; a CANCEL shares the branch of its INVITE.
-        response._read_top_via()
-        response._read_cseq()
-        via: Via = response._top_via
-        transaction: ClientTransaction = self._client(via.branch_or_nothing(), response._cseq_method)
+        transaction: ClientTransaction = self._client(response.branch_text(), response.cseq_method_text())
         if transaction is not None:
             transaction.response_received(response)
         else:

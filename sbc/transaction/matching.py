@@ -1,6 +1,6 @@
 """Under which key a message finds its transaction (RFC 3261 sections 17.1.3 and 17.2.3), and how ICMP errors do.
 
-A client transaction is found by the branch alone, a server transaction by one string or, for RFC 2543 elements, by a tuple;
+A client transaction is found by the branch alone, a server transaction by some bytes or, for RFC 2543 elements, by a tuple;
 the layer owns the dictionaries. Compiled when installed (Cython's pure Python mode), and ordinary Python when
 SBC_PURE_PYTHON=1.
 """
@@ -14,10 +14,8 @@ import cython
 from sbc.sip.unguessable import hex_word
 
 if cython.compiled:
-    from cython.cimports.sbc.sip.headers import Via
     from cython.cimports.sbc.sip.message import Request
 else:
-    from sbc.sip.headers import Via
     from sbc.sip.message import Request
 
 COMPILED = bool(cython.compiled)
@@ -25,7 +23,7 @@ COMPILED = bool(cython.compiled)
 MAGIC_COOKIE = "z9hG4bK"
 """A branch that starts so is unique by promise (s.8.1.1.7); others come from RFC 2543 elements."""
 
-ServerKey = str | tuple[str, ...]
+ServerKey = bytes | tuple[str, ...]
 
 
 def new_branch() -> str:
@@ -39,13 +37,9 @@ def server_key(request: Request, method: str) -> object:  # ServerKey
 
     The sent-by belongs to it: two phones of one model, started in the same second, chose the same branch.
     """
-    request._read_top_via()
-    via: Via = request._top_via
-    branch: str = via.branch_or_nothing()
-    if branch.startswith("z9hG4bK") and len(branch) > 7:
-        # None of the first three can contain a blank, so the pieces cannot be taken for one another.
-        host: str = via.host
-        return f"{method} {via.port} {host.lower()} {branch}"
+    key: bytes = request.transaction_key(method)
+    if key is not None:
+        return key
     # The To tag cannot be part of an INVITE's key, because its ACK carries the one of our response (`is_ack_of`
     # compares that).
     to_tag = "" if method == "INVITE" else request.to_tag

@@ -1,0 +1,709 @@
+"""What everyone asks of a message: its start line, top Via, tags, Call-ID, CSeq, Max-Forwards (RFC 3261 sections 7, 8.1.1, 20).
+
+Not ordinary Python for the reason that `lines.pyx` gives: what is asked of each message is found as offsets, checked
+where it stands, and becomes text only for those who want text. What `parse` promises is checked here.
+"""
+
+import re
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_INCREF
+from libc.string cimport memchr, memcmp, memcpy
+
+from sbc.sip.errors import MalformedMessage
+from sbc.sip.headers import Via
+from sbc.sip.limits import MAX_CSEQ, MAX_MAX_FORWARDS, MAX_MESSAGE
+from sbc.sip.status import reason_phrase
+from sbc.sip.unguessable import hex_word
+
+from sbc.sip.lines cimport OwnLine, malformed, new_line, raw
+from sbc.sip.scanner cimport (
+    ACK,
+    CALL_ID,
+    CONTENT_LENGTH,
+    CSEQ,
+    FROM,
+    MAX_FORWARDS,
+    METHODS,
+    OTHER,
+    ROUTE,
+    TO,
+    VIA,
+    Line,
+    blank_at,
+    comma_at,
+    crlf_at,
+    is_sip_2,
+    is_token,
+    method_at,
+    number_at,
+    same_letters,
+    tag_at,
+    text_at,
+    trimmed_end,
+    via_at,
+    whitespace_end,
+)
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(str text, Py_ssize_t *size) except NULL
+    # The hash of bytes objects, keyed anew in every process.
+    Py_hash_t _Py_HashBytes(const void *octets, Py_ssize_t length) nogil
+
+cdef enum:
+    LF = 0x0A
+    CR = 0x0D
+    SPACE = 0x20
+    COMMA = 0x2C
+    COLON = 0x3A
+    SEMICOLON = 0x3B
+
+# s.8.1.1: without these there is no message. (Max-Forwards is one of them too, but RFC 2543 phones do not send it.)
+cdef enum:
+    REQUIRED = VIA | FROM | TO | CALL_ID | CSEQ
+
+cdef long long _MOST_CSEQ = MAX_CSEQ
+cdef int _MOST_HOPS = MAX_MAX_FORWARDS
+cdef int _LARGEST = MAX_MESSAGE
+
+cdef list _STATUS_LINES = [None] * 700
+cdef list _MAX_FORWARDS_LINES = [new_line("Max-Forwards", str(number)) for number in range(256)]
+cdef OwnLine _NO_BODY = new_line("Content-Length", "0")
+cdef dict _METHOD_CODES = {name: code for code, name in enumerate(METHODS) if code}
+
+
+cpdef Py_ssize_t start_of(bytes data):
+    """Where the start line is: there may be empty lines before it (s.7.5)."""
+    cdef Octets octets = <Octets>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t start = 0, size = PyBytes_GET_SIZE(data)
+    while start + 1 < size and octets[start] == CR and octets[start + 1] == LF:
+        start += 2
+    return start
+
+
+cpdef bint is_response(bytes data, Py_ssize_t start):
+    """Does a status line begin at `start`? With another version than 2.0, only where SIP is written so (s.7.2)."""
+    cdef Octets octets = <Octets>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    if start + 7 <= size and is_sip_2(octets, start, start + 7):
+        return True
+    return start + 4 <= size and memcmp(octets + start, <const char *>b"SIP/", 4) == 0
+
+
+cdef inline str _text(Piece piece):
+    return text_at(piece.octets, piece.start, piece.end)
+
+
+cdef inline bytes _bytes(Piece piece):
+    return piece.octets[piece.start:piece.end]
+
+
+cdef int _scheme_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    if end - start >= 4:
+        if octets[start + 3] == COLON:
+            if same_letters(octets, start, b"sip", 3):
+                return SIP_SCHEME
+            if same_letters(octets, start, b"tel", 3):
+                return TEL_SCHEME
+            if same_letters(octets, start, b"urn", 3):
+                return URN_SCHEME
+        elif end - start > 4 and octets[start + 4] == COLON and same_letters(octets, start, b"sips", 4):
+            return SIPS_SCHEME
+    return OTHER_SCHEME
+
+
+cdef inline Py_hash_t _hash(Piece *piece) noexcept nogil:
+    return _Py_HashBytes(piece.octets + piece.start, piece.end - piece.start)
+
+
+cdef inline void _move(int *position, int line_start, int behind, int more) noexcept nogil:
+    position[0] += more - line_start if position[0] >= behind else -line_start
+
+
+cdef class Head(Lines):
+    """Of a request, or of a response, whose `method` is "" and `_status` is not 0.
+
+    `method_code` is its number in scanner.pxd, OTHER for one without; `scheme` the Request-URI's, as far as we know it.
+    """
+
+    def __cinit__(self):
+        self.method = ""
+        self.start_line = b""
+
+    # -- reading ---------------------------------------------------------------------------------------------------------
+
+    cpdef object read(self, bytes data, Py_ssize_t start, bint is_request):  # -> MalformedMessage | None
+        """Find all parts of a received message. What is wrong first is returned when all that can be read has been read."""
+        cdef object fault
+        cdef object fault_in_headers
+        cdef Py_ssize_t end = crlf_at(<Octets>PyBytes_AS_STRING(data), start, PyBytes_GET_SIZE(data))
+        if end < 0:
+            return MalformedMessage("Not a SIP message")
+        self.data = data
+        self.start_line = None
+        self._start = <int>start
+        self._start_end = <int>end + 2
+        fault = self._read_request_line(start, end) if is_request else self._read_status_line(start, end)
+        fault_in_headers = self.read_lines(end + 2)
+        if fault is None:
+            fault = fault_in_headers
+        if fault is None:
+            try:
+                self._check(is_request)
+            except MalformedMessage as in_value:
+                fault = in_value
+        return fault
+
+    cdef object _read_request_line(self, Py_ssize_t start, Py_ssize_t end):  # -> MalformedMessage | None
+        """s.7.1: Method SP Request-URI SP SIP-Version, single blanks between and none elsewhere."""
+        cdef Octets octets = <Octets>PyBytes_AS_STRING(self.data)
+        cdef Py_ssize_t method_end = blank_at(octets, start, end)
+        cdef Py_ssize_t uri_start = min(method_end + 1, end)
+        cdef Py_ssize_t uri_end = blank_at(octets, uri_start, end)
+        cdef Octets colon
+        self.method_code = method_at(octets, start, method_end)
+        if self.method_code != OTHER:
+            self.method = METHODS[self.method_code]
+        elif is_token(octets, start, method_end):
+            self.method = text_at(octets, start, method_end)
+        if self.method == "" or uri_end == end or octets[method_end] != SPACE or octets[uri_end] != SPACE:
+            return self._malformed_request_line(self.data[start:end])
+        self._uri.octets = octets
+        self._uri.start = <int>uri_start
+        self._uri.end = <int>uri_end
+        if not is_sip_2(octets, uri_end + 1, end):
+            return self._malformed_request_line(self.data[start:end])
+        self.scheme = _scheme_at(octets, uri_start, uri_end)
+        if self.scheme == OTHER_SCHEME:
+            colon = <Octets>memchr(octets + uri_start, COLON, uri_end - uri_start)
+            if colon == NULL or not is_token(octets, uri_start, colon - octets):
+                return MalformedMessage("Malformed Request-URI")
+        return None
+
+    def _malformed_request_line(self, bytes line):
+        """What is wrong with it; a line without a SIP version at its end is not for us to answer."""
+        version = re.search(rb" SIP/([0-9]+\.[0-9]+)[ \t]*$", line, re.IGNORECASE)
+        if version is None:
+            self.method = ""
+            return MalformedMessage("Not a SIP message")
+        if version[1] != b"2.0":
+            return MalformedMessage("Version Not Supported", status_hint=505)
+        return MalformedMessage("Malformed request line")
+
+    cdef object _read_status_line(self, Py_ssize_t start, Py_ssize_t end):  # -> MalformedMessage | None
+        """s.7.2: SIP-Version SP Status-Code SP Reason-Phrase."""
+        cdef Octets octets = <Octets>PyBytes_AS_STRING(self.data)
+        cdef Py_ssize_t status_end = min(start + 11, end)
+        cdef long long status
+        if not is_sip_2(octets, start, min(start + 7, end)) or octets[start + 7] != SPACE:
+            return MalformedMessage("Version Not Supported", status_hint=505)
+        status = number_at(octets, start + 8, status_end, 699)
+        if status < 100 or status_end - start != 11 or (status_end < end and octets[status_end] != SPACE):
+            return MalformedMessage("Malformed status line")
+        start = min(status_end + 1, end)
+        if memchr(octets + start, CR, end - start) != NULL or memchr(octets + start, LF, end - start) != NULL:
+            return MalformedMessage("Malformed status line")
+        self._status = <int>status
+        return None
+
+    cdef int _check(self, bint is_request) except -1:
+        """Read what `parse` promises."""
+        cdef long long length
+        self.read_via()
+        self.read_from_tag()
+        self.read_to_tag()
+        self.read_call_id()
+        self.read_cseq()
+        if is_request:
+            if self._cseq_code != self.method_code or (
+                self._cseq_code == OTHER and self.cseq_method_text() != self.method
+            ):
+                raise MalformedMessage("CSeq method does not match", header="CSeq")
+            self.hops_left()
+        length = self.number_of(CONTENT_LENGTH, _LARGEST)
+        if length > self._body_end - self._body_start:
+            raise MalformedMessage("Body shorter than Content-Length", header="Content-Length")
+        if length >= 0:
+            self._body_end = self._body_start + <int>length
+        return 0
+
+    cpdef bint answerable(self):
+        """Of a request with a fault: can a response to it be made, and may it be sent?"""
+        cdef int present = 0, place
+        for place in range(self._count):
+            present |= self._lines[place].bit
+        if self.method == "" or self.method_code == ACK or present & REQUIRED != REQUIRED:
+            return False
+        try:
+            self.read_via()
+        except MalformedMessage:
+            return False
+        return True
+
+    cpdef object copy_head_to(self, Head other):
+        """Into a message that has nothing yet."""
+        self.copy_lines_to(other)
+        other._fresh = self._fresh
+        other.method = self.method
+        other.method_code = self.method_code
+        other.scheme = self.scheme
+        other._status = self._status
+        other.via = self.via
+        other.via_octets = self.via_octets
+        other._cseq = self._cseq
+        other._cseq_code = self._cseq_code
+        other._max_forwards = self._max_forwards
+        other._uri = self._uri
+        other._call_id = self._call_id
+        other._cseq_method = self._cseq_method
+        other._from_tag = self._from_tag
+        other._to_tag = self._to_tag
+        other._uri_text = self._uri_text
+        other._reason = self._reason
+        other._branch = self._branch
+        other._call_id_text = self._call_id_text
+        other._cseq_method_text = self._cseq_method_text
+        other._from_tag_text = self._from_tag_text
+        other._to_tag_text = self._to_tag_text
+        other._top_via = self._top_via
+        other._from = self._from
+        other._to = self._to
+        other._uri_object = self._uri_object
+
+    # Each of these finds a value again after an edit. MalformedMessage when it is not there, or is not one.
+
+    cpdef int read_via(self) except -1:
+        """Make `via` and `via_octets` those of the top Via."""
+        cdef Line *line
+        cdef Octets octets
+        cdef Py_ssize_t end
+        if self._fresh & VIA:
+            return 0
+        line = &self._lines[self.required(VIA)]
+        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        end = comma_at(octets, line.value_start, line.value_end)
+        if not via_at(octets, line.value_start, trimmed_end(octets, line.value_start, end), &self.via):
+            raise malformed(VIA)
+        self.via_octets = octets
+        self._branch = None
+        self._top_via = None
+        self._fresh |= VIA
+        return 0
+
+    cdef int read_call_id(self) except -1:
+        cdef Line *line
+        cdef Octets octets
+        if self._fresh & CALL_ID:
+            return 0
+        line = &self._lines[self.required(CALL_ID)]
+        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        if line.value_start == line.value_end or blank_at(octets, line.value_start, line.value_end) != line.value_end:
+            raise malformed(CALL_ID)
+        self._call_id.octets = octets
+        self._call_id.start = line.value_start
+        self._call_id.end = line.value_end
+        self._call_id_text = None
+        self._fresh |= CALL_ID
+        return 0
+
+    cdef int read_cseq(self) except -1:
+        cdef Line *line
+        cdef Octets octets
+        cdef Py_ssize_t number_end, method_start
+        cdef long long number
+        if self._fresh & CSEQ:
+            return 0
+        line = &self._lines[self.required(CSEQ)]
+        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        number_end = line.value_start
+        while number_end < line.value_end and octets[number_end] > SPACE:
+            number_end += 1
+        number = number_at(octets, line.value_start, number_end, _MOST_CSEQ)
+        method_start = whitespace_end(octets, number_end, line.value_end)
+        if number == -2:
+            raise MalformedMessage("CSeq number too large", header="CSeq")
+        self._cseq_code = method_at(octets, method_start, line.value_end)
+        if number < 0 or (self._cseq_code == OTHER and not is_token(octets, method_start, line.value_end)):
+            raise malformed(CSEQ)
+        self._cseq = number
+        self._cseq_method.octets = octets
+        self._cseq_method.start = <int>method_start
+        self._cseq_method.end = line.value_end
+        self._cseq_method_text = None
+        self._fresh |= CSEQ
+        return 0
+
+    cdef int read_from_tag(self) except -1:
+        if not self._fresh & FROM:
+            self._read_tag(FROM, &self._from_tag)
+            self._from_tag_text = None
+            self._from = None
+        return 0
+
+    cdef int read_to_tag(self) except -1:
+        if not self._fresh & TO:
+            self._read_tag(TO, &self._to_tag)
+            self._to_tag_text = None
+            self._to = None
+        return 0
+
+    cdef int _read_tag(self, int bit, Piece *tag) except -1:
+        cdef Line *line = &self._lines[self.required(bit)]
+        tag.octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        if not tag_at(tag.octets, line.value_start, line.value_end, &tag.start, &tag.end):
+            raise malformed(bit)
+        self._fresh |= bit
+        return 0
+
+    # -- values ----------------------------------------------------------------------------------------------------------
+
+    cpdef str branch_text(self):
+        """The branch of the top Via, "" when there is none (RFC 2543)."""
+        self.read_via()
+        if self._branch is None:
+            self._branch = text_at(self.via_octets, self.via.branch_start, self.via.branch_end)
+        return self._branch
+
+    cpdef bytes branch_bytes(self):
+        self.read_via()
+        return self.via_octets[self.via.branch_start:self.via.branch_end]
+
+    cpdef str call_id_text(self):
+        self.read_call_id()
+        if self._call_id_text is None:
+            self._call_id_text = _text(self._call_id)
+        return self._call_id_text
+
+    cpdef bytes call_id_bytes(self):
+        self.read_call_id()
+        return _bytes(self._call_id)
+
+    cpdef long long cseq_number(self) except -1:
+        self.read_cseq()
+        return self._cseq
+
+    cpdef int cseq_code(self) except -1:
+        """The number of the CSeq method."""
+        self.read_cseq()
+        return self._cseq_code
+
+    cpdef str cseq_method_text(self):
+        self.read_cseq()
+        if self._cseq_code != OTHER:
+            return METHODS[self._cseq_code]
+        if self._cseq_method_text is None:
+            self._cseq_method_text = _text(self._cseq_method)
+        return self._cseq_method_text
+
+    cpdef str from_tag_text(self):
+        """The tag of From, "" when there is none."""
+        self.read_from_tag()
+        if self._from_tag_text is None:
+            self._from_tag_text = _text(self._from_tag)
+        return self._from_tag_text
+
+    cpdef bytes from_tag_bytes(self):
+        self.read_from_tag()
+        return _bytes(self._from_tag)
+
+    cpdef str to_tag_text(self):
+        """The tag of To, "" when there is none."""
+        self.read_to_tag()
+        if self._to_tag_text is None:
+            self._to_tag_text = _text(self._to_tag)
+        return self._to_tag_text
+
+    cpdef bytes to_tag_bytes(self):
+        self.read_to_tag()
+        return _bytes(self._to_tag)
+
+    cpdef bint has_to_tag(self) except -1:
+        self.read_to_tag()
+        return self._to_tag.start != self._to_tag.end
+
+    cpdef str request_uri_text(self):
+        """The Request-URI as spelled."""
+        if self._uri_text is None:
+            self._uri_text = _text(self._uri)
+        return self._uri_text
+
+    cpdef bytes request_uri_bytes(self):
+        return _bytes(self._uri)
+
+    cpdef int hops_left(self) except? -1:
+        """The value of Max-Forwards, -1 without one: RFC 2543 phones do not send it."""
+        if not self._fresh & MAX_FORWARDS:
+            self._max_forwards = <int>self.number_of(MAX_FORWARDS, _MOST_HOPS)
+            self._fresh |= MAX_FORWARDS
+        return self._max_forwards
+
+    cpdef str reason_text(self):
+        """The reason phrase."""
+        cdef Octets octets
+        if self._reason is None:
+            if self.start_line is None:
+                octets = <Octets>PyBytes_AS_STRING(self.data)
+                self._reason = text_at(octets, min(self._start + 12, self._start_end - 2), self._start_end - 2)
+            else:
+                self._reason = ""
+        return self._reason
+
+    # -- keys ------------------------------------------------------------------------------------------------------------
+
+    cpdef bytes transaction_key(self, str method):
+        """What finds the server transaction of this request, as if its method were `method`: method, port and host of the
+        top Via's sent-by, branch (s.17.2.3). None for a branch of RFC 2543, which alone is not enough."""
+        cdef Py_ssize_t branch_length, host_length, method_length, position
+        cdef const char *method_octets
+        cdef bytes key
+        cdef unsigned char *target
+        cdef unsigned char octet
+        self.read_via()
+        branch_length = self.via.branch_end - self.via.branch_start
+        if branch_length <= 7 or memcmp(self.via_octets + self.via.branch_start, <const char *>b"z9hG4bK", 7) != 0:
+            return None
+        host_length = self.via.host_end - self.via.host_start
+        method_octets = PyUnicode_AsUTF8AndSize(method, &method_length)
+        key = PyBytes_FromStringAndSize(NULL, method_length + 4 + host_length + 1 + branch_length)
+        target = <unsigned char *>PyBytes_AS_STRING(key)
+        memcpy(target, method_octets, method_length)
+        target += method_length
+        # None of these can contain a blank, so the pieces cannot be taken for one another; the port always has two octets.
+        target[0] = SPACE
+        target[1] = (self.via.port >> 8) & 0xFF
+        target[2] = self.via.port & 0xFF
+        target[3] = self.via.port < 0
+        target += 4
+        for position in range(host_length):
+            octet = self.via_octets[self.via.host_start + position]
+            target[position] = octet | 0x20 if 0x41 <= octet <= 0x5A else octet
+        target[host_length] = SPACE
+        memcpy(target + host_length + 1, self.via_octets + self.via.branch_start, branch_length)
+        return key
+
+    cpdef unsigned long long way_hash(self) except? 0:
+        """A hash over what decides the way of a request: Request-URI, Call-ID, tags, CSeq number, first Route (s.16.6 step 8).
+
+        It is keyed anew in every process, so nobody can make a request with a given one.
+        """
+        cdef Py_hash_t parts[6]
+        cdef Line *line
+        cdef Octets octets
+        cdef Py_ssize_t end
+        cdef int place
+        self.read_call_id()
+        self.read_from_tag()
+        self.read_to_tag()
+        self.read_cseq()
+        parts[0] = _hash(&self._uri)
+        parts[1] = _hash(&self._call_id)
+        parts[2] = _hash(&self._from_tag)
+        parts[3] = _hash(&self._to_tag)
+        parts[4] = <Py_hash_t>self._cseq
+        parts[5] = 0
+        place = self.place_of(ROUTE)
+        if place >= 0:
+            line = &self._lines[place]
+            octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+            end = comma_at(octets, line.value_start, line.value_end)
+            end = trimmed_end(octets, line.value_start, end)
+            parts[5] = _Py_HashBytes(octets + line.value_start, end - line.value_start)
+        return <unsigned long long>_Py_HashBytes(parts, sizeof(parts))
+
+    # -- editing ---------------------------------------------------------------------------------------------------------
+
+    cpdef str first_line(self):
+        """The start line as text."""
+        cdef bytes line = self.data[self._start:self._start_end] if self.start_line is None else self.start_line
+        return line.decode("utf-8", "replace").strip()
+
+    cpdef object set_method(self, str method):
+        """Of a request of ours that has no Request-URI yet."""
+        self.method = method
+        self.method_code = _METHOD_CODES.get(method, OTHER)
+
+    cpdef object set_request_uri(self, str request_uri):
+        """LocalError when there is a line break in it."""
+        cdef bytes written = raw(request_uri)
+        cdef int start = <int>len(self.method) + 1
+        self.start_line = self.method.encode() + b" " + written + b" SIP/2.0\r\n"
+        self._uri_text = request_uri
+        self._uri_object = None
+        self._uri.octets = <Octets>PyBytes_AS_STRING(self.start_line)
+        self._uri.start = start
+        self._uri.end = start + <int>PyBytes_GET_SIZE(written)
+        self.scheme = _scheme_at(self._uri.octets, self._uri.start, self._uri.end)
+
+    cpdef object set_status(self, int status, str reason):
+        """Without `reason` with the usual phrase. LocalError when there is a line break in it."""
+        cdef bytes line = None
+        if reason is None:
+            line = _STATUS_LINES[status] if 0 <= status < 700 else None
+            if line is None:
+                reason = reason_phrase(status)
+        if line is None:
+            line = b"SIP/2.0 %d %b\r\n" % (status, raw(reason))
+            if 0 <= status < 700 and reason is reason_phrase(status):
+                _STATUS_LINES[status] = line
+        self.start_line = line
+        self._status = status
+        self._reason = reason_phrase(status) if reason is None else reason
+
+    cpdef object allow_hops(self, int number):
+        """Write Max-Forwards, at most 255, where it stands; below all headers when there is none."""
+        cdef OwnLine own = _MAX_FORWARDS_LINES[number]
+        cdef bytes value
+        cdef Line *line
+        cdef int place = self.place_of(MAX_FORWARDS)
+        if place < 0:
+            self.append_line(own)
+        else:
+            line = &self._lines[place]
+            if line.value_start - line.start == 14 and memcmp(
+                PyBytes_AS_STRING(<object>line.data) + line.start, <const char *>b"Max-Forwards: ", 14
+            ) == 0:
+                # Spelled as we do, like almost all: one line of ours serves them all.
+                self._let_go(place)
+                self.insert(place, own)
+            else:
+                value = b"%d" % number
+                self._put_value(place, value, PyBytes_GET_SIZE(value), NULL, 0)
+        self._max_forwards = number
+        self._fresh |= MAX_FORWARDS
+
+    cpdef object put_via(self, bytes via_start, str branch):
+        """Our Via on top; `via_start` is the line up to its branch: `Via: SIP/2.0/UDP host:port;rport;branch=`."""
+        cdef Py_ssize_t length, head = PyBytes_GET_SIZE(via_start)
+        cdef const char *octets = PyUnicode_AsUTF8AndSize(branch, &length)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, head + length + 2)
+        cdef char *target = PyBytes_AS_STRING(data)
+        cdef int place = self.place_of(VIA)
+        cdef Line *line = self._insert(0 if place < 0 else place)
+        memcpy(target, PyBytes_AS_STRING(via_start), head)
+        memcpy(target + head, octets, length)
+        memcpy(target + head + length, <const char *>b"\r\n", 2)
+        Py_INCREF(data)
+        line.data = <void *>data
+        line.start = 0
+        line.name_end = 3
+        line.value_start = 5
+        line.value_end = <int>(head + length)
+        line.end = line.value_end + 2
+        line.bit = VIA
+        self._forget(VIA)
+
+    cpdef object note_source(self, str host, int port):
+        """Write where a request came from into its top Via: `received` (s.18.2.1), `rport` when asked (RFC 3581 s.4).
+
+        What a sender wrote there itself is overwritten.
+        """
+        cdef Py_ssize_t length
+        cdef const char *source
+        cdef Octets octets
+        self.read_via()
+        octets = self.via_octets
+        if self.via.rport_start < 0 and not self.via.has_received:
+            source = PyUnicode_AsUTF8AndSize(host, &length)
+            if self.via.host_end - self.via.host_start == length and (
+                memcmp(octets + self.via.host_start, source, length) == 0
+            ):
+                return
+        if (
+            self.via.rport_start >= 0
+            and not self.via.rport_filled
+            and not self.via.has_received
+            and memcmp(octets + self.via.rport_start - 1, <const char *>b";rport", 6) == 0
+            and (self.via.rport_end == self.via.end or octets[self.via.rport_end] == SEMICOLON)
+        ):
+            self._fill_rport(host, port)
+        else:
+            self._rewrite_via(host, port)
+
+    cdef int _fill_rport(self, str host, int port) except -1:
+        """The usual case: a value for the empty rport, `received` at the end, all else as it stands."""
+        cdef bytes filled = b"=%d" % port
+        cdef bytes received = b";received=" + host.encode()
+        cdef Py_ssize_t filled_length = PyBytes_GET_SIZE(filled)
+        cdef Py_ssize_t received_length = PyBytes_GET_SIZE(received)
+        cdef int place = self.place_of(VIA)
+        cdef Line *line = &self._lines[place]
+        cdef int line_start = line.start
+        cdef Octets octets = self.via_octets
+        cdef Py_ssize_t comma = comma_at(octets, line.value_start, line.value_end)
+        cdef Py_ssize_t head = self.via.rport_end - line_start
+        cdef Py_ssize_t tail = self.via.end - self.via.rport_end
+        cdef Py_ssize_t more = line.value_end - comma
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, head + filled_length + tail + received_length + more + 2)
+        cdef char *target = PyBytes_AS_STRING(data)
+        memcpy(target, octets + line_start, head)
+        target += head
+        memcpy(target, PyBytes_AS_STRING(filled), filled_length)
+        target += filled_length
+        memcpy(target, octets + self.via.rport_end, tail)
+        target += tail
+        memcpy(target, PyBytes_AS_STRING(received), received_length)
+        target += received_length
+        memcpy(target, octets + comma, more)
+        memcpy(target + more, <const char *>b"\r\n", 2)
+        self._put_data(place, data)
+        # Where the parts stand now is known without looking again.
+        self._move_via(line_start, self.via.rport_end, <int>filled_length)
+        self.via.end += <int>received_length
+        self.via.rport_filled = True
+        self.via.has_received = True
+        self.via_octets = <Octets>PyBytes_AS_STRING(data)
+        self._top_via = None
+        self._fresh |= VIA
+        return 0
+
+    cdef void _move_via(self, int line_start, int behind, int more) noexcept:
+        """The line begins at 0 now and not at `line_start`, and what stood at or after `behind` has moved on by `more`."""
+        _move(&self.via.start, line_start, behind, more)
+        _move(&self.via.transport_start, line_start, behind, more)
+        _move(&self.via.transport_end, line_start, behind, more)
+        _move(&self.via.host_start, line_start, behind, more)
+        _move(&self.via.host_end, line_start, behind, more)
+        _move(&self.via.parameters_start, line_start, behind, more)
+        _move(&self.via.branch_start, line_start, behind, more)
+        _move(&self.via.branch_end, line_start, behind, more)
+        _move(&self.via.rport_start, line_start, behind, more)
+        _move(&self.via.rport_end, line_start, behind, more)
+        _move(&self.via.end, line_start, behind, more)
+
+    cdef int _rewrite_via(self, str host, int port) except -1:
+        """Whatever the sender has done: its parameters anew."""
+        cdef str value = text_at(self.via_octets, self.via.start, self.via.end)
+        via = Via.parse(value)
+        changes = {"received": host}
+        if via.wants_rport:
+            changes["rport"] = str(port)
+        self.set_first_value(self.place_of(VIA), str(via.with_parameters(**changes)).encode())
+        return 0
+
+    cpdef object answer(self, Head request, int status, str reason, str to_tag, int bits):
+        """Be the response to a request (s.8.2.6.2): its lines of these headers, byte for byte, behind a status line.
+
+        A To without tag gets `to_tag`, or a random one, in every response but 100. There is no Content-Length yet.
+        """
+        cdef int place
+        cdef bytes tag
+        cdef Line *line
+        self.set_status(status, reason)
+        self.take_lines(request, bits)
+        if status == 100:
+            return
+        try:
+            request.read_to_tag()
+        except MalformedMessage:
+            return  # copied as it is
+        if request._to_tag.start == request._to_tag.end:
+            tag = b";tag=" + raw(hex_word(16) if to_tag is None else to_tag)
+            place = self.place_of(TO)
+            line = &self._lines[place]
+            self._put_value(
+                place,
+                <Octets>PyBytes_AS_STRING(<object>line.data) + line.value_start,
+                line.value_end - line.value_start,
+                tag,
+                PyBytes_GET_SIZE(tag),
+            )
