@@ -43,6 +43,7 @@ HOT_MODULES = [
     "sbc.registration.nonces",
     "sbc.registration.registrar",
     "sbc.registration.rejections",
+    "sbc.registration.targets",
     "sbc.sip.headers",
     "sbc.sip.message",
     "sbc.sip.uri",

@@ -13,6 +13,11 @@ import cython
 from sbc.sip.headers import NameAddr
 from sbc.store.interface import BindingRow, RegistrationRow
 
+if cython.compiled:
+    from cython.cimports.sbc.registration.contacts import Contact
+else:
+    from sbc.registration.contacts import Contact
+
 UNREGISTERED = "unregistered"
 REGISTERING = "registering"
 REGISTERED = "registered"
@@ -20,19 +25,19 @@ FAILED = "failed"
 """The server answers, but refuses this account (PIVOT: "failed"): 403 or 404, or 401 to credentials."""
 
 
+_REGISTERED = cython.declare(str, REGISTERED)
+
+
 @cython.cclass
 class Upstream:
     """One contact at one server: the series of our REGISTERs and what came of them."""
 
-    server = cython.declare(str, visibility="public")
-    state = cython.declare(str, visibility="public")
-    reason = cython.declare(str, visibility="public")
-    """Why it is not registered, for people."""
-    expires_at = cython.declare(cython.double, visibility="public")
-    """When the registration lapses; only while registered."""
-    cseq = cython.declare(cython.longlong, visibility="public")
-    digest = cython.declare(object, visibility="public")
-    """The challenge that we have answered ourselves (`OwnDigest`), to be answered again without being asked."""
+    server: str
+    state: str
+    reason: str  # why it is not registered, for people
+    expires_at: cython.double  # when the registration lapses; only while registered
+    cseq: cython.longlong
+    digest: object  # the challenge that we have answered ourselves (`OwnDigest`), to be answered again without being asked
 
     def __init__(self, server: str, cseq: int = 0) -> None:
         self.server = server
@@ -47,33 +52,29 @@ class Upstream:
 class Binding:
     """A phone's contact, and where it is."""
 
-    token = cython.declare(str, visibility="public")
-    group = cython.declare(str, visibility="public")
-    aor = cython.declare(str, visibility="public")
-    contact = cython.declare(str, visibility="public")
-    """The phone's Contact value, byte for byte."""
-    username = cython.declare(str, visibility="public")
-    """The digest user name that it proved to be, "" when no server ever asked."""
-    call_id = cython.declare(str, visibility="public")
-    cseq = cython.declare(cython.longlong, visibility="public")
-    """Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7)."""
-    transport = cython.declare(str, visibility="public")
-    host = cython.declare(str, visibility="public")
-    port = cython.declare(cython.int, visibility="public")
-    """Where its REGISTER came from, and so where requests for it go (RFC 3581)."""
-    local_host = cython.declare(str, visibility="public")
-    local_port = cython.declare(cython.int, visibility="public")
-    """Our socket that it was received on."""
-    granted = cython.declare(cython.double, visibility="public")
-    expires_at = cython.declare(cython.double, visibility="public")
-    grace = cython.declare(cython.double, visibility="public")
-    """Seconds for which it is kept longer than that: the renewal that the store has missed may have granted them."""
-    queued_for = cython.declare(cython.double, visibility="public")
-    """When the expiry queue will look at it next; 0 = it is not in the queue."""
-    unsaved = cython.declare(cython.bint, visibility="public")
-    """Something about it has changed that the store does not know; its times do not count."""
-    upstreams = cython.declare(tuple, visibility="public")
-    """An `Upstream` for each server that was ever told."""
+    token: str
+    group: str
+    aor: str
+    contact: str  # the phone's Contact value, byte for byte
+    username: str  # the digest user name that it proved to be, "" when no server ever asked
+    # Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7).
+    call_id: str
+    cseq: cython.longlong
+    # Where its REGISTER came from, and so where requests for it go (RFC 3581).
+    transport: str
+    host: str
+    port: cython.int
+    # Our socket that it was received on.
+    local_host: str
+    local_port: cython.int
+    granted: cython.double
+    expires_at: cython.double
+    # Seconds for which it is kept longer than that: the renewal that the store has missed may have granted them.
+    grace: cython.double
+    queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
+    unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
+    upstreams: tuple  # an `Upstream` for each server that was ever told
+    read: Contact  # `contact` as it was read the last time; None when it has to be read
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class Binding:
         self.queued_for = 0.0
         self.unsaved = False
         self.upstreams = ()
+        self.read = None
 
     @property
     def contact_uri(self) -> str:
@@ -119,6 +121,12 @@ class Binding:
 
     def upstream(self, server: str) -> Upstream | None:
         """How it stands at that server, None when that server was never told."""
+        return self.at(server)
+
+    @cython.cfunc
+    def at(self, server: str) -> Upstream:
+        """`upstream`, for those that are compiled."""
+        upstream: Upstream
         for upstream in self.upstreams:
             if upstream.server == server:
                 return upstream
@@ -126,9 +134,17 @@ class Binding:
 
     def next_lapse(self) -> float:
         """When the first of its registrations, or it itself, expires."""
-        times = [upstream.expires_at for upstream in self.upstreams if upstream.state == REGISTERED]
-        end = self.expires_at + self.grace
-        return min(end, *times) if times else end
+        return self.lapses_at()
+
+    @cython.cfunc
+    def lapses_at(self) -> cython.double:
+        """`next_lapse`, for those that are compiled."""
+        first: cython.double = self.expires_at + self.grace
+        upstream: Upstream
+        for upstream in self.upstreams:
+            if upstream.expires_at < first and upstream.state == _REGISTERED:
+                first = upstream.expires_at
+        return first
 
     def rows(self, wall_offset: float) -> tuple[BindingRow, list[RegistrationRow]]:
         """As it is stored. `wall_offset`: wall clock less monotonic clock."""
@@ -143,8 +159,12 @@ class Binding:
         return RegistrationRow(self.token, upstream.server, upstream.state, upstream.reason, expires_at)
 
 
+@cython.cclass
 class Bindings:
     """All bindings, by token and by address-of-record."""
+
+    _by_token: dict
+    _by_aor: dict
 
     def __init__(self) -> None:
         self._by_token: dict[str, Binding] = {}
@@ -158,12 +178,32 @@ class Bindings:
         return iter(self._by_token.values())
 
     def get(self, token: str) -> Binding | None:
+        return self.find(token)
+
+    @cython.cfunc
+    def find(self, token: str) -> Binding:
+        """`get`, for those that are compiled."""
         return self._by_token.get(token)
 
     def of_aor(self, aor: str) -> list[Binding]:
         """The contacts of an address-of-record (as `contacts.aor_of` spells it), oldest first."""
         found = self._by_aor.get(aor, [])
         return list(found) if isinstance(found, list) else [found]
+
+    @cython.cfunc
+    def spelled(self, aor: str, contact: str) -> Binding:
+        """The one of that address-of-record whose phone spelled its Contact exactly so the last time, or None."""
+        found = self._by_aor.get(aor)
+        binding: Binding
+        if isinstance(found, list):
+            for binding in found:
+                if binding.contact == contact:
+                    return binding
+        elif found is not None:
+            binding = found
+            if binding.contact == contact:
+                return binding
+        return None
 
     def add(self, binding: Binding) -> None:
         """A new one; there must be none with its token."""

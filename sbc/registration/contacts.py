@@ -11,56 +11,104 @@ import functools
 import hashlib
 import re
 
+import cython
+
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.headers import NameAddr, format_parameters, parse_parameters
-from sbc.sip.message import Message, Request, Response
+from sbc.sip.headers import NameAddr, format_parameters
 from sbc.sip.uri import SipUri
+
+if cython.compiled:
+    from cython.cimports.sbc.sip.message import Message, Request, Response
+    from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, Line, scan_number, scan_parameters, text_of
+else:
+    from sbc.sip.message import Message, Request, Response
+    from sbc.sip.scanner import CONTACT, EXPIRES, TO, Line, scan_number, scan_parameters, text_of
 
 TOKEN_PARAMETER = "gw-tok"
 MAX_CONTACTS = 10
 """Of one REGISTER; a phone has one, two with a second transport."""
 
 _TOKEN_BYTES = 13  # 26 letters; every server keeps and repeats them
-_LONGEST = 2**32 - 1  # RFC 3261 20.19: delta-seconds
+_LONGEST = cython.declare(cython.longlong, 2**32 - 1)  # RFC 3261 20.19: delta-seconds
+NO_TIME = -1
+"""In the place of seconds, where the phone leaves them to the server."""
+_NO_TIME = cython.declare(cython.longlong, NO_TIME)
 # These bind a Contact to a flow or an instance at a registrar that talks to the phone itself (RFC 5626, 5627).
 _NOT_PASSED_ON = ("expires", "reg-id", "ob", "pub-gruu", "temp-gruu", "temp-gruu-cookie")
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
+_TOKEN_EQUALS = cython.declare(str, TOKEN_PARAMETER + "=")
+
 # `"Display" <uri>` up to its parameters: what is quoted or in brackets has none.
 _BEFORE_PARAMETERS = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*)?[^"<;]*<[^>]*>|[^;]*', re.DOTALL)
 
 
-# What nearly all phones write: an address that is in its one spelling already, and nothing that has to be read.
-_NUMBER = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_PORT = r"(?:[1-9][0-9]{0,3}|[1-5][0-9]{4})"
-_PLAIN_CONTACT = re.compile(rf"<(sip:[A-Za-z0-9._+-]+@{_NUMBER}(?:\.{_NUMBER}){{3}}(?::{_PORT})?)>")
-_PLAIN_TO = re.compile(r"<(sip:([A-Za-z0-9._+-]+)@[a-z0-9-]+(?:\.[a-z0-9-]*[a-z])+)>")
-_PLAIN_EXPIRES = re.compile(r";expires=([0-9]{1,9})")
+# What nearly all phones write: an address that is in its one spelling already, and nothing that has to be read. The
+# octets of its user and of its host, by their value: 1 may stand there.
+_PLAIN_USER = cython.declare(bytes, bytes(chr(octet).isalnum() and octet < 128 or octet in b"._+-" for octet in range(256)))
+_PLAIN_HOST = cython.declare(bytes, bytes(octet in b"abcdefghijklmnopqrstuvwxyz0123456789-." for octet in range(256)))
 
 
+@cython.cclass
 class Contact:
-    """A contact that a phone wants registered, or removed with `expires` 0. Treat as immutable."""
+    """A contact that a phone wants registered, or removed with `expires` 0. Treat as immutable.
 
-    __slots__ = ("token", "text", "uri", "expires", "parameters")
+    `text` is the value as the phone spelled it; `expires` is what it asks for it, NO_TIME when it leaves that to the server;
+    `parameters` are those of its header parameters that go on to the servers, as they stand in a header.
+    """
 
-    def __init__(self, token: str, text: str, uri: str, expires: int | None, parameters: str) -> None:
+    token: str
+    text: str
+    expires: cython.longlong
+    parameters: str
+    _names_its_time: cython.bint  # `expires` stands in `text`
+    _before_time: str  # what comes before and after the seconds in the answer to the phone; None: not needed so far
+    _after_time: str
+
+    def __init__(self, token: str, text: str, expires: int, parameters: str, names_its_time: bool = False) -> None:
         self.token = token
         self.text = text
-        """As the phone spelled it."""
-        self.uri = uri
         self.expires = expires
-        """What the phone asks for it; None when it leaves the time to the server."""
         self.parameters = parameters
-        """Those of its header parameters that go on to the servers, as they stand in a header."""
+        self._names_its_time = names_its_time
+        self._before_time = None
+        self._after_time = None
 
-    def at_server(self, user: str, our_host_port: str, expires: int) -> str:
+    @property
+    def uri(self) -> str:
+        return NameAddr.parse(self.text, "Contact").uri_text
+
+    @cython.cfunc
+    def asking(self, default_expires: cython.longlong) -> Contact:
+        """The same value in a REGISTER that has this Expires."""
+        if self._names_its_time or self.expires == default_expires:
+            return self
+        other: Contact = Contact.__new__(Contact)
+        other.token = self.token
+        other.text = self.text
+        other.expires = default_expires
+        other.parameters = self.parameters
+        other._names_its_time = False
+        other._before_time = self._before_time
+        other._after_time = self._after_time
+        return other
+
+    @cython.ccall
+    def at_server(self, user: str, our_host_port: str, expires: cython.longlong) -> str:
         """Our Contact for it, as a header value."""
-        userinfo = f"{user}@" if user else ""
-        uri = f"sip:{userinfo}{our_host_port};{TOKEN_PARAMETER}={self.token}"
-        return f"<{uri}>;expires={expires}{self.parameters}"
+        at: str = "@" if user else ""
+        return f"<sip:{user}{at}{our_host_port};{_TOKEN_EQUALS}{self.token}>;expires={expires}{self.parameters}"
+
+    @cython.cfunc
+    def with_time(self, seconds: cython.longlong) -> str:
+        """The phone's own value with the time that is left, for the answer to the phone."""
+        if self._before_time is None:
+            self._before_time, self._after_time = around_parameter(self.text, "expires")
+        return f"{self._before_time}{seconds}{self._after_time}"
 
 
+@cython.cclass
 class TokenMaker:
     """Tokens that nobody can guess and that are the same each time.
 
@@ -68,18 +116,41 @@ class TokenMaker:
     lost, so that a REGISTER after that renews the binding at the server and does not add a second one that rings too.
     """
 
+    _keyed: object
+
     def __init__(self, secret: bytes) -> None:
         self._keyed = hashlib.blake2b(key=secret[:64], digest_size=_TOKEN_BYTES, person=b"contact")
 
+    @cython.ccall
     def token(self, aor: str, contact_uri: str, instance: str) -> str:
         digest = self._keyed.copy()
         digest.update(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
+@cython.cfunc
+def only_contact(message: Message) -> str:
+    """The Contact value of a message that has exactly one; else None."""
+    if not message.has_one(CONTACT):
+        return None
+    line: Line = message._lines[message._place_of(CONTACT)]
+    return text_of(line.data, line.value_start, line.value_end)
+
+
+@cython.cfunc
+def time_asked(message: Message) -> cython.longlong:
+    """The seconds of its Expires header, NO_TIME without one."""
+    place: cython.Py_ssize_t = message._place_of(EXPIRES)
+    if place < 0:
+        return _NO_TIME
+    line: Line = message._lines[place]
+    seconds: cython.longlong = scan_number(line.data, line.value_start, line.value_end, _LONGEST)
+    return _LONGEST if seconds == -2 else seconds  # 20.19: what is no number is as if absent
+
+
 def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contact] | None:
     """The contacts of a REGISTER, [] for a query, None for `Contact: *`. MalformedMessage when they are not allowed."""
-    default = read_expires(request.get("Expires"))
+    default = time_asked(request)
     values = request.get_all("Contact")
     if "*" in values:
         # 10.3 item 6
@@ -94,22 +165,48 @@ def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contac
     return contacts
 
 
-def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int | None = None) -> Contact:
+def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int = NO_TIME) -> Contact:
     """One Contact value of a phone."""
-    plain = _PLAIN_CONTACT.fullmatch(text)
-    if plain is not None:
-        return Contact(tokens.token(aor, plain[1], ""), text, plain[1], default_expires, "")
+    if text.startswith("<") and text.isascii() and text.endswith(">"):
+        spelled = text.encode()
+        if _plain_address(spelled, 1, len(spelled) - 1, True) >= 0:
+            return Contact(tokens.token(aor, text[1:-1], ""), text, default_expires, "")
     address = NameAddr.parse(text, "Contact")
     uri = SipUri.parse(address.uri_text)
     if not uri.host:
         raise MalformedMessage("Malformed Contact", header="Contact")
     parameters = address.parameters
     token = tokens.token(aor, _in_one_spelling(uri), parameters.get("+sip.instance") or "")
-    expires = read_expires(parameters.get("expires")) if "expires" in parameters else default_expires
+    names_its_time = "expires" in parameters
+    expires = seconds_of(parameters["expires"]) if names_its_time else default_expires
     passed_on = ""
     if parameters:
         passed_on = format_parameters({name: parameters[name] for name in parameters if name not in _NOT_PASSED_ON})
-    return Contact(token, text, address.uri_text, expires, passed_on)
+    return Contact(token, text, expires, passed_on, names_its_time)
+
+
+@cython.cfunc
+def _plain_address(
+    data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t, may_have_port: cython.bint
+) -> cython.Py_ssize_t:
+    """Where the "@" is in `sip:user@host[:port]` when nobody who means the same would spell it otherwise; else -1."""
+    octets: cython.p_const_uchar = data
+    at: cython.Py_ssize_t = start + 4
+    if not (data[start:at] == b"sip:" and end > at):
+        return -1
+    while at < end and _PLAIN_USER[octets[at]]:
+        at += 1
+    if at == start + 4 or at + 1 >= end or octets[at] != 0x40 or octets[at + 1] < 0x30:  # 0x30: neither "-" nor "."
+        return -1
+    place: cython.Py_ssize_t = at + 1
+    while place < end and _PLAIN_HOST[octets[place]]:
+        place += 1
+    if place == end:
+        return at
+    # A port without leading zeros, of five digits at most.
+    if not may_have_port or octets[place] != 0x3A or place + 1 == end or octets[place + 1] == 0x30:
+        return -1
+    return at if 0 < scan_number(data, place + 1, end, 65535) else -1
 
 
 def _in_one_spelling(uri: SipUri) -> str:
@@ -139,6 +236,12 @@ def read_expires(text: str | None) -> int | None:
     return min(int(text[:11]), _LONGEST)
 
 
+def seconds_of(text: str | None) -> int:
+    """The same, with NO_TIME for None."""
+    seconds = read_expires(text)
+    return NO_TIME if seconds is None else seconds
+
+
 def aor_of(uri: SipUri) -> str:
     """The address-of-record in its one spelling: `sip:user@host`, no port, no parameters (10.3 item 5)."""
     user = uri.user_unescaped
@@ -147,16 +250,19 @@ def aor_of(uri: SipUri) -> str:
     return f"sip:{user}@{uri.host.lower()}" if user else f"sip:{uri.host.lower()}"
 
 
-def aor_of_register(request: Request) -> str:
-    """The address-of-record of a REGISTER: its To."""
-    plain = _PLAIN_TO.fullmatch(request.get("To") or "")
-    return plain[1] if plain is not None else aor_of(request.to.uri)
-
-
-def user_of_register(request: Request) -> str:
-    """The user part of its To as spelled, "" without one."""
-    plain = _PLAIN_TO.fullmatch(request.get("To") or "")
-    return plain[2] if plain is not None else request.to.uri.user or ""
+@cython.ccall
+def address_of_record(request: Request) -> tuple:  # tuple[str, str]
+    """The address-of-record of a REGISTER, and the user part as spelled, "" without one: both of its To."""
+    line: Line = request._required(TO)
+    start: cython.Py_ssize_t = line.value_start + 1
+    end: cython.Py_ssize_t = line.value_end - 1
+    at: cython.Py_ssize_t
+    if start < end and line.data[line.value_start] == 0x3C and line.data[end] == 0x3E:
+        at = _plain_address(line.data, start, end, False)
+        if at >= 0:
+            return text_of(line.data, start, end), text_of(line.data, start + 4, at)
+    uri = request.to.uri
+    return aor_of(uri), uri.user or ""
 
 
 def canonical_aor(text: str) -> str:
@@ -167,49 +273,63 @@ def canonical_aor(text: str) -> str:
         return text
 
 
-def granted(response: Response, token: str, asked: int) -> int:
+@cython.ccall
+def granted(response: Response, token: str, asked: cython.longlong) -> cython.longlong:
     """The seconds for which a 2xx registered the contact with that token (10.2.1.1)."""
+    if response.has_one(CONTACT):
+        # A server that does not keep URI parameters gives back one Contact; there is no other it could be.
+        line: Line = response._lines[response._place_of(CONTACT)]
+        seconds: cython.longlong = _plain_time(line.data, line.value_start, line.value_end)
+        if seconds >= 0:
+            return seconds
     values = response.get_all("Contact")
     ours = f"{TOKEN_PARAMETER}={token}"
-    # A server that does not keep URI parameters gives back one Contact; there is no other it could be.
     mine = values[0] if len(values) == 1 else None
     for value in values:
         if ours in value:
             mine = value
             break
     if mine is not None:
-        tail = mine[_end_of_address(mine) :]
-        plain = _PLAIN_EXPIRES.fullmatch(tail)
-        if plain is not None:
-            return int(plain[1])
-        try:
-            parameters = parse_parameters(tail, "Contact") if tail else {}
-        except MalformedMessage:
-            parameters = {}
-        seconds = read_expires(parameters.get("expires"))
-        if seconds is not None:
-            return seconds
-    seconds = read_expires(response.get("Expires"))
-    return asked if seconds is None else seconds
+        tail: bytes = mine[_end_of_address(mine) :].encode("utf-8", "surrogateescape")
+        parameters = scan_parameters(tail, 0, len(tail)) if tail else None
+        told = read_expires(parameters.get("expires")) if parameters is not None else None
+        if told is not None:
+            return told
+    seconds = time_asked(response)
+    return asked if seconds == _NO_TIME else seconds
+
+
+@cython.cfunc
+def _plain_time(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.longlong:
+    """The seconds of `<...>;expires=SECONDS`, at most nine digits; -1 for any other Contact."""
+    octets: cython.p_const_uchar = data
+    digits: cython.Py_ssize_t = end
+    while digits > start and 0x30 <= octets[digits - 1] <= 0x39:
+        digits -= 1
+    if end - digits > 9 or digits - start < 11 or octets[start] != 0x3C or data[digits - 10 : digits] != b">;expires=":
+        return -1
+    while start < digits - 10:  # a URI that ends with this ">"
+        start += 1
+        if octets[start] == 0x3E:
+            break
+    return scan_number(data, digits, end, _LONGEST) if start == digits - 10 else -1
 
 
 def with_parameter(text: str, name: str, value: str) -> str:
     """The header value with that parameter set, every other byte as it was."""
+    before, after = around_parameter(text, name)
+    return f"{before}{value}{after}"
+
+
+def around_parameter(text: str, name: str) -> tuple[str, str]:
+    """What stands before and after the value of that parameter; where there is none, it is to be the last one."""
     end = _end_of_address(text)
     tail = text[end:]
-    if '"' not in tail and name not in tail.lower():
-        return f"{text.rstrip()};{name}={value}"
-    found = False
-
-    def replace(match: re.Match[str]) -> str:
-        nonlocal found
-        if match[1] is None:
-            return match[0]  # a quoted string: what looks like a parameter in it is none
-        found = True
-        return f"{match[1]}={value}"
-
-    tail = _parameter(name).sub(replace, tail)
-    return f"{text[:end]}{tail}" if found else f"{text.rstrip()};{name}={value}"
+    if '"' in tail or name in tail.lower():
+        for match in _parameter(name).finditer(tail):
+            if match[1] is not None:  # else a quoted string: what looks like a parameter in it is none
+                return f"{text[:end]}{tail[: match.start()]}{match[1]}=", tail[match.end() :]
+    return f"{text.rstrip()};{name}=", ""
 
 
 @functools.cache

@@ -1,57 +1,105 @@
 # The fields of an exchange, and what compiled modules may call without going through Python. The words are in
 # exchange.py.
 
-from sbc.registration.leg cimport Leg
+from sbc.clock cimport Timer, TimerQueue
+from sbc.registration.bindings cimport Bindings, Upstream
+from sbc.registration.leg cimport Leg, LegUser
+from sbc.sip.message cimport Request, Response
+from sbc.flow cimport Flow
+from sbc.registration.targets cimport Target, Targets
+from sbc.transaction.layer cimport TransactionLayer
+from sbc.transaction.server cimport ServerTransaction
 
 
-cdef class Exchange:
-    cdef readonly object group
-    cdef readonly object request
+cdef class Reminder(Timer):
+    cdef Exchange _exchange
+    cdef int _of
+
+
+cdef class ExchangeUser:
+    cdef readonly TransactionLayer layer
+    cdef TimerQueue queue
+    cdef readonly object flow_to
+    cdef public object credentials
+    cdef readonly Bindings bindings
+    cdef readonly object nonces
+    cdef public str boot
+
+    cdef str query_token(self, str aor)
+    cdef Upstream new_upstream(self, str server)
+    cdef long long next_cseq(self, Upstream upstream)
+    cdef object let_in(self, Exchange exchange)
+    cdef object accepted(self, Exchange exchange, Leg leg)
+    cdef object not_accepted(self, Exchange exchange, Leg leg)
+    cdef object credentials_rejected(self, Exchange exchange)
+    cdef list settle(self, Exchange exchange, list told)
+    cdef object exchange_over(self, Exchange exchange)
+
+
+cdef class Exchange(LegUser):
     cdef readonly str aor
-    cdef readonly list contacts
-    cdef readonly object serial
+    cdef readonly long long serial
     cdef readonly bint is_query
     cdef readonly bint is_removal
-    cdef readonly object phone_flow
-    cdef readonly object clock
-    cdef readonly object layer
-    cdef readonly object flow_to
+    cdef readonly Flow phone_flow
     cdef readonly bint accepted
     cdef readonly bint proven
     cdef readonly str username
     cdef readonly bint answered
-    cdef object _registrar
-    cdef object _transaction
+    cdef ExchangeUser _registrar
+    cdef TimerQueue _queue
+    cdef ServerTransaction _transaction
     cdef str _user
+    cdef str _token
     cdef list _shown
-    cdef dict _upstreams
-    cdef object _template
-    cdef tuple _from
+    cdef list _upstreams
+    cdef bytes _start_line
+    cdef bytes _kept
+    cdef str _before_tag
+    cdef str _after_tag
     cdef list _legs
     cdef bint _deciding
     cdef bint _decide_again
-    cdef object _deadline_timer
-    cdef object _hedge_timer
-    cdef object _wait_timer
+    cdef Reminder _deadline
+    cdef Reminder _hedge
+    cdef Reminder _wait
 
+    cdef object start(self)
     cdef bint _is_over(self)
+    cdef object release(self)
+    cdef object supersede(self)
     cdef object _order_judges(self)
+    cdef object _check_credentials(self, double now)
     cdef object _accepted_by(self, Leg leg)
     cdef object _not_accepted_by(self, Leg leg)
     cdef object _decide(self)
     cdef object _decide_once(self)
     cdef list _running_legs(self)
+    cdef list _waiting_legs(self)
     cdef bint _is_decided(self)
     cdef bint _is_better_running(self, Leg than)
     cdef object _start_legs(self)
     cdef object _ask_another(self, list waiting)
+    cdef Reminder _remind(self, int of, double delay)
+    cdef object reminded(self, int of)
     cdef object _stop_hedging(self)
-    cdef object _expires_of(self, object contact, object server)
     cdef object _make_template(self)
     cdef list _accepted_legs(self)
     cdef object _answer(self)
     cdef object _answer_success(self, list accepted)
     cdef object _pass_challenge(self, Leg leg)
-    cdef object _pass_refusal(self, object response)
+    cdef object _pass_refusal(self, Response response)
     cdef object _nobody_answered(self)
     cdef object _respond(self, int status, object reason, list headers)
+
+
+cdef Exchange new_exchange(
+    ExchangeUser registrar,
+    ServerTransaction transaction,
+    Request request,
+    Targets targets,
+    str aor,
+    str user,
+    list contacts,
+    long long serial,
+)

@@ -31,44 +31,76 @@ several times an hour. The types of the fields are in exchange.pxd.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
-from sbc.clock import Delayed
-from sbc.flow import Flow
-from sbc.location.candidate import Candidate
-from sbc.redundancy.group import ServerGroup
-from sbc.redundancy.settings import ServerSettings
-from sbc.registration.bindings import Upstream
-from sbc.registration.contacts import Contact, option_tags_without, user_of_register, with_parameter
+from sbc.registration.contacts import around_parameter, option_tags_without
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
-from sbc.sip.digest import HtdigestFile
 from sbc.sip.headers import SPELLINGS, canonical_name
-from sbc.sip.message import Request, Response
-from sbc.transaction.server import ServerTransaction
 
 if cython.compiled:
-    from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.clock import Timer, TimerQueue
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.contacts import Contact
+    from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
+    from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import (
+        AUTHORIZATION,
+        CALL_ID,
+        CONTACT,
+        CSEQ,
+        EXPIRES,
+        FROM,
+        MAX_FORWARDS,
+        PROXY_AUTHORIZATION,
+        RECORD_ROUTE,
+        ROUTE,
+        VIA,
+        Line,
+    )
+    from cython.cimports.sbc.transaction.layer import TransactionLayer
+    from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
-    from sbc.registration.leg import Leg
+    from sbc.clock import Timer, TimerQueue
+    from sbc.flow import Flow
+    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.contacts import Contact
+    from sbc.registration.leg import Leg, LegUser, new_leg
+    from sbc.registration.targets import Target, Targets
+    from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import (
+        AUTHORIZATION,
+        CALL_ID,
+        CONTACT,
+        CSEQ,
+        EXPIRES,
+        FROM,
+        MAX_FORWARDS,
+        PROXY_AUTHORIZATION,
+        RECORD_ROUTE,
+        ROUTE,
+        VIA,
+        Line,
+    )
+    from sbc.transaction.layer import TransactionLayer
+    from sbc.transaction.server import ServerTransaction
 
-if TYPE_CHECKING:
-    from sbc.registration.registrar import Registrar
+COMPILED = bool(cython.compiled)
 
 _ACCEPTED = cython.declare(object, Ending.ACCEPTED)
 _REFUSED = cython.declare(object, Ending.REFUSED)
-_FINAL_WORDS = cython.declare(tuple, (Ending.ACCEPTED, Ending.REFUSED, Ending.CHALLENGED))
+_CHALLENGED = cython.declare(object, Ending.CHALLENGED)
 
 PHONE_PATIENCE = 31.0
 """Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
 
-# Between the phone and us only, or made anew for each server.
-_NOT_COPIED = frozenset(
-    ("via", "route", "record-route", "path", "authorization", "proxy-authorization", "contact", "expires")
-    + ("from", "call-id", "cseq", "max-forwards")
+# Between the phone and us only, or made anew for each server; and Path, which has no bit.
+_NOT_KEPT = cython.declare(
+    cython.int,
+    VIA | ROUTE | RECORD_ROUTE | AUTHORIZATION | PROXY_AUTHORIZATION | CONTACT | EXPIRES | FROM | CALL_ID | CSEQ | MAX_FORWARDS,
 )
 # What a phone may promise about a Contact of its own, and we not about ours (RFC 5626, 5627, 3327).
 OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
@@ -81,101 +113,152 @@ _NOT_RETURNED = frozenset(
 _CHALLENGES = frozenset(name.lower() for name in ANSWERED_BY)
 _ABOUT_CREDENTIALS = frozenset(("authentication-info", "proxy-authentication-info"))
 _NOT_RETURNED_WITH_OURS = _NOT_RETURNED | _ABOUT_CREDENTIALS
+_DEADLINE = cython.declare(cython.int, 0)
+_HEDGE = cython.declare(cython.int, 1)
+_WAIT = cython.declare(cython.int, 2)
 _LOWERED = {spelling: canonical_name(spelling) for spelling in SPELLINGS.values()}
 
 
 @cython.cclass
-class Exchange:
-    """Made by the registrar for one REGISTER that it wants asked; tells the registrar what becomes of it."""
+class Reminder(Timer):
+    """One of the times for which an exchange waits."""
 
-    def __init__(
-        self,
-        registrar: Registrar,
-        transaction: ServerTransaction,
-        request: Request,
-        group: ServerGroup,
-        aor: str,
-        contacts: list[Contact],
-        serial: int,
-    ) -> None:
-        self.group = group
-        self.request = request
-        self.aor = aor
-        self.contacts = contacts
-        """What to register, or with `expires` 0 to remove. Empty for a query."""
-        self.serial = serial
-        """They count up in the order in which the phones sent them."""
-        self.is_query = not contacts
-        self.is_removal = _all_removed(contacts)
-        self.phone_flow: Flow = transaction.flow
-        self.clock = registrar.clock
-        self.layer = registrar.layer
-        self.flow_to = registrar.flow_to
-        self.accepted = False
-        """Somebody has let this phone in."""
-        self.proven = False
-        """The phone has shown by digest who it is."""
-        self.username = ""
-        """Whom it proved to be."""
-        self.answered = False
-        self._registrar = registrar
-        self._transaction = transaction
-        self._user = user_of_register(request)
-        self._shown = shown_credentials(request)
-        binding = registrar.bindings.get(contacts[0].token) if contacts else None
-        self._upstreams: dict[str, Upstream] = {}
-        if binding is not None:
-            for upstream in binding.upstreams:
-                self._upstreams[upstream.server] = upstream
-        self._template: Request | None = None
-        self._from = ("", "")  # before and after the From tag
-        self._legs: list[Leg] = []
-        self._deciding = self._decide_again = False
-        self._deadline_timer: Delayed | None = None
-        self._hedge_timer: Delayed | None = None  # then another judge is asked as well
-        self._wait_timer: Delayed | None = None  # then the phone is answered with what there is
+    _exchange: Exchange
+    _of: cython.int
 
-    def start(self) -> None:
-        now = self.clock.seconds()
-        deadline = now + PHONE_PATIENCE
-        self._deadline_timer = self.clock.callLater(PHONE_PATIENCE, self._deadline_reached)
-        for server, plan in self.group.register_plans(now, deadline):
-            self._legs.append(Leg(self, server, plan))
+    @cython.cfunc
+    def fire(self):
+        exchange: Exchange = self._exchange
+        if exchange is not None:
+            exchange.reminded(self._of)
+
+
+@cython.cclass
+class ExchangeUser:
+    """Who has an exchange made: what it asks of the registrar, and tells it."""
+
+    layer: TransactionLayer
+    queue: TimerQueue
+    flow_to: object
+    credentials: object
+    bindings: Bindings
+    nonces: object
+    boot: str
+
+    @cython.cfunc
+    def query_token(self, aor: str) -> str:
+        """In the place of a contact's token, for the series of REGISTERs that have no Contact."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def new_upstream(self, server: str) -> Upstream:
+        """A series that is not under way yet."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def next_cseq(self, upstream: Upstream) -> cython.longlong:
+        """For the next REGISTER of the series. May change `boot`, and with it the Call-ID."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def let_in(self, exchange: Exchange):
+        """The phone is accepted before any server has answered."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def accepted(self, exchange: Exchange, leg: Leg):
+        """A server has said 2xx."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def not_accepted(self, exchange: Exchange, leg: Leg):
+        """A server refused, challenged, or did not answer."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def credentials_rejected(self, exchange: Exchange):
+        """The phone has shown credentials, and they did not get it in."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def settle(self, exchange: Exchange, told: list) -> list:
+        """The phone is about to be told these seconds for its contacts. Returns the Contact values of the answer."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def exchange_over(self, exchange: Exchange):
+        """The phone is answered, and nothing is under way any more."""
+        raise NotImplementedError
+
+
+@cython.cclass
+class Exchange(LegUser):
+    """Made by the registrar for one REGISTER that it wants asked; tells the registrar what becomes of it.
+
+    `contacts` are to be registered, or with `expires` 0 to be removed; none for a query. `serial` counts up in the order in
+    which the phones sent them. `accepted`: somebody has let this phone in; `proven`: it has shown by digest who it is,
+    `username`.
+    """
+
+    aor: str
+    serial: cython.longlong
+    is_query: cython.bint
+    is_removal: cython.bint
+    phone_flow: Flow
+    accepted: cython.bint
+    proven: cython.bint
+    username: str
+    answered: cython.bint
+    _registrar: ExchangeUser
+    _queue: TimerQueue
+    _transaction: ServerTransaction
+    _user: str
+    _token: str  # of the first contact, which names the series
+    _shown: list
+    _upstreams: list
+    # What all servers are sent: the request line, the header lines that are the phone's, and the From around its tag.
+    _start_line: bytes
+    _kept: bytes
+    _before_tag: str
+    _after_tag: str
+    _legs: list
+    _deciding: cython.bint
+    _decide_again: cython.bint
+    _deadline: Reminder  # then the phone is answered, with whatever there is
+    _hedge: Reminder  # then another judge is asked as well
+    _wait: Reminder  # then the phone is answered with what there is
+
+    @cython.cfunc
+    def start(self):
+        now: cython.double = self._queue.now()
+        self._deadline = self._remind(_DEADLINE, PHONE_PATIENCE)
+        for server, plan in self.group.register_plans(now, now + PHONE_PATIENCE):
+            self._legs.append(new_leg(self, self.targets.of(server), plan))
         self._order_judges()
-        if self._shown:
+        if self._shown is not None:
             self._check_credentials(now)
             if self.accepted:
                 self._registrar.let_in(self)
         self._decide()
 
-    @property
-    def servers_to_come(self) -> list[str]:
-        """The servers whose word on this REGISTER is still awaited, or will be asked for."""
-        leg: Leg
-        names: list = []
-        for leg in self._legs:
-            if leg.ending is None:
-                names.append(leg.server.name)
-        return names
-
-    @property
-    def over(self) -> bool:
-        """The phone is answered and nothing is under way any more."""
-        return self._is_over()
-
     @cython.cfunc
     def _is_over(self) -> cython.bint:
+        """The phone is answered and nothing is under way any more."""
         leg: Leg
+        if not self.answered:
+            return False
         for leg in self._legs:
             if leg.is_running():
                 return False
-        return self.answered
+        return True
 
-    def release(self) -> None:
+    @cython.cfunc
+    def release(self):
         """Nothing will come any more: no reference between exchange and legs is left for the garbage collector."""
         self._legs = []
 
-    def supersede(self) -> None:
+    @cython.cfunc
+    def supersede(self):
         """A newer REGISTER for the same contact has come: this one must not change anything any more."""
         leg: Leg
         for leg in self._legs:
@@ -188,15 +271,16 @@ class Exchange:
     @cython.cfunc
     def _order_judges(self):
         """Who issued a nonce that the phone shows comes first, then by rank."""
-        if not self._shown:
-            self._legs.sort(key=_rank)
+        if self._shown is None:
+            _sort_by_rank(self._legs)
             return
-        now = self.clock.seconds()
+        now = self._queue.now()
         found = [self._registrar.nonces.issuer(credentials.nonce, now) for _, _, credentials in self._shown]
         issuers = [self.group.owner(candidate) for candidate in found if candidate is not None]
-        self._legs.sort(key=lambda leg: (leg.server not in issuers, leg.server.rank))
+        self._legs.sort(key=lambda leg: (leg.target.settings not in issuers, leg.target.rank))
 
-    def _check_credentials(self, now: float) -> None:
+    @cython.cfunc
+    def _check_credentials(self, now: cython.double):
         """Our own check: the digest fits the password file, and answers a challenge that one of our servers issued.
 
         It tells who the phone is. That this user may register this address-of-record is the servers' to say, so it
@@ -220,54 +304,47 @@ class Exchange:
         bindings = [self._registrar.bindings.get(contact.token) for contact in self.contacts]
         return bool(bindings) and all(binding is not None and binding.username == username for binding in bindings)
 
-    @property
+    @cython.cfunc
     def own_username(self) -> str:
-        """The name under which we answer challenges for this phone."""
+        contact: Contact
+        binding: Binding
         if self.username:
             return self.username
         for contact in self.contacts:
-            binding = self._registrar.bindings.get(contact.token)
+            binding = self._registrar.bindings.find(contact.token)
             if binding is not None and binding.username:
                 return binding.username
         return self.request.to.uri.user_unescaped
 
-    def own_credentials(self, server: ServerSettings) -> HtdigestFile | None:
-        """The password file, if it may be used for this phone at that server."""
+    @cython.cfunc
+    def own_credentials(self, target: Target) -> object:
         leg: Leg
         if self._registrar.credentials is None:
             return None
         if self.proven:
             return self._registrar.credentials
         for leg in self._legs:
-            if leg.ending is _ACCEPTED and leg.server.rank < server.rank:
+            if leg.ending is _ACCEPTED and leg.target.rank < target.rank:
                 return self._registrar.credentials
         return None
 
-    def phone_credentials_for(self, candidate: Candidate) -> list[tuple[str, str]]:
-        """The Authorization lines of the phone that answer a challenge of that candidate, as they came."""
-        if not self._shown:
-            return []
-        now = self.clock.seconds()
+    @cython.cfunc
+    def phone_credentials_for(self, candidate: object) -> list:
+        """Those that answer a challenge of that candidate, as they came."""
+        if self._shown is None:
+            return None
+        now = self._queue.now()
         issuer = self._registrar.nonces.issuer
         return [(name, value) for name, value, shown in self._shown if issuer(shown.nonce, now) == candidate]
 
-    def learn_nonces(self, response: Response, candidate: Candidate) -> None:
-        self._registrar.nonces.learn(response, candidate, self.clock.seconds())
+    @cython.cfunc
+    def learn_nonces(self, response: Response, candidate: object):
+        self._registrar.nonces.learn(response, candidate, self._queue.now())
 
     # Which legs run, and when the phone is answered
 
-    def may_answer(self, server: ServerSettings) -> bool:
-        """False when all that could answer for that server is known to be down.
-
-        With successive registration a leg is not bound to one server: there, all registrar servers.
-        """
-        bound = self.group.settings.registration == "concurrent"
-        for owner, candidate in self.group.candidates():
-            if owner.register and (owner.name == server.name or not bound) and self.group.health(candidate).usable:
-                return True
-        return False
-
-    def leg_ended(self, leg: Leg) -> None:
+    @cython.cfunc
+    def leg_ended(self, leg: Leg):
         if leg.ending is _ACCEPTED:
             self._accepted_by(leg)
         else:
@@ -278,19 +355,19 @@ class Exchange:
     def _accepted_by(self, leg: Leg):
         self.accepted = True
         if leg.showed_credentials:
-            now = self.clock.seconds()
+            now = self._queue.now()
             nonces = self._registrar.nonces
             for _, _, credentials in self._shown:
                 if nonces.issuer(credentials.nonce, now) == leg.candidate:
-                    self.proven, self.username = True, credentials.username
+                    self.proven = True
+                    self.username = credentials.username
                     nonces.used(credentials.nonce, now)
-            if leg.response is not None and leg.candidate is not None:
-                nonces.learn(leg.response, leg.candidate, now)
+            nonces.learn(leg.response, leg.candidate, now)
         self._registrar.accepted(self, leg)
 
     @cython.cfunc
     def _not_accepted_by(self, leg: Leg):
-        if leg.ending is Ending.CHALLENGED and not self.accepted and not self.answered:
+        if leg.ending is _CHALLENGED and not self.accepted and not self.answered:
             self._pass_challenge(leg)
         self._registrar.not_accepted(self, leg)
 
@@ -327,23 +404,26 @@ class Exchange:
         has_final_word: cython.bint = False
         all_started: cython.bint = True
         for leg in self._legs:
-            has_accepted = has_accepted or leg.ending is _ACCEPTED
-            has_final_word = has_final_word or leg.ending in _FINAL_WORDS
-            all_started = all_started and leg.started
+            if leg.ending is _ACCEPTED:
+                has_accepted = True
+            if leg.ending is _ACCEPTED or leg.ending is _REFUSED or leg.ending is _CHALLENGED:
+                has_final_word = True
+            if not leg.started:
+                all_started = False
         if has_accepted:
             for leg in running:
-                if not leg.slow and not leg.hopeless:
+                if not leg.slow and not leg.is_hopeless():
                     break
             else:
                 self._answer()
                 return
-        if self._wait_timer is not None:
+        if self._wait is not None:
             return
         if not has_final_word and all_started:
             # When all that is left is known to be down, it may have come back; that would be known at once.
             has_final_word = _all_hopeless(running)
         if has_final_word:
-            self._wait_timer = self.clock.callLater(self.group.settings.register_wait, self._wait_over)
+            self._wait = self._remind(_WAIT, self.targets.register_wait)
 
     @cython.cfunc
     def _running_legs(self) -> list:
@@ -365,7 +445,7 @@ class Exchange:
             if (
                 leg.ending is _REFUSED
                 and leg.response is not None
-                and self._action(leg.response.status) == "return"
+                and not self.targets.may_move_on(leg.response._status)
                 and not self._is_better_running(leg)
             ):
                 return True
@@ -375,20 +455,23 @@ class Exchange:
     def _is_better_running(self, than: Leg) -> cython.bint:
         leg: Leg
         for leg in self._legs:  # noqa: SIM110 (a generator would cost more than the loop; so below)
-            if leg.is_running() and leg.server.rank < than.server.rank:
+            if leg.is_running() and leg.target.rank < than.target.rank:
                 return True
         return False
 
-    def _action(self, status: int) -> str:
-        return self.group.settings.status_failover.get("REGISTER", {}).get(str(status), "return")
-
     @cython.cfunc
-    def _start_legs(self):
+    def _waiting_legs(self) -> list:
         leg: Leg
         waiting: list = []
         for leg in self._legs:
             if not leg.started:
                 waiting.append(leg)
+        return waiting
+
+    @cython.cfunc
+    def _start_legs(self):
+        leg: Leg
+        waiting: list = self._waiting_legs()
         if not waiting or self._is_decided() or (self.is_query and self._accepted_legs()):
             return
         if self.accepted and not self.is_query:
@@ -408,109 +491,145 @@ class Exchange:
         judge: Leg = waiting[0]
         is_hopeless: cython.bint = True
         for leg in waiting:
-            if not leg.hopeless:
+            if not leg.is_hopeless():
                 judge = leg
                 is_hopeless = False
                 break
         self._stop_hedging()
         if len(waiting) > 1:
-            patience = self.layer.timers.t1 if is_hopeless else self.group.settings.register_wait
-            self._hedge_timer = self.clock.callLater(patience, self._judge_is_slow)
+            self._hedge = self._remind(_HEDGE, self.layer.t1 if is_hopeless else self.targets.register_wait)
         judge.start()
 
-    def _judge_is_slow(self) -> None:
-        self._hedge_timer = None
-        for leg in self._legs:
-            leg.slow = leg.running
-        self._ask_another([leg for leg in self._legs if not leg.started])
-        self._decide()
+    @cython.cfunc
+    def _remind(self, of: cython.int, delay: cython.double) -> Reminder:
+        reminder: Reminder = Reminder.__new__(Reminder)
+        reminder.unarmed()
+        reminder._exchange = self
+        reminder._of = of
+        self._queue.arm(reminder, self._queue.now(), delay)
+        return reminder
 
-    def _wait_over(self) -> None:
-        self._wait_timer = None
-        if not self.answered:
-            self._answer()
-        self._decide()
-
-    def _deadline_reached(self) -> None:
-        self._deadline_timer = None
-        if not self.answered:
-            self._answer()
+    @cython.cfunc
+    def reminded(self, of: cython.int):
+        leg: Leg
+        if of == _HEDGE:
+            self._hedge = None
+            for leg in self._legs:
+                leg.slow = leg.is_running()
+            self._ask_another(self._waiting_legs())
+        else:
+            if of == _WAIT:
+                self._wait = None
+            else:
+                self._deadline = None
+            if not self.answered:
+                self._answer()
         self._decide()
 
     @cython.cfunc
     def _stop_hedging(self):
-        if self._hedge_timer is not None:
-            self._hedge_timer.cancel()
-            self._hedge_timer = None
+        _forget(self._hedge)
+        self._hedge = None
 
     # What the servers are sent
 
-    def server_named(self, name: str) -> ServerSettings | None:
-        for server in self.group.settings.servers:
-            if server.name == name:
-                return server
-        return None
+    @cython.cfunc
+    def flow_to(self, candidate: object) -> Flow:
+        return self._registrar.flow_to(candidate)
 
-    def upstream(self, server: str) -> Upstream:
-        """Our series of REGISTERs at that server: that of the first contact, whose Call-ID all of them share."""
-        known = self._upstreams.get(server)
-        if known is None:
-            known = self._upstreams[server] = self._registrar.new_upstream(server)
+    @cython.cfunc
+    def upstream(self, target: Target) -> Upstream:
+        """That of the first contact, whose Call-ID all of them share."""
+        known: Upstream
+        for known in self._upstreams:
+            if known.server == target.name:
+                return known
+        known = self._registrar.new_upstream(target.name)
+        self._upstreams.append(known)
         return known
 
-    def expires_for(self, server: ServerSettings) -> dict[str, int]:
-        """Token -> seconds to ask for: what the phone asks, within what the administrator allows."""
-        expires: dict = {}
-        for contact in self.contacts:
-            expires[contact.token] = self._expires_of(contact, server)
-        return expires
-
     @cython.cfunc
-    def _expires_of(self, contact: object, server: object) -> object:
-        if contact.expires == 0:
-            return 0
-        settings = self.group.settings
-        longest = min(server.expires, settings.max_expires or server.expires)
-        wanted = longest if contact.expires is None else contact.expires
-        return min(max(wanted, settings.min_expires), longest)
-
-    def request_for(self, server: ServerSettings, flow: Flow, expires: dict[str, int]) -> Request:
-        """The REGISTER for that server, without credentials: the phone's, in a dress of ours (D10)."""
-        if self._template is None:
-            self._template = self._make_template()
-        request = self._template.copy()
-        token = self.contacts[0].token if self.contacts else self._registrar.query_token(self.aor)
-        call_id, from_tag, cseq = self._registrar.next_in_series(token, self.upstream(server.name))
-        before_tag, after_tag = self._from
-        request.append("From", f"{before_tag}{from_tag}{after_tag}")
-        request.append("Call-ID", call_id)
-        request.append("CSeq", f"{cseq} REGISTER")
+    def register_at(self, target: Target, flow: Flow, branch: str, seconds: list, credentials: list | None) -> bytes:
+        """The phone's REGISTER, in a dress of ours (D10)."""
+        if self._kept is None:
+            self._make_template()
+        registrar: ExchangeUser = self._registrar
+        cseq: cython.longlong = registrar.next_cseq(self.upstream(target))
+        boot: str = registrar.boot
+        lines: str = (
+            f"{self._before_tag}{boot}{target.series}{self._after_tag}\r\n"
+            f"Call-ID: {boot}-{self._token}-{target.series}\r\nCSeq: {cseq} REGISTER\r\n"
+        )
+        contact: Contact
+        longest: cython.longlong = 0
+        wanted: cython.longlong
+        place: cython.Py_ssize_t
+        for place in range(len(self.contacts)):
+            contact = self.contacts[place]
+            wanted = seconds[place]
+            longest = max(longest, wanted)
+            lines = f"{lines}Contact: {contact.at_server(self._user, flow.registered_contact, wanted)}\r\n"
         if self.contacts:
-            for contact in self.contacts:
-                request.append("Contact", contact.at_server(self._user, flow.registered_contact, expires[contact.token]))
-            request.append("Expires", str(max(expires.values())))
-        return request
+            lines = f"{lines}Expires: {longest}\r\n"
+        if credentials is not None:
+            for name, value in credentials:
+                lines = f"{lines}{name}: {value}\r\n"
+        request: Request = self.request
+        if flow.reliable and not request.has("Content-Length"):
+            lines = f"{lines}Content-Length: {len(request.body)}\r\n"  # 20.14
+        return b"".join(
+            (
+                self._start_line,
+                flow.via_start,
+                branch.encode("ascii"),
+                b"\r\n",
+                self._kept,
+                lines.encode("utf-8", "surrogateescape"),
+                b"\r\n",
+                request.body,
+            )
+        )
 
     @cython.cfunc
-    def _make_template(self) -> object:
-        request = self.request.copy_without(_NOT_COPIED)
-        # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
-        hops = self.request.max_forwards
-        request.append("Max-Forwards", "70" if hops < 0 else str(max(0, hops - 1)))
-        for name in ("Supported", "Require"):
-            kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT) if request.has(name) else None
-            if kept:
-                request.set(name, ", ".join(kept))
-            elif kept is not None:
-                request.remove(name)
-        from_, tag = self.request.get("From") or "", self.request.from_tag
-        if tag and from_.endswith(f">;tag={tag}"):
-            self._from = (from_[: -len(tag)], "")
+    def _make_template(self):
+        """What is the same for all servers."""
+        request: Request = self.request
+        if request._start_end >= 0:
+            self._start_line = request.data[request._start : request._start_end]
         else:
-            tagged = with_parameter(from_, "tag", self._registrar.boot)
-            before_tag, _, after_tag = tagged.rpartition(self._registrar.boot)
-            self._from = (before_tag, after_tag)
-        return request
+            self._start_line = request._start_line()
+        pieces: list = []
+        line: Line
+        edited: list = []
+        for line in request._lines:
+            if line.bit & _NOT_KEPT:
+                continue
+            if line.bit == 0:
+                if line.key == "path":
+                    continue
+                if line.key == "supported" or line.key == "require":
+                    if line.key not in edited:
+                        kept = option_tags_without(request, line.key, OPTION_TAGS_OF_A_CONTACT)
+                        if kept is not None:
+                            edited.append(line.key)
+                            if kept:
+                                pieces.append(f"{line.key.capitalize()}: {', '.join(kept)}\r\n".encode("utf-8", "surrogateescape"))
+                            continue
+                    else:
+                        continue
+            pieces.append(line.data[line.start : line.end])
+        # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
+        hops: cython.int = request.hops_left()
+        pieces.append(b"Max-Forwards: %d\r\n" % (70 if hops < 0 else max(0, hops - 1)))
+        self._kept = b"".join(pieces)
+        value: str = request.get("From")
+        tag: str = request.from_tag
+        if tag and value.endswith(f">;tag={tag}"):
+            self._before_tag = f"From: {value[: len(value) - len(tag)]}"
+            self._after_tag = ""
+        else:
+            before, self._after_tag = around_parameter(value, "tag")
+            self._before_tag = f"From: {before}"
 
     # What the phone is told
 
@@ -521,11 +640,11 @@ class Exchange:
         if accepted or (self.is_removal and self.accepted):
             self._answer_success(accepted)
             return
-        refused = sorted((leg for leg in self._legs if leg.ending is Ending.REFUSED), key=lambda leg: leg.server.rank)
+        refused = sorted((leg for leg in self._legs if leg.ending is _REFUSED), key=lambda leg: leg.target.rank)
         if refused and refused[0].response is not None:
             self._pass_refusal(refused[0].response)
         else:
-            challenged = [leg for leg in self._legs if leg.ending is Ending.CHALLENGED]
+            challenged = [leg for leg in self._legs if leg.ending is _CHALLENGED]
             if challenged:
                 self._pass_challenge(challenged[0])
             else:
@@ -539,27 +658,27 @@ class Exchange:
         for leg in self._legs:
             if leg.ending is _ACCEPTED:
                 accepted.append(leg)
-        if len(accepted) > 1:
-            accepted.sort(key=_rank)
+        _sort_by_rank(accepted)
         return accepted
 
     @cython.cfunc
     def _answer_success(self, accepted: list):
-        told: dict = {}
-        for contact in self.contacts:
-            told[contact.token] = _shortest(contact, accepted)
+        told: list = []
+        place: cython.Py_ssize_t
+        for place in range(len(self.contacts)):
+            told.append(_shortest(self.contacts[place], place, accepted))
         headers: list = []
         for line in self._registrar.settle(self, told):
             headers.append(("Contact", line))
         first: Leg = accepted[0] if accepted else None
-        if first is not None and first.response is not None:
-            best = first.response
+        if first is not None:
+            best: Response = first.response
             dropped: frozenset = _NOT_RETURNED if first.showed_credentials else _NOT_RETURNED_WITH_OURS
             for item in best.items():
                 if (_LOWERED.get(item[0]) or canonical_name(item[0])) not in dropped:
                     headers.append(item)
-            if best.has("Expires") and told:
-                headers.append(("Expires", str(max(told.values()))))
+            if told and best._place_of(EXPIRES) >= 0:
+                headers.append(("Expires", str(max(told))))
         self._respond(200, None, headers)
 
     @cython.cfunc
@@ -579,7 +698,7 @@ class Exchange:
         self._respond(leg.response.status, leg.response.reason, headers)
 
     @cython.cfunc
-    def _pass_refusal(self, response: object):
+    def _pass_refusal(self, response: Response):
         if self._shown and response.status in (403, 404):
             self._registrar.credentials_rejected(self)
         headers = [(name, value) for name, value in response.items() if canonical_name(name) not in _NOT_RETURNED]
@@ -588,31 +707,97 @@ class Exchange:
     @cython.cfunc
     def _nobody_answered(self):
         """480: 408 is forbidden (RFC 4320 4.2), and a 503 would make the phone think that we are at fault (D7)."""
-        tried = "; ".join(f"{leg.server.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none configured"
+        tried = "; ".join(f"{leg.target.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none configured"
         text = f"no registrar of {self.group.name} answered ({tried})".replace("\\", "").replace('"', "'")
         self._respond(480, "No Registrar Answers", [("Warning", f'399 sbc "{text}"')])
 
     @cython.cfunc
     def _respond(self, status: cython.int, reason: object, headers: list):
         self.answered = True
-        for timer in (self._deadline_timer, self._hedge_timer, self._wait_timer):
-            if timer is not None:
-                timer.cancel()
-        self._deadline_timer = self._hedge_timer = self._wait_timer = None
+        _forget(self._deadline)
+        _forget(self._hedge)
+        _forget(self._wait)
+        self._deadline = self._hedge = self._wait = None
         if reason is not None:
             reason = reason.replace("\r", " ").replace("\n", " ")  # neither ends a line by itself, so a server may send it
         self._transaction.respond(Response.for_request(self.request, status, reason, headers=headers))
 
 
 @cython.cfunc
-def _shortest(contact: object, accepted: list) -> object:
-    """The shortest time that a server granted for it, 0 when it was removed."""
+def new_exchange(
+    registrar: ExchangeUser,
+    transaction: ServerTransaction,
+    request: Request,
+    targets: Targets,
+    aor: str,
+    user: str,
+    contacts: list,
+    serial: cython.longlong,
+) -> Exchange:
+    """`user` is the user part of the address-of-record as the phone spelled it."""
+    exchange: Exchange = Exchange.__new__(Exchange)
+    exchange.group = targets.group
+    exchange.layer = registrar.layer
+    exchange.targets = targets
+    exchange.request = request
+    exchange.contacts = contacts
+    exchange.aor = aor
+    exchange.serial = serial
+    exchange.is_query = not contacts
+    exchange.is_removal = _all_removed(contacts)
+    exchange.phone_flow = transaction.flow
+    exchange.accepted = False
+    exchange.proven = False
+    exchange.username = ""
+    exchange.answered = False
+    exchange._registrar = registrar
+    exchange._queue = registrar.queue
+    exchange._transaction = transaction
+    exchange._user = user
+    exchange._shown = None
+    if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
+        exchange._shown = shown_credentials(request) or None
+    exchange._upstreams = []
+    contact: Contact
+    binding: Binding = None
+    if contacts:
+        contact = contacts[0]
+        exchange._token = contact.token
+        binding = registrar.bindings.find(contact.token)
+        if binding is not None:
+            exchange._upstreams.extend(binding.upstreams)
+    else:
+        exchange._token = registrar.query_token(aor)
+    exchange._start_line = None
+    exchange._kept = None
+    exchange._before_tag = ""
+    exchange._after_tag = ""
+    exchange._legs = []
+    exchange._deciding = False
+    exchange._decide_again = False
+    exchange._deadline = None
+    exchange._hedge = None
+    exchange._wait = None
+    return exchange
+
+
+@cython.cfunc
+def _forget(reminder: Reminder | None):
+    if reminder is not None:
+        reminder.disarm()
+        reminder._exchange = None
+
+
+@cython.cfunc
+def _shortest(contact: Contact, place: cython.Py_ssize_t, accepted: list) -> cython.longlong:
+    """The shortest time that a server granted for it, the one at that place; 0 when it was removed."""
     leg: Leg
-    shortest = 0
+    shortest: cython.longlong = 0
+    seconds: cython.longlong
     if contact.expires == 0:
-        return shortest
+        return 0
     for leg in accepted:
-        seconds = leg.granted.get(contact.token, 0)
+        seconds = leg.granted[place]
         if seconds > 0 and (shortest == 0 or seconds < shortest):
             shortest = seconds
     return shortest
@@ -622,7 +807,7 @@ def _shortest(contact: object, accepted: list) -> object:
 def _all_hopeless(legs: list) -> cython.bint:
     leg: Leg
     for leg in legs:  # noqa: SIM110
-        if not leg.hopeless:
+        if not leg.is_hopeless():
             return False
     return True
 
@@ -630,11 +815,26 @@ def _all_hopeless(legs: list) -> cython.bint:
 @cython.cfunc
 def _all_removed(contacts: list) -> cython.bint:
     """False without any."""
+    contact: Contact
     for contact in contacts:
         if contact.expires != 0:
             return False
     return len(contacts) > 0
 
 
+@cython.cfunc
+def _sort_by_rank(legs: list):
+    """In place, and those of equal rank stay in their order; it nearly always has nothing to do."""
+    leg: Leg
+    before: Leg
+    place: cython.Py_ssize_t
+    for place in range(1, len(legs)):
+        leg = legs[place]
+        before = legs[place - 1]
+        if leg.target.rank < before.target.rank:
+            legs.sort(key=_rank)
+            return
+
+
 def _rank(leg: Leg) -> int:
-    return leg.server.rank
+    return leg.target.rank

@@ -1,28 +1,53 @@
 # The fields of a leg, and what compiled modules may call without going through Python. The words are in leg.py.
 
-from sbc.sip.message cimport Response
+from sbc.flow cimport Flow
+from sbc.location.candidate cimport Candidate
+from sbc.redundancy.group cimport ServerGroup
+from sbc.redundancy.outcome cimport Outcome
+from sbc.redundancy.plan cimport Attempt, AttemptPlan
+from sbc.registration.bindings cimport Upstream
+from sbc.registration.targets cimport Target, Targets
+from sbc.sip.message cimport Request, Response
+from sbc.transaction.client cimport ClientTransaction
 from sbc.transaction.interface cimport ClientTransactionUser, Transaction
+from sbc.transaction.layer cimport TransactionLayer
+
+
+cdef class LegUser:
+    cdef readonly ServerGroup group
+    cdef readonly TransactionLayer layer
+    cdef readonly Targets targets
+    cdef readonly Request request
+    cdef readonly list contacts
+
+    cdef Flow flow_to(self, Candidate candidate)
+    cdef Upstream upstream(self, Target target)
+    cdef bytes register_at(self, Target target, Flow flow, str branch, list seconds, list credentials)
+    cdef list phone_credentials_for(self, Candidate candidate)
+    cdef object own_credentials(self, Target target)
+    cdef str own_username(self)
+    cdef object learn_nonces(self, Response response, Candidate candidate)
+    cdef object leg_ended(self, Leg leg)
 
 
 cdef class Leg(ClientTransactionUser):
-    cdef public object server
-    cdef public object candidate
-    cdef public object ending
-    cdef public object response
-    cdef public str reason
-    cdef public dict granted
-    cdef public bint own_password_refused
-    cdef public bint showed_credentials
-    cdef public bint started
+    cdef readonly Target target
+    cdef readonly Candidate candidate
+    cdef readonly object ending
+    cdef readonly Response response
+    cdef readonly str reason
+    cdef readonly list granted
+    cdef readonly bint own_password_refused
+    cdef readonly bint showed_credentials
+    cdef readonly bint started
     cdef public bint slow
-    cdef object _exchange
-    cdef object _group
-    cdef object _clock
-    cdef object _plan
-    cdef object _attempt
-    cdef object _transaction
-    cdef object _flow
-    cdef dict _expires
+    cdef LegUser _exchange
+    cdef ServerGroup _group
+    cdef AttemptPlan _plan
+    cdef Attempt _attempt
+    cdef ClientTransaction _transaction
+    cdef Flow _flow
+    cdef list _seconds
     cdef bint _lengthened
     cdef int _own_answers
     cdef bint _waiting
@@ -32,17 +57,23 @@ cdef class Leg(ClientTransactionUser):
     cpdef object timed_out(self, Transaction transaction)
     cpdef object transport_failed(self, Transaction transaction, str cause)
     cdef bint is_running(self)
+    cdef bint is_hopeless(self)
+    cdef object start(self)
+    cdef object stop(self)
     cdef object _next(self)
     cdef object _send(self)
-    cdef object _add_own_credentials(self, object request, object upstream)
-    cdef object _challenged(self, object response)
-    cdef bint _lengthen(self, object response)
-    cdef object _observe(self, object response)
-    cdef object _answered(self, object response)
-    cdef object _failed(self, object outcome)
-    cdef object _record(self, object outcome)
+    cdef list _own_credentials(self)
+    cdef object _challenged(self, Response response)
+    cdef bint _lengthen(self, Response response)
+    cdef object _observe(self, Response response)
+    cdef object _answered(self, Response response)
+    cdef object _failed(self, Outcome outcome)
+    cdef object _record(self, Outcome outcome)
     cdef object _accepted(self)
     cdef object _end(self, object ending, str reason)
     cdef object _abandon_transaction(self)
     cdef object _stop_waiting(self)
-    cdef object _now(self)
+    cdef double _now(self)
+
+
+cdef Leg new_leg(LegUser exchange, Target target, AttemptPlan plan)

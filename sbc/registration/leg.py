@@ -11,28 +11,40 @@ Compiled when installed, as `exchange` is; the types of the fields are in leg.px
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
 
 import cython
 
-from sbc.flow import Flow
-from sbc.location.candidate import Candidate
-from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, TimedOut, TransportFailed
-from sbc.redundancy.plan import Attempt, AttemptPlan, Verdict
-from sbc.redundancy.settings import ServerSettings
-from sbc.registration.contacts import granted, read_expires
+from sbc.redundancy.outcome import Cancelled, FoundDown, TimedOut, TransportFailed
+from sbc.redundancy.plan import Verdict
+from sbc.registration.contacts import read_expires
 from sbc.registration.own_digest import answerable
 
 if cython.compiled:
-    from cython.cimports.sbc.sip.message import Response
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.redundancy.outcome import NONE_GIVEN, Answered, Outcome, new_answered
+    from cython.cimports.sbc.redundancy.plan import Attempt, AttemptPlan
+    from cython.cimports.sbc.registration.bindings import Upstream
+    from cython.cimports.sbc.registration.contacts import Contact, granted
+    from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.transaction.client import ClientTransaction
     from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Transaction
+    from cython.cimports.sbc.transaction.layer import TransactionLayer
 else:
-    from sbc.sip.message import Response
-    from sbc.transaction.interface import ClientTransactionUser, Transaction
-
-if TYPE_CHECKING:
-    from sbc.registration.exchange import Exchange
+    from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
+    from sbc.redundancy.group import ServerGroup
+    from sbc.redundancy.outcome import NONE_GIVEN, Answered, Outcome, new_answered
+    from sbc.redundancy.plan import Attempt, AttemptPlan
+    from sbc.registration.bindings import Upstream
+    from sbc.registration.contacts import Contact, granted
+    from sbc.registration.targets import Target, Targets
+    from sbc.sip.message import Request, Response
     from sbc.transaction.client import ClientTransaction
+    from sbc.transaction.interface import ClientTransactionUser, Transaction
+    from sbc.transaction.layer import TransactionLayer
 
 _MAX_OWN_ANSWERS = 2
 """One to a challenge, one more when the server calls that nonce stale."""
@@ -53,60 +65,112 @@ class Ending(enum.Enum):
     """A newer REGISTER has taken its place."""
 
 
+_LONGEST_RETRY_AFTER = 2**31 - 1  # seconds; what a server says beyond them says no more
+
+_ACCEPTED = cython.declare(object, Ending.ACCEPTED)
+_SUCCESS = cython.declare(object, Verdict.SUCCESS)
+_NEXT = cython.declare(object, Verdict.NEXT)
+_RETURN = cython.declare(object, Verdict.RETURN)
+
+
+@cython.cclass
+class LegUser:
+    """Whose legs they are: what a leg asks of its exchange, and tells it."""
+
+    group: ServerGroup
+    layer: TransactionLayer
+    targets: Targets
+    request: Request  # the phone's
+    contacts: list
+
+    @cython.cfunc
+    def flow_to(self, candidate: Candidate) -> Flow:
+        """The way to a server, None when there is no socket for it."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def upstream(self, target: Target) -> Upstream:
+        """Our series of REGISTERs at that server."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def register_at(self, target: Target, flow: Flow, branch: str, seconds: list, credentials: list | None) -> bytes:
+        """The next REGISTER for that server: ask so many seconds for each contact, show these (header, value)."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def phone_credentials_for(self, candidate: Candidate) -> list:
+        """(header, value) of the phone that answer a challenge of that candidate."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def own_credentials(self, target: Target) -> object:
+        """The password file, if it may be used for this phone at that server."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def own_username(self) -> str:
+        """The name under which we answer challenges for this phone."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def learn_nonces(self, response: Response, candidate: Candidate):
+        """That candidate has challenged."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def leg_ended(self, leg: Leg):
+        """Once per leg, unless it was stopped."""
+        raise NotImplementedError
+
+
 @cython.cclass
 class Leg(ClientTransactionUser):
-    """Made by an exchange; `start` sends."""
+    """Made by an exchange; `start` sends.
 
-    def __init__(self, exchange: Exchange, server: ServerSettings, plan: AttemptPlan) -> None:
-        self.server = server
-        """Where it is now; the first one until it has started."""
-        self.candidate: Candidate | None = None
-        """Where the last request went."""
-        self.ending: Ending | None = None
-        self.response: Response | None = None
-        """What ended it; for UNREACHABLE the last answer, if there was any."""
-        self.reason = ""
-        """Why it was not accepted, for people."""
-        self.granted: dict[str, int] = {}
-        """Token -> seconds, when it was accepted."""
-        self.own_password_refused = False
-        """The server did not accept what the password file made us answer."""
-        self.showed_credentials = False
-        """The last request carried the phone's own credentials."""
-        self.started = False
-        self.slow = False
-        """As the judge it was silent for so long that another server was asked."""
-        self._exchange = exchange
-        self._group = exchange.group
-        self._plan = plan
-        self._attempt: Attempt | None = None
-        self._transaction: ClientTransaction | None = None
-        self._flow: Flow | None = None
-        self._clock = exchange.clock
-        self._expires: dict[str, int] = {}
-        self._lengthened = False
-        self._own_answers = 0
-        self._waiting = False
-        self._highest_provisional = 0
+    `target` is the server where it is now, the first one until it has started; `candidate` where the last request went.
+    `response` is what ended it, for UNREACHABLE the last answer if there was any; `reason` says for people why it was
+    not accepted, and `granted` gives the seconds for each contact when it was.
+    """
+
+    target: Target
+    candidate: Candidate
+    ending: object
+    response: Response
+    reason: str
+    granted: list
+    own_password_refused: cython.bint  # the server did not accept what the password file made us answer
+    showed_credentials: cython.bint  # the last request carried the phone's own credentials
+    started: cython.bint
+    slow: cython.bint  # as the judge it was silent for so long that another server was asked
+    _exchange: LegUser
+    _group: ServerGroup
+    _plan: AttemptPlan
+    _attempt: Attempt
+    _transaction: ClientTransaction
+    _flow: Flow
+    _seconds: list  # asked for, for each contact
+    _lengthened: cython.bint
+    _own_answers: cython.int
+    _waiting: cython.bint
+    _highest_provisional: cython.int
 
     @cython.cfunc
     def is_running(self) -> cython.bint:
         return self.started and self.ending is None
 
-    @property
-    def running(self) -> bool:
-        return self.is_running()
-
-    @property
-    def hopeless(self) -> bool:
+    @cython.cfunc
+    def is_hopeless(self) -> cython.bint:
         """Nobody should wait for it: all that it may ask is known to be down."""
-        return not self._highest_provisional and not self._exchange.may_answer(self.server)
+        return self._highest_provisional == 0 and not self._group.may_accept(self.target.name)
 
-    def start(self) -> None:
+    @cython.cfunc
+    def start(self):
         self.started = True
         self._next()
 
-    def stop(self) -> None:
+    @cython.cfunc
+    def stop(self):
         """A newer REGISTER is on its way: send nothing more, hear nothing more."""
         if self.ending is not None:
             return
@@ -120,58 +184,70 @@ class Leg(ClientTransactionUser):
 
     @cython.cfunc
     def _next(self):
-        attempt = self._plan.next(self._now())
+        exchange: LegUser = self._exchange
+        attempt: Attempt = self._plan.next(self._now())
         if attempt is None:
             self._end(Ending.UNREACHABLE, self.reason or "no address known")
             return
         self._attempt = attempt
         self.candidate = attempt.candidate
-        self.server = self._exchange.server_named(attempt.server) or self.server
+        self.target = exchange.targets.named(attempt.server) or self.target
         self._own_answers = 0
         self._highest_provisional = 0
-        self._flow = self._exchange.flow_to(attempt.candidate)
+        self._flow = exchange.flow_to(attempt.candidate)
         if self._flow is None:
             self._failed(TransportFailed("no_listener"))
             return
-        self._expires = self._exchange.expires_for(self.server)
+        contact: Contact
+        self._seconds = []
+        for contact in exchange.contacts:
+            self._seconds.append(self.target.time_to_ask(exchange.targets, contact.expires))
         self._lengthened = False
         self._send()
 
     @cython.cfunc
     def _send(self):
-        attempt, flow = self._attempt, self._flow
-        assert attempt is not None and flow is not None
-        request = self._exchange.request_for(self.server, flow, self._expires)
-        upstream = self._exchange.upstream(self.server.name)
-        shown = self._exchange.phone_credentials_for(attempt.candidate) if self._own_answers == 0 else []
-        self.showed_credentials = bool(shown)
-        for name, value in shown:
-            request.append(name, value)
-        if not shown:
-            self._add_own_credentials(request, upstream)
-        now = self._now()
-        timeout = attempt.timeout
-        proceeding_timeout = timeout
-        if self._plan.deadline is not None:
-            # A server that said 100 is alive: it has all the time there is.
-            proceeding_timeout = max(0.0, self._plan.deadline - now)
-            timeout = min(timeout, proceeding_timeout)
+        exchange: LegUser = self._exchange
+        attempt: Attempt = self._attempt
+        credentials: list = exchange.phone_credentials_for(self.candidate) if self._own_answers == 0 else None
+        self.showed_credentials = bool(credentials)
+        if not self.showed_credentials:
+            credentials = self._own_credentials()
+        timeout: cython.double = attempt.timeout
+        # A server that said 100 is alive: it has all the time there is.
+        proceeding_timeout: cython.double = max(0.0, self._plan.deadline - self._now())
+        timeout = min(timeout, proceeding_timeout)
         if not self._waiting:
             self._waiting = True
-            self._group.waiting(attempt.candidate, self._found_down)
-        self._transaction = self._exchange.layer.send_request(
-            request, flow, self, timeout=timeout, interval=attempt.interval, proceeding_timeout=proceeding_timeout
+            self._group.waiting(self.candidate, self._found_down)
+        layer: TransactionLayer = exchange.layer
+        branch: str = layer.new_branch()
+        self._transaction = layer.send_ready(
+            "REGISTER",
+            exchange.register_at(self.target, self._flow, branch, self._seconds, credentials),
+            self._flow,
+            self,
+            branch,
+            timeout,
+            attempt.interval,
+            proceeding_timeout,
         )
 
     @cython.cfunc
-    def _add_own_credentials(self, request: object, upstream: object):
+    def _own_credentials(self) -> list:
         """Answer the last challenge again without being asked, which saves a round."""
+        exchange: LegUser = self._exchange
+        upstream: Upstream = exchange.upstream(self.target)
         digest = upstream.digest
-        file = self._exchange.own_credentials(self.server) if digest is not None else None
+        file = exchange.own_credentials(self.target) if digest is not None else None
         if file is None:
-            return
-        if digest.username != self._exchange.own_username or not digest.authorize(request, file):
-            upstream.digest = None
+            return None
+        if digest.username == exchange.own_username():
+            answer = digest.authorization(exchange.request, file)
+            if answer is not None:
+                return [answer]
+        upstream.digest = None
+        return None
 
     # ClientTransactionUser
 
@@ -179,14 +255,14 @@ class Leg(ClientTransactionUser):
     def response_received(self, transaction: Transaction, response: Response):
         if transaction is not self._transaction or self._attempt is None:
             return
+        status: cython.int = response._status
         self._stop_waiting()
-        if response.status < 200:
-            self._highest_provisional = max(self._highest_provisional, response.status)
-            self._group.observe(self._attempt.candidate, Answered(response.status), self._now(), "REGISTER")
-            return
-        if response.status in (401, 407):
+        if status < 200:
+            self._highest_provisional = max(self._highest_provisional, status)
+            self._observe(response)
+        elif status == 401 or status == 407:
             self._challenged(response)
-        elif response.status == 423 and self._lengthen(response):
+        elif status == 423 and self._lengthen(response):
             self._observe(response)
             self._send()
         else:
@@ -212,12 +288,12 @@ class Leg(ClientTransactionUser):
     # What it means
 
     @cython.cfunc
-    def _challenged(self, response: object):
+    def _challenged(self, response: Response):
         """D8: answer it ourselves if we may and can; else it is the phone's."""
-        assert self._attempt is not None
-        self._exchange.learn_nonces(response, self._attempt.candidate)
-        upstream = self._exchange.upstream(self.server.name)
-        own = answerable(response, self._exchange.own_credentials(self.server), self._exchange.own_username)
+        exchange: LegUser = self._exchange
+        exchange.learn_nonces(response, self.candidate)
+        upstream: Upstream = exchange.upstream(self.target)
+        own = answerable(response, exchange.own_credentials(self.target), exchange.own_username())
         refused = self._own_answers > 0 and not (own is not None and own.challenge.stale)
         if own is not None and not refused and self._own_answers < _MAX_OWN_ANSWERS:
             self._observe(response)
@@ -230,76 +306,76 @@ class Leg(ClientTransactionUser):
         self._answered(response)
 
     @cython.cfunc
-    def _lengthen(self, response: object) -> cython.bint:
+    def _lengthen(self, response: Response) -> cython.bint:
         """A 423 to a REGISTER that is not an answer to the phone's challenge: ask for as long as the server wants.
 
         The phone is told what it asked for, and renews sooner than needed. With the phone's own credentials the request
         cannot be repeated, for its nonce count is used up: there the phone gets the 423 (10.3 item 7).
         """
         least = read_expires(response.get("Min-Expires"))
-        shortest = min((seconds for seconds in self._expires.values() if seconds), default=0)
+        shortest = min((seconds for seconds in self._seconds if seconds), default=0)
         if self.showed_credentials or self._lengthened or least is None or not 0 < shortest < least:
             return False
         self._lengthened = True
-        self._expires = {token: max(seconds, least) if seconds else 0 for token, seconds in self._expires.items()}
+        self._seconds = [max(seconds, least) if seconds else 0 for seconds in self._seconds]
         return True
 
     @cython.cfunc
-    def _observe(self, response: object):
+    def _observe(self, response: Response):
         """An answer on the way to the final one."""
-        assert self._attempt is not None
-        self._group.observe(self._attempt.candidate, Answered(response.status), self._now(), "REGISTER")
+        self._group.observe_status(self.candidate, response._status, self._now(), "REGISTER")
 
     @cython.cfunc
-    def _answered(self, response: object):
-        assert self._attempt is not None
-        retry_after = response.get("Retry-After")
-        if retry_after is not None:
-            retry_after = read_expires(retry_after.partition(";")[0].partition("(")[0].strip())
-        outcome = Answered(response.status, retry_after, self._highest_provisional)
+    def _answered(self, response: Response):
+        retry_after: cython.int = NONE_GIVEN
+        if response._status >= 300:
+            retry_after = _retry_after(response)
+            self.reason = f"{response._status} {response.reason}".strip()
+        outcome: Outcome = new_answered(response._status, retry_after, self._highest_provisional)
         self.response = response
-        self.reason = f"{response.status} {response.reason}".strip()
-        self._group.observe(self._attempt.candidate, outcome, self._now(), "REGISTER")
+        self._group.observe(self.candidate, outcome, self._now(), "REGISTER")
         self._record(outcome)
 
     @cython.cfunc
-    def _failed(self, outcome: object):
-        assert self._attempt is not None
+    def _failed(self, outcome: Outcome):
         self._stop_waiting()
         self.reason = str(outcome)
-        self._group.observe(self._attempt.candidate, outcome, self._now(), "REGISTER")
+        self._group.observe(self.candidate, outcome, self._now(), "REGISTER")
         self._record(outcome)
 
     @cython.cfunc
-    def _record(self, outcome: object):
-        attempt, self._attempt, self._transaction = self._attempt, None, None
+    def _record(self, outcome: Outcome):
+        attempt: Attempt = self._attempt
+        self._attempt = None
+        self._transaction = None
         if attempt is None:
             return  # observing the outcome found the server down, which ended this attempt already
         verdict = self._plan.record(attempt, outcome, self._now())
-        if verdict is Verdict.NEXT:
+        if verdict is _SUCCESS:
+            self._accepted()
+        elif verdict is _NEXT:
             if isinstance(outcome, FoundDown):
                 self.reason = str(outcome)
             self._next()
-        elif verdict is Verdict.SUCCESS:
-            self._accepted()
-        elif verdict is Verdict.RETURN and self.response is not None:
-            challenged = self.response.status in (401, 407)
+        elif verdict is _RETURN and self.response is not None:
+            challenged: cython.bint = self.response._status == 401 or self.response._status == 407
             self._end(Ending.CHALLENGED if challenged else Ending.REFUSED, self.reason)
         else:
             self._end(Ending.UNREACHABLE, self.reason)
 
     @cython.cfunc
     def _accepted(self):
-        response = self.response
-        assert response is not None
-        told: dict = {}
-        for token, asked in self._expires.items():
-            told[token] = granted(response, token, asked)
-        self.granted = told
-        upstream = self._exchange.upstream(self.server.name)
+        exchange: LegUser = self._exchange
+        place: cython.Py_ssize_t
+        contact: Contact
+        self.granted = []
+        for place in range(len(self._seconds)):
+            contact = exchange.contacts[place]
+            self.granted.append(granted(self.response, contact.token, self._seconds[place]))
+        upstream: Upstream = exchange.upstream(self.target)
         if upstream.digest is not None and not self.showed_credentials:
             upstream.digest.proven = True
-        self._end(Ending.ACCEPTED, "")
+        self._end(_ACCEPTED, "")
 
     @cython.cfunc
     def _end(self, ending: object, reason: str):
@@ -311,16 +387,54 @@ class Leg(ClientTransactionUser):
     @cython.cfunc
     def _abandon_transaction(self):
         self._stop_waiting()
-        transaction, self._transaction = self._transaction, None
+        transaction: ClientTransaction = self._transaction
+        self._transaction = None
         if transaction is not None:
             transaction.terminate()
 
     @cython.cfunc
     def _stop_waiting(self):
         if self._waiting and self._attempt is not None:
-            self._group.done(self._attempt.candidate, self._found_down)
+            self._group.done(self.candidate, self._found_down)
         self._waiting = False
 
     @cython.cfunc
-    def _now(self) -> object:
-        return self._clock.seconds()
+    def _now(self) -> cython.double:
+        return self._exchange.layer.queue.now()
+
+
+@cython.cfunc
+def _retry_after(response: Response) -> cython.int:
+    value = response.get("Retry-After")
+    if value is None:
+        return NONE_GIVEN
+    seconds = read_expires(value.partition(";")[0].partition("(")[0].strip())
+    return NONE_GIVEN if seconds is None else min(seconds, _LONGEST_RETRY_AFTER)
+
+
+@cython.cfunc
+def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
+    leg: Leg = Leg.__new__(Leg)
+    leg.unarmed()
+    leg.target = target
+    leg.candidate = None
+    leg.ending = None
+    leg.response = None
+    leg.reason = ""
+    leg.granted = None
+    leg.own_password_refused = False
+    leg.showed_credentials = False
+    leg.started = False
+    leg.slow = False
+    leg._exchange = exchange
+    leg._group = exchange.group
+    leg._plan = plan
+    leg._attempt = None
+    leg._transaction = None
+    leg._flow = None
+    leg._seconds = None
+    leg._lengthened = False
+    leg._own_answers = 0
+    leg._waiting = False
+    leg._highest_provisional = 0
+    return leg

@@ -27,12 +27,13 @@ class OwnDigest:
         self.proven = False
         """The server has accepted an answer to it."""
 
-    def authorize(self, request: Request, file: HtdigestFile) -> bool:
-        """Add our answer to the request. False when the file no longer knows the account."""
+    def authorization(self, request: Request, file: HtdigestFile) -> tuple[str, str] | None:
+        """Header and value of our answer, for a request with the method, Request-URI and body of this one. None when the
+        file no longer knows the account."""
         challenge = self.challenge
         ha1 = file.find(self.username, challenge.realm, challenge.algorithm)
         if ha1 is None:
-            return False
+            return None
         self.count += 1
         credentials = digest.answer(
             challenge,
@@ -44,8 +45,7 @@ class OwnDigest:
             secrets.token_hex(8),
             request.body,
         )
-        request.append(self.header, str(credentials))
-        return True
+        return self.header, str(credentials)
 
 
 def answerable(response: Response, file: HtdigestFile | None, username: str) -> OwnDigest | None:

@@ -16,38 +16,60 @@ from __future__ import annotations
 
 import secrets
 import sys
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+import cython
+
 from sbc.clock import Clock, Delayed
-from sbc.events import RegistrationChanged, Report
-from sbc.flow import Flow
+from sbc.events import Report
 from sbc.location.candidate import Candidate
-from sbc.redundancy.group import ServerGroup
-from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED, Binding, Bindings, Upstream
-from sbc.registration.contacts import (
-    Contact,
-    TokenMaker,
-    aor_of_register,
-    canonical_aor,
-    read_contact,
-    read_contacts,
-    with_parameter,
-)
-from sbc.registration.exchange import OPTION_TAGS_OF_A_CONTACT, Exchange
-from sbc.registration.expiry import ExpiryQueue
-from sbc.registration.leg import Ending, Leg
+from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
+from sbc.registration.contacts import canonical_aor, read_contact, read_contacts, with_parameter
+from sbc.registration.exchange import OPTION_TAGS_OF_A_CONTACT, PHONE_PATIENCE
+from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
 from sbc.registration.rejections import Rejections
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
-from sbc.sip.message import Request, Response
 from sbc.store.interface import RegistrarStore, RegistrationRow
-from sbc.transaction.layer import TransactionLayer
-from sbc.transaction.server import ServerTransaction
+
+if cython.compiled:
+    from cython.cimports.sbc.events import Reports, as_reports
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.contacts import (
+        Contact,
+        TokenMaker,
+        address_of_record,
+        only_contact,
+        time_asked,
+    )
+    from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
+    from cython.cimports.sbc.registration.expiry import ExpiryQueue
+    from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.registration.targets import Targets
+    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.transaction.layer import TransactionLayer
+    from cython.cimports.sbc.transaction.server import ServerTransaction
+else:
+    from sbc.events import Reports, as_reports
+    from sbc.flow import Flow
+    from sbc.redundancy.group import ServerGroup
+    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, time_asked
+    from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
+    from sbc.registration.expiry import ExpiryQueue
+    from sbc.registration.leg import Leg
+    from sbc.registration.targets import Targets
+    from sbc.sip.message import Request, Response
+    from sbc.transaction.layer import TransactionLayer
+    from sbc.transaction.server import ServerTransaction
+
+COMPILED = bool(cython.compiled)
 
 MAX_CONTACTS_OF_AOR = 50
 """Then the one that lapses first makes room. A phone that takes another port with each start leaves its old contacts
@@ -67,8 +89,35 @@ _LARGEST_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
 _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
-class Registrar:
-    """All phones of all groups. Call `restore` before the first REGISTER."""
+_REGISTERED = cython.declare(str, REGISTERED)
+_REGISTERING = cython.declare(str, REGISTERING)
+_UNREGISTERED = cython.declare(str, UNREGISTERED)
+_FAILED = cython.declare(str, FAILED)
+
+
+@cython.cclass
+class Registrar(ExchangeUser):
+    """All phones of all groups. Call `restore` before the first REGISTER.
+
+    `credentials` is the password file, and may be replaced at any time; `boot` stands in the Call-IDs and From tags of all
+    that this run sends. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
+    know of it is old.
+    """
+
+    clock: object
+    moved_here: object
+    _wall_clock: object
+    _store: object
+    _reports: Reports
+    _tokens: TokenMaker
+    _rejections: object
+    _expiry: ExpiryQueue
+    _targets: dict
+    _behind: dict
+    _behind_timer: object
+    _under_way: dict
+    _cseq_floor: cython.longlong
+    _serial: cython.longlong
 
     def __init__(
         self,
@@ -82,49 +131,53 @@ class Registrar:
     ) -> None:
         """`flow_to` gives the way to a server, None when we have no socket for it."""
         self.layer = layer
+        self.queue = layer.queue
+        self.queue.lane(PHONE_PATIENCE)
         self.clock = clock
         self.flow_to = flow_to
         self.credentials = credentials
-        """The password file; may be replaced at any time."""
         self.moved_here: Callable[[str], object] | None = None
-        """Called with the token of a contact that is new here, or leaves here: what others know of it is old."""
         self.bindings = Bindings()
         self.nonces = Nonces()
         self._wall_clock = wall_clock
         self._store = store
-        self._report = report
+        self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
-        self._expiry = ExpiryQueue(clock, self._lapsed)
+        self._expiry = ExpiryQueue(self.queue, self._lapsed)
+        self._targets: dict[str, Targets] = {}  # by name of the group
         self._behind: dict[str, Binding | None] = {}  # token -> what is to be written later, None: to be forgotten
         self._behind_timer: Delayed | None = None
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self.boot = secrets.token_hex(4)
-        """Stands in the Call-IDs and From tags of all that this run sends."""
         self._cseq_floor = 0
-        self._series: dict[str, str] = {}  # server -> its part of Call-IDs; as many as are configured
         self._serial = 0
 
     # From the proxy
 
-    def register_received(self, transaction: ServerTransaction, request: Request, group: ServerGroup) -> None:
+    @cython.ccall
+    def register_received(self, transaction: ServerTransaction, request: Request, group: ServerGroup):
         """A phone's REGISTER for a domain of that group. MalformedMessage when its To or Contact cannot be read."""
-        aor = aor_of_register(request)
-        contacts = read_contacts(request, aor, self._tokens)
-        if contacts is None:
-            contacts = self._removal_of_all(aor)
-        host = transaction.flow.remote[0]
-        if self._rejections.must_wait(host, aor, contacts[0].uri if contacts else "", self.clock.seconds()):
-            reason = "Wrong Credentials Too Often, Wait a Minute"
-            transaction.respond(Response.for_request(request, 403, reason))
-            return
+        named: tuple = address_of_record(request)
+        aor: str = named[0]
+        contacts: list = self._contacts(request, aor)
+        flow: Flow = transaction.flow
+        host: str = flow.remote[0]
+        contact: Contact
+        if self._rejections:
+            who = contacts[0].uri if contacts else ""
+            if self._rejections.must_wait(host, aor, who, self.queue.now()):
+                reason = "Wrong Credentials Too Often, Wait a Minute"
+                transaction.respond(Response.for_request(request, 403, reason))
+                return
         if request.has("Require"):
             unsupported = [tag for tag in request.get_all("Require") if tag.lower() in _NOT_TO_BE_REQUIRED]
             if unsupported:
                 headers = [("Unsupported", tag) for tag in unsupported]
                 transaction.respond(Response.for_request(request, 420, headers=headers))
                 return
-        if request.call_id.startswith(self.boot) and request.call_id.startswith(f"{self.boot}-"):
+        request._read_call_id()
+        if request._call_id.startswith(self.boot) and request._call_id.startswith(f"{self.boot}-"):
             # One of ours: a server's name leads to ourselves (pitfall D28).
             transaction.respond(Response.for_request(request, 482))
             return
@@ -133,9 +186,12 @@ class Registrar:
             transaction.respond(Response.for_request(request, 500, "CSeq Out of Order"))
             return
         self._serial += 1
-        exchange = Exchange(self, transaction, request, group, aor, contacts, self._serial)
+        exchange: Exchange = new_exchange(
+            self, transaction, request, self._targets_of(group), aor, named[1], contacts, self._serial
+        )
         # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
         self._supersede(exchange, host)
+        others: list
         for contact in contacts:
             others = self._under_way.get(contact.token)
             if others is None:
@@ -143,6 +199,15 @@ class Registrar:
             else:
                 others.append(exchange)
         exchange.start()
+
+    @cython.cfunc
+    def _targets_of(self, group: ServerGroup) -> Targets:
+        name: str = group.name
+        targets: Targets = self._targets.get(name)
+        if targets is None or targets.group is not group:  # a changed configuration
+            targets = self._targets[name] = Targets(group)
+            self.queue.lane(targets.register_wait)
+        return targets
 
     def binding_for_token(self, token: str) -> Binding | None:
         """The contact behind the gw-tok of a Request-URI."""
@@ -256,38 +321,63 @@ class Registrar:
 
     # Before an exchange
 
+    @cython.cfunc
+    def _contacts(self, request: Request, aor: str) -> list:
+        """What the phone wants registered or removed."""
+        text: str = only_contact(request)
+        known: Binding = self.bindings.spelled(aor, text) if text is not None else None
+        if known is not None and known.read is not None:
+            return [known.read.asking(time_asked(request))]
+        contacts = read_contacts(request, aor, self._tokens)
+        return self._removal_of_all(aor) if contacts is None else contacts
+
     def _removal_of_all(self, aor: str) -> list[Contact]:
         """`Contact: *` is for us to spell out (D13): the servers may know contacts that did not come through here."""
         bindings = self.bindings.of_aor(aor)
         contacts = []
         for binding in bindings:
             contact = read_contact(binding.contact, aor, self._tokens)
-            contacts.append(Contact(binding.token, contact.text, contact.uri, 0, contact.parameters))
+            contacts.append(Contact(binding.token, contact.text, 0, contact.parameters))
         return contacts
 
-    def _is_in_order(self, transaction: ServerTransaction, request: Request, contacts: list[Contact]) -> bool:
+    @cython.cfunc
+    def _is_in_order(self, transaction: ServerTransaction, request: Request, contacts: list) -> cython.bint:
         """False when a later REGISTER of the same series has been here already."""
+        contact: Contact
+        binding: Binding
+        exchange: Exchange
+        earlier: Request
+        request._read_call_id()
+        request._read_cseq()
         for contact in contacts:
-            binding = self.bindings.get(contact.token)
-            if binding is not None and binding.call_id == request.call_id and binding.cseq >= request.cseq:
+            binding = self.bindings.find(contact.token)
+            if binding is not None and binding.cseq >= request._cseq and binding.call_id == request._call_id:
                 return False
-            for exchange in self._under_way.get(contact.token, ()):
+            under_way = self._under_way.get(contact.token)
+            if under_way is None:
+                continue
+            for exchange in under_way:
                 earlier = exchange.request
                 if (
                     exchange.phone_flow.remote[0] == transaction.flow.remote[0]
-                    and earlier.call_id == request.call_id
-                    and earlier.cseq >= request.cseq
+                    and earlier.call_id == request._call_id
+                    and earlier.cseq >= request._cseq
                 ):
                     return False
         return True
 
-    def _overtake(self, exchange: Exchange) -> None:
+    @cython.cfunc
+    def _overtake(self, exchange: Exchange):
         """The phone has moved, and is accepted at its new place: what the servers say to its older REGISTERs, from
         elsewhere, comes too late."""
         self._supersede(exchange, None)
 
-    def _supersede(self, exchange: Exchange, host: str | None) -> None:
+    @cython.cfunc
+    def _supersede(self, exchange: Exchange, host: str | None):
         """End the other exchanges about the same contacts: those of a phone at that host, or with None all older ones."""
+        contact: Contact
+        under_way: list
+        other: Exchange
         for contact in exchange.contacts:
             under_way = self._under_way.get(contact.token)
             if under_way is None or (len(under_way) == 1 and under_way[0] is exchange):
@@ -301,83 +391,98 @@ class Registrar:
 
     # From an exchange
 
+    @cython.cfunc
     def query_token(self, aor: str) -> str:
         """In the place of a contact's token, for the series of REGISTERs that have no Contact."""
         return self._tokens.token(aor, "", "")
 
+    @cython.cfunc
     def new_upstream(self, server: str) -> Upstream:
-        """A series that is not under way yet. Its CSeq starts above all that were used since the start, so that a
-        series that was forgotten in between goes on and does not begin again (10.2: CSeq grows within a Call-ID)."""
+        """Its CSeq starts above all that were used since the start, so that a series that was forgotten in between goes on
+        and does not begin again (10.2: CSeq grows within a Call-ID)."""
         return Upstream(server, self._cseq_floor)
 
-    def next_in_series(self, token: str, upstream: Upstream) -> tuple[str, str, int]:
-        """Call-ID, From tag and CSeq for the next REGISTER of that contact at that server.
-
-        The Call-ID is new with each start of the process, for the CSeq is not kept on disk (pitfall D10).
-        """
+    @cython.cfunc
+    def next_cseq(self, upstream: Upstream) -> cython.longlong:
+        """The Call-ID is new with each start of the process, for the CSeq is not kept on disk (pitfall D10)."""
         if self._cseq_floor >= _LARGEST_CSEQ:
             self.boot, self._cseq_floor = secrets.token_hex(4), 0
             upstream.cseq = 0
         self._cseq_floor += 1
         upstream.cseq = upstream.cseq + 1 if upstream.cseq < _LARGEST_CSEQ else self._cseq_floor
-        series = self._series.get(upstream.server)
-        if series is None:
-            series = self._series[upstream.server] = f"{zlib.crc32(upstream.server.encode()):08x}"
-        return f"{self.boot}-{token}-{series}", f"{self.boot}{series}", upstream.cseq
+        return upstream.cseq
 
-    def let_in(self, exchange: Exchange) -> None:
-        """The phone is accepted before any server has answered. What it wants removed is removed here at once (D13)."""
+    @cython.cfunc
+    def let_in(self, exchange: Exchange):
+        """What the phone wants removed is removed here at once (D13)."""
         self._overtake(exchange)
         self._remove(exchange)
 
-    def accepted(self, exchange: Exchange, leg: Leg) -> None:
-        """A server has said 2xx."""
-        now = self.clock.seconds()
-        who = exchange.contacts[0].uri if exchange.contacts else ""
-        self._rejections.accepted(exchange.phone_flow.remote[0], exchange.aor, who)
+    @cython.cfunc
+    def accepted(self, exchange: Exchange, leg: Leg):
+        now: cython.double = self.queue.now()
+        if self._rejections:
+            who = exchange.contacts[0].uri if exchange.contacts else ""
+            self._rejections.accepted(exchange.phone_flow.remote[0], exchange.aor, who)
         self._overtake(exchange)
         self._remove(exchange)
-        for contact in exchange.contacts:
-            seconds = leg.granted.get(contact.token, 0)
+        contact: Contact
+        binding: Binding
+        upstream: Upstream
+        other: Leg
+        seconds: cython.longlong
+        place: cython.Py_ssize_t
+        for place in range(len(exchange.contacts)):
+            contact = exchange.contacts[place]
+            seconds = leg.granted[place]
             if contact.expires == 0 or seconds <= 0:
                 continue
             binding = self._bind(exchange, contact, now + seconds, now)
-            upstream = self._upstream_of(binding, leg.server.name, exchange)
+            upstream = self._upstream_of(binding, leg.target.name, exchange)
             upstream.expires_at = now + seconds
-            self._change(binding, upstream, REGISTERED, "")
-            for server in exchange.servers_to_come:
-                awaited = self._upstream_of(binding, server, exchange)
-                if awaited.state == UNREGISTERED:
-                    self._change(binding, awaited, REGISTERING, "")
+            self._change(binding, upstream, _REGISTERED, "")
+            for other in exchange._legs:
+                if other.ending is None:
+                    upstream = self._upstream_of(binding, other.target.name, exchange)
+                    if upstream.state == _UNREGISTERED:
+                        self._change(binding, upstream, _REGISTERING, "")
             self._expiry.watch(binding)
         if exchange.answered:
             self._save(exchange)
 
-    def not_accepted(self, exchange: Exchange, leg: Leg) -> None:
-        """A server refused, challenged, or did not answer."""
-        status = leg.response.status if leg.response is not None else 0
-        refused_account = leg.ending is Ending.REFUSED and status in (403, 404)
-        wrong_password = leg.ending is Ending.CHALLENGED and (leg.showed_credentials or leg.own_password_refused)
-        if leg.ending is Ending.CHALLENGED and not exchange.accepted and not wrong_password:
+    @cython.cfunc
+    def not_accepted(self, exchange: Exchange, leg: Leg):
+        status: cython.int = leg.response._status if leg.response is not None else 0
+        is_challenge: cython.bint = leg.ending is Ending.CHALLENGED
+        refused_account: cython.bint = leg.ending is Ending.REFUSED and (status == 403 or status == 404)
+        wrong_password: cython.bint = is_challenge and (leg.showed_credentials or leg.own_password_refused)
+        if is_challenge and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
         if exchange.is_removal and leg.ending is Ending.UNREACHABLE and exchange.accepted:
             self._removal_missed(exchange, leg)
-        reason = leg.reason
-        if leg.ending is Ending.CHALLENGED:
+        reason: str = leg.reason
+        if is_challenge:
             reason = "wrong password" if wrong_password else "asks for a password that only the phone knows"
-        new = FAILED if refused_account or wrong_password else None
+        failed: cython.bint = refused_account or wrong_password
+        group: str = exchange.targets.group_name
+        contact: Contact
+        binding: Binding
+        upstream: Upstream
         for contact in exchange.contacts:
-            binding = self.bindings.get(contact.token)
-            upstream = binding.upstream(leg.server.name) if binding is not None else None
-            if binding is None or upstream is None:
-                if new is FAILED and not exchange.is_removal:
-                    self._report(
-                        RegistrationChanged(exchange.group.name, leg.server.name, exchange.aor, UNREGISTERED, FAILED, reason)
+            binding = self.bindings.find(contact.token)
+            upstream = binding.at(leg.target.name) if binding is not None else None
+            if upstream is None:
+                if failed and not exchange.is_removal:
+                    self._reports.registration_changed(
+                        group, leg.target.name, exchange.aor, _UNREGISTERED, _FAILED, reason
                     )
-                continue
-            # A registration that could not be renewed holds until it lapses.
-            state = new or (REGISTERED if upstream.state == REGISTERED else UNREGISTERED)
-            self._change(binding, upstream, state, reason)
+            elif failed:
+                self._change(binding, upstream, _FAILED, reason)
+            else:
+                # A registration that could not be renewed holds until it lapses.
+                self._change(
+                    binding, upstream, _REGISTERED if upstream.state == _REGISTERED else _UNREGISTERED, reason
+                )
         if exchange.answered:
             self._save(exchange)
 
@@ -385,34 +490,40 @@ class Registrar:
         """That server still believes the contacts registered, until they lapse there. A reminder to remove them when it
         is back belongs here."""
 
-    def credentials_rejected(self, exchange: Exchange) -> None:
-        """The phone has shown credentials, and they did not get it in."""
+    @cython.cfunc
+    def credentials_rejected(self, exchange: Exchange):
         who = exchange.contacts[0].uri if exchange.contacts else ""
-        self._rejections.rejected(exchange.phone_flow.remote[0], exchange.aor, who, self.clock.seconds())
+        self._rejections.rejected(exchange.phone_flow.remote[0], exchange.aor, who, self.queue.now())
 
-    def settle(self, exchange: Exchange, told: dict[str, int]) -> list[str]:
-        """The phone is about to be told these seconds per token. Store it all; returns the Contact values for the
-        answer: all contacts of the address-of-record that we know (10.3 item 8), the phone's own first."""
-        now = self.clock.seconds()
-        mine = []
-        for contact in exchange.contacts:
-            binding = self.bindings.get(contact.token)
-            if binding is not None and told.get(contact.token):
-                binding.granted = told[contact.token]
+    @cython.cfunc
+    def settle(self, exchange: Exchange, told: list) -> list:
+        """Store it all. The Contacts: all of the address-of-record that we know (10.3 item 8), the phone's own first."""
+        now: cython.double = self.queue.now()
+        mine: list = []
+        lines: list = []
+        contact: Contact
+        binding: Binding
+        place: cython.Py_ssize_t
+        for place in range(len(exchange.contacts)):
+            contact = exchange.contacts[place]
+            binding = self.bindings.find(contact.token)
+            if binding is not None and told[place]:
+                binding.granted = told[place]
                 binding.expires_at = now + binding.granted
                 binding.grace = 0.0
                 self._expiry.watch(binding)
                 mine.append(binding)
+                lines.append(contact.with_time(told[place]))
         self._save(exchange)
         for binding in self.bindings.of_aor(exchange.aor):
             if binding not in mine and binding.expires_at > now:
-                mine.append(binding)
-        lines = []
-        for binding in mine:
-            lines.append(with_parameter(binding.contact, "expires", str(max(0, round(binding.expires_at - now)))))
+                lines.append(with_parameter(binding.contact, "expires", str(max(0, round(binding.expires_at - now)))))
         return lines
 
-    def exchange_over(self, exchange: Exchange) -> None:
+    @cython.cfunc
+    def exchange_over(self, exchange: Exchange):
+        contact: Contact
+        exchanges: list
         for contact in exchange.contacts:
             exchanges = self._under_way.get(contact.token)
             if exchanges is not None and exchange in exchanges:
@@ -423,82 +534,100 @@ class Registrar:
 
     # Bindings
 
-    def _bind(self, exchange: Exchange, contact: Contact, expires_at: float, now: float) -> Binding:
+    @cython.cfunc
+    def _bind(self, exchange: Exchange, contact: Contact, expires_at: cython.double, now: cython.double) -> Binding:
         """The binding for a contact that a server has accepted, made or brought up to date."""
-        binding = self.bindings.get(contact.token)
+        binding: Binding = self.bindings.find(contact.token)
+        group: str = exchange.targets.group_name
         if binding is None:
-            binding = Binding(contact.token, exchange.group.name, exchange.aor, contact.text, expires_at=expires_at)
+            binding = Binding(contact.token, group, exchange.aor, contact.text, expires_at=expires_at)
             binding.granted = expires_at - now
             self._make_room(exchange.aor)
             self.bindings.add(binding)
             if self.moved_here is not None:
                 self.moved_here(contact.token)
-        flow, request = exchange.phone_flow, exchange.request
-        host, port = flow.remote[0], flow.remote[1]
-        local_host, local_port = flow.local[0], flow.local[1]
+        flow: Flow = exchange.phone_flow
+        request: Request = exchange.request
+        host: str = flow.remote[0]
+        port: cython.int = flow.remote[1]
+        local_host: str = flow.local[0]
+        local_port: cython.int = flow.local[1]
         if (
             host != binding.host
             or port != binding.port
             or local_host != binding.local_host
             or local_port != binding.local_port
             or contact.text != binding.contact
-            or exchange.group.name != binding.group
+            or group != binding.group
             or flow.transport != binding.transport
         ):
             binding.unsaved = True
-            binding.group = exchange.group.name
+            binding.group = group
             binding.contact = contact.text
             binding.transport = flow.transport
             binding.host, binding.port = host, port
             binding.local_host, binding.local_port = local_host, local_port
+        binding.read = contact
         # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
-        binding.call_id, binding.cseq = request.call_id, request.cseq
+        binding.call_id, binding.cseq = request._call_id, request._cseq
         if exchange.username and exchange.username != binding.username:
             binding.unsaved = True
             binding.username = exchange.username
         return binding
 
-    def _make_room(self, aor: str) -> None:
+    @cython.cfunc
+    def _make_room(self, aor: str):
         present = self.bindings.of_aor(aor)
         if len(present) >= MAX_CONTACTS_OF_AOR:
-            first = min(present, key=lambda binding: binding.expires_at)
+            first = min(present, key=_expires_at)
             self._unbind(first, "the number has too many contacts")
             self._store.save_registrations((), (), (first.token,))
 
+    @cython.cfunc
     def _upstream_of(self, binding: Binding, server: str, exchange: Exchange) -> Upstream:
-        known = binding.upstream(server)
+        known: Upstream = binding.at(server)
         if known is None:
-            first = bool(exchange.contacts) and binding.token == exchange.contacts[0].token
-            known = exchange.upstream(server) if first else self.new_upstream(server)
+            first: cython.bint = bool(exchange.contacts) and binding.token == exchange.contacts[0].token
+            known = exchange.upstream(exchange.targets.named(server)) if first else self.new_upstream(server)
             binding.upstreams += (known,)
         return known
 
-    def _remove(self, exchange: Exchange) -> None:
+    @cython.cfunc
+    def _remove(self, exchange: Exchange):
+        contact: Contact
+        binding: Binding
         for contact in exchange.contacts:
-            if contact.expires == 0 and self.moved_here is not None:
-                self.moved_here(contact.token)
-            binding = self.bindings.get(contact.token) if contact.expires == 0 else None
-            if binding is not None:
-                self._unbind(binding, "removed by the phone")
-                self._store.save_registrations((), (), (binding.token,))
+            if contact.expires == 0:
+                if self.moved_here is not None:
+                    self.moved_here(contact.token)
+                binding = self.bindings.find(contact.token)
+                if binding is not None:
+                    self._unbind(binding, "removed by the phone")
+                    self._store.save_registrations((), (), (binding.token,))
 
-    def _unbind(self, binding: Binding, reason: str) -> None:
+    @cython.cfunc
+    def _unbind(self, binding: Binding, reason: str):
+        upstream: Upstream
         for upstream in binding.upstreams:
-            self._change(binding, upstream, UNREGISTERED, reason)
+            self._change(binding, upstream, _UNREGISTERED, reason)
         self._forget(binding)
 
-    def _forget(self, binding: Binding) -> None:
+    @cython.cfunc
+    def _forget(self, binding: Binding):
         self.bindings.remove(binding)
         self._expiry.forget(binding)
         self._behind.pop(binding.token, None)
 
-    def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str) -> None:
-        old = upstream.state
-        if old != state or upstream.reason != reason:
-            binding.unsaved = True
-            upstream.state, upstream.reason = state, reason
+    @cython.cfunc
+    def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str):
+        old: str = upstream.state
+        if old == state and upstream.reason == reason:
+            return
+        binding.unsaved = True
+        upstream.state = state
+        upstream.reason = reason
         if old != state:
-            self._report(RegistrationChanged(binding.group, upstream.server, binding.aor, old, state, reason))
+            self._reports.registration_changed(binding.group, upstream.server, binding.aor, old, state, reason)
 
     def _lapsed(self, binding: Binding) -> None:
         """Something about it has expired: a registration at a server, or all of it."""
@@ -515,7 +644,8 @@ class Registrar:
 
     # On disk
 
-    def _save(self, exchange: Exchange) -> None:
+    @cython.cfunc
+    def _save(self, exchange: Exchange):
         """See that what this exchange has changed is stored. Returns when it is safe to tell the phone.
 
         What a call or a restart would miss is written now: a new contact, another address, another state at a server.
@@ -523,9 +653,11 @@ class Registrar:
         those of the last second; so a contact that was restored is kept for one more period of its time, until then
         the phone has renewed it. Longer than the servers believe in it is no harm: calls come by the servers.
         """
-        changed = None
+        changed: list = None
+        contact: Contact
+        binding: Binding
         for contact in exchange.contacts:
-            binding = self.bindings.get(contact.token)
+            binding = self.bindings.find(contact.token)
             if binding is None:
                 continue
             if binding.unsaved:
@@ -535,7 +667,8 @@ class Registrar:
         if changed is not None:
             self._write(changed, ())
 
-    def _write_behind(self, token: str, binding: Binding | None) -> None:
+    @cython.cfunc
+    def _write_behind(self, token: str, binding: Binding | None):
         self._behind[token] = binding
         if self._behind_timer is None:
             self._behind_timer = self.clock.callLater(WRITE_BEHIND, self.flush)
@@ -564,7 +697,8 @@ class Registrar:
         if self._behind_timer is not None and self._behind_timer.active():
             self._behind_timer.cancel()
 
-    def _write(self, bindings: list[Binding], removed: Sequence[str]) -> None:
+    @cython.cfunc
+    def _write(self, bindings: list, removed: object):  # (removed: Sequence[str])
         offset = self._wall_clock() - self.clock.seconds()
         rows, upstream_rows = [], []
         for binding in bindings:
@@ -574,6 +708,10 @@ class Registrar:
             rows.append(row)
             upstream_rows += of_servers
         self._store.save_registrations(rows, upstream_rows, removed)
+
+
+def _expires_at(binding: Binding) -> float:
+    return binding.expires_at
 
 
 def _printable(text: str) -> str:

@@ -24,6 +24,17 @@ cdef class ClientTransaction(Machine):
     cdef object _begin(
         self, Ledger layer, Request request, Flow flow, ClientTransactionUser user, str branch, double timeout, double interval
     )
+    cdef object _begin_ready(
+        self,
+        Ledger layer,
+        str method,
+        bytes data,
+        Flow flow,
+        ClientTransactionUser user,
+        str branch,
+        double timeout,
+        double interval,
+    )
     cpdef object response_received(self, Response response)
     cdef object _report_and_let_go(self, ClientTransactionUser user, Response response)
     cdef object _wait_for_response(self, double now, int again, int over)
@@ -49,6 +60,17 @@ cdef InviteClientTransaction start_invite(
 cdef NonInviteClientTransaction start_non_invite(
     Ledger layer,
     Request request,
+    Flow flow,
+    ClientTransactionUser user,
+    str branch,
+    double timeout,
+    double interval,
+    double proceeding_timeout,
+)
+cdef NonInviteClientTransaction start_ready(
+    Ledger layer,
+    str method,
+    bytes data,
     Flow flow,
     ClientTransactionUser user,
     str branch,

@@ -214,18 +214,34 @@ class ClientTransaction(Machine):
         timeout: cython.double,
         interval: cython.double,
     ):
+        self._begin_ready(layer, request.method, request.to_bytes(flow.reliable), flow, user, branch, timeout, interval)
+        self._request = request  # as sent, our Via on top
+
+    @cython.cfunc
+    def _begin_ready(
+        self,
+        layer: Ledger,
+        method: str,
+        data: bytes,
+        flow: Flow,
+        user: ClientTransactionUser,
+        branch: str,
+        timeout: cython.double,
+        interval: cython.double,
+    ):
+        """The same for a request that is written already."""
         self.unarmed()
         self.layer = layer
         self.flow = flow
-        self.method = request.method
-        self._request = request  # as sent, our Via on top
+        self.method = method
+        self._request = None
         self._event = 0
         self.user = user
         self.branch = branch
         self.started = layer.queue.now()
         self.provisional_seen = False
         self._reliable = flow.reliable
-        self._data = request.to_bytes(self._reliable)
+        self._data = data
         self._give_up_at = self.started + timeout
         self._constant_interval = interval
         self._interval = interval if interval > 0 else layer.t1
@@ -508,8 +524,28 @@ def start_non_invite(
     After a provisional it may take `proceeding_timeout` seconds from its start instead of `timeout`: the server is alive.
     Below 0 it makes no difference.
     """
+    transaction: NonInviteClientTransaction = start_ready(
+        layer, request.method, request.to_bytes(flow.reliable), flow, user, branch, timeout, interval, proceeding_timeout
+    )
+    transaction._request = request
+    return transaction
+
+
+@cython.cfunc
+def start_ready(
+    layer: Ledger,
+    method: str,
+    data: bytes,
+    flow: Flow,
+    user: ClientTransactionUser,
+    branch: str,
+    timeout: cython.double,
+    interval: cython.double,
+    proceeding_timeout: cython.double,
+) -> NonInviteClientTransaction:
+    """The same for a request that is written already, our Via with that branch on top."""
     transaction: NonInviteClientTransaction = NonInviteClientTransaction.__new__(NonInviteClientTransaction)
-    transaction._begin(layer, request, flow, user, branch, timeout, interval)
+    transaction._begin_ready(layer, method, data, flow, user, branch, timeout, interval)
     transaction._proceeding_timeout = proceeding_timeout
     transaction._table = _NON_INVITE
     transaction._state = _TRYING

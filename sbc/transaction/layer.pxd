@@ -23,6 +23,17 @@ cdef class TransactionLayer(Ledger):
         double interval,
         double proceeding_timeout,
     )
+    cdef ClientTransaction send_ready(
+        self,
+        str method,
+        bytes data,
+        Flow flow,
+        ClientTransactionUser user,
+        str branch,
+        double timeout,
+        double interval,
+        double proceeding_timeout,
+    )
     cpdef object send_stateless(self, Request request, Flow flow, str branch)
     cdef ClientTransaction _client(self, str branch, str method)
     cdef object _pass_up(self, ServerTransaction transaction, Request request, double trying_after)

@@ -26,6 +26,7 @@ if cython.compiled:
         InviteClientTransaction,
         start_invite,
         start_non_invite,
+        start_ready,
     )
     from cython.cimports.sbc.transaction.interface import ClientTransactionUser, TransactionUser
     from cython.cimports.sbc.transaction.ledger import Ledger
@@ -39,7 +40,7 @@ if cython.compiled:
 else:
     from sbc.flow import Flow
     from sbc.sip.message import Request, Response
-    from sbc.transaction.client import ClientTransaction, InviteClientTransaction, start_invite, start_non_invite
+    from sbc.transaction.client import ClientTransaction, InviteClientTransaction, start_invite, start_non_invite, start_ready
     from sbc.transaction.interface import ClientTransactionUser, TransactionUser
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.matching import server_key
@@ -175,6 +176,21 @@ class TransactionLayer(Ledger):
         if request.method == "INVITE":
             return start_invite(self, request, flow, user, branch, timeout, interval)
         return start_non_invite(self, request, flow, user, branch, timeout, interval, proceeding_timeout)
+
+    @cython.cfunc
+    def send_ready(
+        self,
+        method: str,
+        data: bytes,
+        flow: Flow,
+        user: ClientTransactionUser,
+        branch: str,
+        timeout: cython.double,
+        interval: cython.double,
+        proceeding_timeout: cython.double,
+    ) -> ClientTransaction:
+        """`send` for a request other than INVITE that its user has written, our Via with that branch on top included."""
+        return start_ready(self, method, data, flow, user, branch, timeout, interval, proceeding_timeout)
 
     @cython.ccall
     def send_stateless(self, request: Request, flow: Flow, branch: str):

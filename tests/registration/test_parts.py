@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sbc.clock import TimerQueue
 from sbc.location.candidate import Candidate
 from sbc.registration.bindings import REGISTERED, Binding, Bindings, Upstream
 from sbc.registration.contacts import (
@@ -186,7 +187,8 @@ class Lapses:
     def __init__(self):
         self.clock = FakeClock(0.0)
         self.seen = []
-        self.queue = ExpiryQueue(self.clock, self.lapsed)
+        self.timers = TimerQueue(self.clock)
+        self.queue = ExpiryQueue(self.timers, self.lapsed)
 
     def binding(self, token, expires_at):
         binding = Binding(token, "g", "sip:a@d", "<sip:x@h>", expires_at=expires_at)
@@ -202,10 +204,10 @@ def test_lapses_come_in_order_and_on_time():
     lapses = Lapses()
     for token, at in (("c", 30.0), ("a", 10.0), ("b", 20.0)):
         lapses.binding(token, at)
-    assert 1 == lapses.clock.pending
+    assert 1 == len(lapses.timers)
     lapses.clock.advance(100)
     assert [(10.0, "a"), (20.0, "b"), (30.0, "c")] == lapses.seen
-    assert 0 == lapses.clock.pending
+    assert 0 == len(lapses.timers)
 
 
 def test_renewal_moves_the_time():
@@ -243,7 +245,7 @@ def test_forgotten_binding_does_not_lapse():
     lapses.queue.forget(first)
     lapses.clock.advance(15)
     lapses.queue.forget(second)
-    assert ([], 0) == (lapses.seen, lapses.clock.pending)
+    assert ([], 0) == (lapses.seen, len(lapses.timers))
 
 
 # Rejections

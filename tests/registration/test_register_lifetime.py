@@ -567,5 +567,5 @@ def test_closing_writes_all_that_waits(site):
     site.clock.advance(0.1)
     site.registrar.close()
     rows, _ = site.store.load_registrations()
-    offset = site.registrar._wall_clock() - site.clock.seconds()
+    offset = site.wall_clock() - site.clock.seconds()
     assert min(row.expires_at for row in rows) - offset > max(late)

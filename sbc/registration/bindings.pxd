@@ -1,0 +1,45 @@
+# The fields of a binding, and what compiled modules may call without going through Python. The words are in bindings.py.
+
+from sbc.registration.contacts cimport Contact
+
+
+cdef class Upstream:
+    cdef public str server
+    cdef public str state
+    cdef public str reason
+    cdef public double expires_at
+    cdef public long long cseq
+    cdef public object digest
+
+
+cdef class Binding:
+    cdef public str token
+    cdef public str group
+    cdef public str aor
+    cdef public str contact
+    cdef public str username
+    cdef public str call_id
+    cdef public long long cseq
+    cdef public str transport
+    cdef public str host
+    cdef public int port
+    cdef public str local_host
+    cdef public int local_port
+    cdef public double granted
+    cdef public double expires_at
+    cdef public double grace
+    cdef public double queued_for
+    cdef public bint unsaved
+    cdef public tuple upstreams
+    cdef Contact read
+
+    cdef Upstream at(self, str server)
+    cdef double lapses_at(self)
+
+
+cdef class Bindings:
+    cdef dict _by_token
+    cdef dict _by_aor
+
+    cdef Binding find(self, str token)
+    cdef Binding spelled(self, str aor, str contact)

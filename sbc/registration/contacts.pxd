@@ -1,0 +1,29 @@
+# What compiled modules may use of contacts.py without going through Python. The words are in contacts.py.
+
+from sbc.sip.message cimport Message, Request, Response
+
+
+cdef class Contact:
+    cdef readonly str token
+    cdef readonly str text
+    cdef readonly long long expires
+    cdef readonly str parameters
+    cdef bint _names_its_time
+    cdef str _before_time
+    cdef str _after_time
+
+    cdef Contact asking(self, long long default_expires)
+    cpdef str at_server(self, str user, str our_host_port, long long expires)
+    cdef str with_time(self, long long seconds)
+
+
+cdef class TokenMaker:
+    cdef object _keyed
+
+    cpdef str token(self, str aor, str contact_uri, str instance)
+
+
+cdef str only_contact(Message message)
+cdef long long time_asked(Message message)
+cpdef tuple address_of_record(Request request)
+cpdef long long granted(Response response, str token, long long asked)

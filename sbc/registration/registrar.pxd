@@ -1,0 +1,47 @@
+# The fields of the registrar, and what compiled modules may call without going through Python. The words are in
+# registrar.py.
+
+from sbc.clock cimport Timer
+from sbc.events cimport Reports
+from sbc.redundancy.group cimport ServerGroup
+from sbc.registration.bindings cimport Binding, Upstream
+from sbc.registration.contacts cimport Contact, TokenMaker
+from sbc.registration.exchange cimport Exchange, ExchangeUser
+from sbc.registration.expiry cimport ExpiryQueue
+from sbc.registration.targets cimport Targets
+from sbc.sip.message cimport Request
+from sbc.transaction.server cimport ServerTransaction
+
+
+cdef class Registrar(ExchangeUser):
+    cdef readonly object clock
+    cdef public object moved_here
+    cdef object _wall_clock
+    cdef object _store
+    cdef Reports _reports
+    cdef TokenMaker _tokens
+    cdef readonly object _rejections
+    cdef readonly ExpiryQueue _expiry
+    cdef dict _targets
+    cdef dict _behind
+    cdef object _behind_timer
+    cdef readonly dict _under_way
+    cdef public long long _cseq_floor
+    cdef long long _serial
+
+    cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
+    cdef Targets _targets_of(self, ServerGroup group)
+    cdef list _contacts(self, Request request, str aor)
+    cdef bint _is_in_order(self, ServerTransaction transaction, Request request, list contacts)
+    cdef object _overtake(self, Exchange exchange)
+    cdef object _supersede(self, Exchange exchange, str host)
+    cdef Binding _bind(self, Exchange exchange, Contact contact, double expires_at, double now)
+    cdef object _make_room(self, str aor)
+    cdef Upstream _upstream_of(self, Binding binding, str server, Exchange exchange)
+    cdef object _remove(self, Exchange exchange)
+    cdef object _unbind(self, Binding binding, str reason)
+    cdef object _forget(self, Binding binding)
+    cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
+    cdef object _save(self, Exchange exchange)
+    cdef object _write_behind(self, str token, Binding binding)
+    cdef object _write(self, list bindings, object removed)

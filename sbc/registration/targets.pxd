@@ -1,0 +1,26 @@
+# What compiled modules may use of targets.py without going through Python. The words are in targets.py.
+
+from sbc.redundancy.group cimport ServerGroup
+
+
+cdef class Target:
+    cdef readonly object settings
+    cdef readonly str name
+    cdef readonly long rank
+    cdef readonly str series
+    cdef long long _longest
+
+    cdef long long time_to_ask(self, Targets targets, long long wanted)
+
+
+cdef class Targets:
+    cdef readonly ServerGroup group
+    cdef readonly str group_name
+    cdef readonly list servers
+    cdef readonly double register_wait
+    cdef object _actions
+    cdef long long _min_expires
+
+    cdef Target named(self, str name)
+    cdef Target of(self, object settings)
+    cdef bint may_move_on(self, int status)

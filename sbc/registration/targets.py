@@ -1,0 +1,94 @@
+"""The registrar servers of a group, as far as a REGISTER asks about them: `Targets`.
+
+Settings are for people to read and for configuration files to be compared with; here is what of them concerns every
+REGISTER, in the fields of a compiled class. A changed configuration makes new groups, and so new targets.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import cython
+
+from sbc.redundancy.settings import GroupSettings, ServerSettings
+
+if cython.compiled:
+    from cython.cimports.sbc.redundancy.group import ServerGroup
+else:
+    from sbc.redundancy.group import ServerGroup
+
+
+@cython.cclass
+class Target:
+    """One server. `series` is its part of our Call-IDs and From tags: the same after a restart, and in no Call-ID of
+    another server (pitfall D10)."""
+
+    settings: object
+    name: str
+    rank: cython.long
+    series: str
+    _longest: cython.longlong
+
+    def __init__(self, settings: ServerSettings, group: GroupSettings) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.rank = settings.rank
+        self.series = f"{zlib.crc32(settings.name.encode()):08x}"
+        self._longest = min(settings.expires, group.max_expires or settings.expires)
+
+    @cython.cfunc
+    def time_to_ask(self, targets: Targets, wanted: cython.longlong) -> cython.longlong:
+        """Seconds to ask for: what the phone wants (below 0: it does not say), within what the administrator allows."""
+        if wanted == 0:
+            return 0
+        if wanted < 0:
+            wanted = self._longest
+        if wanted < targets._min_expires:
+            wanted = targets._min_expires
+        return wanted if wanted < self._longest else self._longest
+
+
+@cython.cclass
+class Targets:
+    """The servers of one group, and what the group's settings say of its REGISTERs."""
+
+    group: ServerGroup
+    group_name: str
+    servers: list
+    register_wait: cython.double
+    _actions: object
+    _min_expires: cython.longlong
+
+    def __init__(self, group: ServerGroup) -> None:
+        settings = group.settings
+        self.group = group
+        self.group_name = group.name
+        self.servers: list[Target] = [Target(server, settings) for server in settings.servers]
+        self.register_wait = settings.register_wait
+        self._actions = settings.status_failover.get("REGISTER", {})
+        self._min_expires = settings.min_expires
+
+    @cython.cfunc
+    def named(self, name: str) -> Target:
+        """The server of that name, None without one."""
+        target: Target
+        for target in self.servers:
+            if target.name == name:
+                return target
+        return None
+
+    @cython.cfunc
+    def of(self, settings: object) -> Target:
+        """The server with those settings, None for one of another group."""
+        target: Target
+        for target in self.servers:
+            if target.settings is settings:
+                return target
+        return None
+
+    @cython.cfunc
+    def may_move_on(self, status: cython.int) -> cython.bint:
+        """May another server be asked after this refusal (table D6)?"""
+        return self._actions.get(str(status), "return") != "return"
