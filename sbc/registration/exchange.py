@@ -42,6 +42,7 @@ from sbc.sip.headers import SPELLINGS, canonical_name
 if cython.compiled:
     from cython.cimports.sbc.clock import Timer, TimerQueue
     from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
@@ -66,6 +67,7 @@ if cython.compiled:
 else:
     from sbc.clock import Timer, TimerQueue
     from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
@@ -329,7 +331,7 @@ class Exchange(LegUser):
         return None
 
     @cython.cfunc
-    def phone_credentials_for(self, candidate: object) -> list:
+    def phone_credentials_for(self, candidate: Candidate) -> list:
         """Those that answer a challenge of that candidate, as they came."""
         if self._shown is None:
             return None
@@ -338,7 +340,7 @@ class Exchange(LegUser):
         return [(name, value) for name, value, shown in self._shown if issuer(shown.nonce, now) == candidate]
 
     @cython.cfunc
-    def learn_nonces(self, response: Response, candidate: object):
+    def learn_nonces(self, response: Response, candidate: Candidate):
         self._registrar.nonces.learn(response, candidate, self._queue.now())
 
     # Which legs run, and when the phone is answered
@@ -534,7 +536,7 @@ class Exchange(LegUser):
     # What the servers are sent
 
     @cython.cfunc
-    def flow_to(self, candidate: object) -> Flow:
+    def flow_to(self, candidate: Candidate) -> Flow:
         return self._registrar.flow_to(candidate)
 
     @cython.cfunc
