@@ -23,14 +23,22 @@ cdef class Attempts:
     cdef Row durations
 
 
+cdef class Seen:
+    cdef str server
+    cdef str method
+    cdef str outcome
+    cdef Attempts attempts
+
+
 cdef class EverydayCounts(Everyday):
     cdef Histogram attempts
     cdef dict attempts_ended
     cdef Histogram call_setup
     cdef dict registration_changes
+    cdef dict _seen
+    cdef dict _call_setup_of
 
     cpdef object attempt_ended(self, str group, str server, str method, str outcome, double seconds)
-    cdef Attempts _attempts_of(self, tuple labels)
     cpdef object call_set_up(self, str group, double seconds)
     cpdef object registration_changed(self, str group, str server, str new)
 

@@ -49,6 +49,9 @@ MOST_SERIES = 1000
 """Per family; what comes after is counted as `other`. A vocabulary that is not as fixed as we believe must not eat the
 memory of Prometheus."""
 
+MOST_SEEN = 32
+"""Combinations of strings, for each group."""
+
 # Seconds. The steps follow what an administrator looks for: the local network (up to 50 ms), a caller's patience (1 to
 # 4 s) and the give-up times of retry_counts 3 (7.5 s) and of 64*T1 (32 s), each a little below a bucket's end.
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0)
@@ -181,6 +184,22 @@ class Attempts:
 
 
 @cython.cclass
+class Seen:
+    """The strings that an attempt was reported with, and where it was counted."""
+
+    server: str
+    method: str
+    outcome: str
+    attempts: Attempts
+
+    def __init__(self, server: str, method: str, outcome: str, attempts: Attempts) -> None:
+        self.server = server
+        self.method = method
+        self.outcome = outcome
+        self.attempts = attempts
+
+
+@cython.cclass
 class EverydayCounts(Everyday):
     """What comes with every call, counted without making an event of it. Part of `Metrics`, which reads it."""
 
@@ -188,23 +207,42 @@ class EverydayCounts(Everyday):
     attempts_ended: dict
     call_setup: Histogram
     registration_changes: dict
+    _seen: dict
+    _call_setup_of: dict
 
     def __init__(self) -> None:
         self.attempts = Histogram(DURATION_BUCKETS)
         self.attempts_ended: dict[Labels, Attempts] = {}
         self.call_setup = Histogram(CALL_SETUP_BUCKETS)
         self.registration_changes: dict[Labels, int] = {}
+        self._seen: dict[str, list[Seen]] = {}
+        self._call_setup_of: dict[str, Row] = {}
 
     @cython.ccall
     def attempt_ended(self, group: str, server: str, method: str, outcome: str, seconds: cython.double):
-        attempts: Attempts = self.attempts_ended.get((group, server, method, outcome))
+        attempts: Attempts = None
+        seen: Seen
+        known: list = self._seen.get(group)
+        if known is not None:
+            # Nearly always these very strings: to look at a few is less work than to make a key of them.
+            for seen in known:
+                if seen.method is method and seen.outcome is outcome and seen.server is server:
+                    attempts = seen.attempts
+                    break
         if attempts is None:
-            attempts = self._attempts_of((group, server, bounded_method(method), outcome))
+            attempts = self._attempts_of(group, server, method, outcome)
         attempts.number += 1
         attempts.durations.observe(seconds)
 
-    @cython.cfunc
-    def _attempts_of(self, labels: tuple) -> Attempts:
+    def _attempts_of(self, group: str, server: str, method: str, outcome: str) -> Attempts:
+        """By value, and remembered by identity where the strings are those of a fixed vocabulary."""
+        attempts: Attempts = self._attempts_by((group, server, bounded_method(method), outcome))
+        known = self._seen.setdefault(group, [])
+        if method in METHODS and len(known) < MOST_SEEN:
+            known.append(Seen(server, method, outcome, attempts))
+        return attempts
+
+    def _attempts_by(self, labels: Labels) -> Attempts:
         if labels not in self.attempts_ended and len(self.attempts_ended) >= MOST_SERIES:
             labels = (OTHER,) * len(labels)
         attempts: Attempts = self.attempts_ended.get(labels)
@@ -221,7 +259,10 @@ class EverydayCounts(Everyday):
 
     @cython.ccall
     def call_set_up(self, group: str, seconds: cython.double):
-        self.call_setup.row((group,)).observe(seconds)
+        row: Row = self._call_setup_of.get(group)
+        if row is None:
+            row = self._call_setup_of[group] = self.call_setup.row((group,))
+        row.observe(seconds)
 
     @cython.ccall
     def registration_changed(self, group: str, server: str, new: str):

@@ -232,9 +232,11 @@ class ServerGroup:
         """Note an answer that the choice of servers does not depend on; False when this one is not of that kind."""
         if now >= self._quiet_until or method == "OPTIONS":
             return False
-        is_register: cython.bint = method == "REGISTER"
-        if is_register and self._registration_brings_back:
-            return False
+        is_register: cython.bint = False
+        if method == "REGISTER":
+            is_register = True
+            if self._registration_brings_back:
+                return False
         health: CandidateHealth = self._health_of(candidate)
         return health is not None and health.answered_as_ever(status, now, is_register)
 
