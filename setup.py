@@ -56,6 +56,7 @@ HOT_MODULES = [
     "sbc.transaction.server",
     "sbc.transport.listeners",
     "sbc.transport.udp",
+    "sbc.workers.door",
 ]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]

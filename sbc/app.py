@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from secrets import token_hex
 
 from twisted.internet.error import CannotListenError
@@ -26,7 +27,7 @@ from twisted.logger import (
 from sbc import __version__
 from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, load
-from sbc.events import Alarm, Reports
+from sbc.events import Alarm, Report, Reports
 from sbc.garbage import GarbagePolicy
 from sbc.location.candidate import Candidate
 from sbc.location.locator import Locator
@@ -56,6 +57,7 @@ from sbc.transport.addresses import written
 from sbc.transport.listeners import Listeners
 from sbc.transport.reactor import install
 from sbc.transport.udp import UdpTransport
+from sbc.workers.partitions import adopt
 
 log = Logger(namespace="sbc")
 
@@ -68,7 +70,10 @@ class CannotStart(Exception):  # noqa: N818 (shown to an operator)
 
 
 class App:
-    """One running appliance. `start` raises CannotStart; `stop(done)` calls `done` when nothing is left to do."""
+    """One running appliance. `start` raises CannotStart; `stop(done)` calls `done` when nothing is left to do.
+
+    The methods that begin with `_own` say what is different for a worker (`sbc.worker`).
+    """
 
     def __init__(self, config: Config, reactor, event_logger: EventLogger = log) -> None:
         """`event_logger` writes the facts that are for the log."""
@@ -88,10 +93,31 @@ class App:
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
         self.recent = RecentEvents(self._wall_clock, names)
-        self.report = Reports(self.metrics, self.metrics.everyday)
-        self.report.tell(self.recent, everyday=False)
-        self.report.tell(EventLog(event_logger, names, debug=False), everyday=False)
+        self.report = Reports(self._own_facts_to(self.metrics), self.metrics.everyday)
+        self.report.tell(self._own_facts_to(self.recent), everyday=False)
+        self.report.tell(self._own_facts_to(EventLog(event_logger, names, debug=False)), everyday=False)
         self.systemd = Systemd()
+
+    # -- what a worker does in its own way -------------------------------------------------------------------------------
+
+    def _own_facts_to(self, listener: Report) -> Report:
+        """Which facts that listener hears."""
+        return listener
+
+    def _own_state_dir(self) -> Path:
+        adopt(self.config.appliance.state_dir, 1, self.report)
+        return self.config.appliance.state_dir
+
+    def _own_boot_word(self) -> str:
+        """Tells the branches of this run from those of others."""
+        return token_hex(3)
+
+    def _own_candidates_found(self, group: ServerGroup) -> None:
+        """Location has brought news about this group."""
+
+    def _own_probers(self) -> None:
+        for name in self.groups:
+            self._start_prober(name)
 
     # -- build -----------------------------------------------------------------------------------------------------------
 
@@ -99,7 +125,8 @@ class App:
         """Open everything. Raises CannotStart; what was opened before is closed again by the end of the process."""
         config = self.config
         try:
-            self.store = SqliteStore(config.appliance.state_dir, self.report)
+            state_dir = self._own_state_dir()
+            self.store = SqliteStore(state_dir, self.report)
         except StateUnreadable as error:
             raise CannotStart(str(error)) from error
         key = self.store.secret()
@@ -119,7 +146,7 @@ class App:
         self._resolver.start()
         self._add_groups(config.groups)
 
-        self._journal = RegistrationJournal(config.appliance.state_dir, self.store)
+        self._journal = RegistrationJournal(state_dir, self.store)
         self.registrar = Registrar(
             self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,
@@ -134,7 +161,7 @@ class App:
             registrar=self.registrar,
             is_ours=self.listeners.is_ours,
             key=key,
-            boot=token_hex(3),
+            boot=self._own_boot_word(),
             name=config.appliance.name,
             report=self.report,
             overload=self.overload,
@@ -145,19 +172,17 @@ class App:
         self.metrics.watch(
             seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge
         )
-        self._open_sockets(config)
+        self._own_sockets(config)
         for transport in self.listeners:
             transport.start()
-        for name in self.groups:
-            self._start_prober(name)
+        self._own_probers()
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
         self._garbage = GarbagePolicy(self.clock, lambda: sum(transport.received for transport in self.listeners))
         self._garbage.start()
         self.clock.callLater(_LOCATING_TAKES, self._tell_unlocated)
-        log.info("configuration {path}", path=str(config.path))
         self.ready = True
 
-    def _open_sockets(self, config: Config) -> None:
+    def _own_sockets(self, config: Config) -> None:
         for listen in config.listens:
             if listen.transport != "udp":
                 raise CannotStart(f"{listen}: this version listens on udp only")
@@ -207,6 +232,7 @@ class App:
             group.update_candidates(server.name, candidates, self.clock.seconds(), ttl=ttl)
             if self.proxy is not None:
                 self.proxy.candidates_changed()
+            self._own_candidates_found(group)
 
         self.locator.watch(f"{group.name} {server.name}", server, found, srv_weight=group.settings.srv_weight)
 
@@ -278,28 +304,22 @@ class App:
             self.report(Alarm("configuration", f"reload refused: {len(errors.errors)} errors; the old configuration stays"))
             self.systemd.ready("reload refused, the old configuration stays")
             return
-        old = self.config
-        kept = replace(
-            new,
-            appliance=replace(old.appliance, drain=new.appliance.drain),
-            listens=old.listens,
-            http=old.http,
-            dns=old.dns,
-            timers=old.timers,
-        )
+        kept = what_can_change(self.config, new)
         if kept != new:
-            waiting = "appliance, listen, http, dns and timers change only with a restart; the rest is in force"
-            self.report(Alarm("configuration", waiting))
+            self.report(Alarm("configuration", NEEDS_RESTART))
+        self.go_on_with(kept)
+        log.info("configuration reloaded from {path}", path=str(kept.path))
+        self.systemd.ready("configuration reloaded")
+
+    def go_on_with(self, kept: Config) -> None:
+        """From now on this configuration, whose sockets are the same."""
         self.config = kept
         self.registrar.credentials = _passwords(kept)
         self._add_groups(kept.groups)
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
             self._probers.pop(name).stop()
-        for name in self.groups:
-            self._start_prober(name)
-        log.info("configuration reloaded from {path}", path=str(kept.path))
-        self.systemd.ready("configuration reloaded")
+        self._own_probers()
 
     def stop(self, done: Callable[[], None]) -> None:
         """Take no new calls, let what is under way end, at most `drain` seconds."""
@@ -323,6 +343,21 @@ class App:
         self.store.close()
         self.systemd.stop_signs()
         done()
+
+
+NEEDS_RESTART = "appliance, listen, http, dns and timers change only with a restart; the rest is in force"
+
+
+def what_can_change(old: Config, new: Config) -> Config:
+    """The new configuration, but for what is settled when the process starts."""
+    return replace(
+        new,
+        appliance=replace(old.appliance, drain=new.appliance.drain),
+        listens=old.listens,
+        http=old.http,
+        dns=old.dns,
+        timers=old.timers,
+    )
 
 
 def _passwords(config: Config) -> HtdigestFile | None:
@@ -350,13 +385,14 @@ class _Values:
 def run(config: Config) -> int:
     """`sbc run`: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
     reactor = install()  # here and nowhere else: everything below is handed its clock and its reactor
-    _log_to_standard_error()
+    log_to_standard_error()
     app = App(config, reactor, Lines(sys.stderr, log.namespace, time.time, formatTime))
     try:
         app.start()
     except CannotStart as error:
         print(f"sbc: {error}", file=sys.stderr)
         return 1
+    log.info("configuration {path}", path=str(config.path))
     reactor.callWhenRunning(_running, app, reactor)
     reactor.run()
     return 0
@@ -380,7 +416,7 @@ def _running(app: App, reactor) -> None:
     app.systemd.keep_alive(app.clock)
 
 
-def _log_to_standard_error() -> None:
+def log_to_standard_error() -> None:
     observer = FilteringLogObserver(
         textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)]
     )

@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="the appliance, in the foreground")
     _add_file_option(run)
+    run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # how the supervisor starts its workers
     run.set_defaults(command=_run)
 
     check = commands.add_parser("check", help="validate the configuration and show all that is in force")
@@ -78,9 +79,17 @@ def _add_file_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.worker is not None:
+        from sbc import together
+
+        return together.run_worker(options.worker)
     config = _load(options.config)
     if config is None:
         return BAD_CONFIGURATION
+    if config.appliance.processes > 1:
+        from sbc import together
+
+        return together.run(config)
     from sbc import app
 
     return app.run(config)

@@ -6,6 +6,7 @@ are made of. Paths are absolute: relative ones in the file are meant from the fo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import NamedTuple
 from sbc.config.errors import ConfigWarning
 from sbc.config.toml_lines import Path as TomlPath
 from sbc.redundancy.settings import GroupSettings
+
+
+MOST_WORKERS = 32
 
 
 class Endpoint(NamedTuple):
@@ -39,6 +43,17 @@ class Appliance:
     drain: float
     """Seconds that a stopping appliance gives to what is under way."""
 
+    @property
+    def processes(self) -> int:
+        """`workers`, with the number of cores for 0: those that this process may run on."""
+        if self.workers:
+            return self.workers
+        try:
+            cores = len(os.sched_getaffinity(0))
+        except OSError:
+            cores = os.cpu_count() or 1
+        return min(cores, MOST_WORKERS)
+
 
 @dataclass(frozen=True)
 class Listen:
@@ -56,6 +71,9 @@ class Listen:
     """host:port that we write into Via, Record-Route and Contact; empty: the socket's own."""
     certificate: Path | None
     key: Path | None
+    worker_port: int = 0
+    """With several workers: the port towards the servers of the first one; those of the others follow. 0: the system
+    chooses."""
 
     def __str__(self) -> str:
         return f"{self.transport} {Endpoint(self.address, self.port)}"

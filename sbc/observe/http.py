@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from sbc.observe import phones
 from sbc.observe.recent import RecentEvents
@@ -44,15 +44,49 @@ class StatusSite(Site):
         def describe_all() -> dict[str, Any]:
             return with_events(describe(), recent)
 
-        root = _Page()
-        root.putChild(b"", root)
-        root.putChild(b"metrics", _Metrics(registry))
-        root.putChild(b"healthz", _Health(describe_servers or describe))
-        root.putChild(b"status.json", _Status(describe_all))
-        super().__init__(root)
+        super().__init__(
+            _root(_Metrics(registry), _Health(describe_servers or describe), _Status(describe_all))
+        )
 
     def log(self, request: Request) -> None:
         """Nothing."""
+
+
+class GatheredSite(Site):
+    """The same where what is shown must be gathered first. Each of these takes a function and calls it with the result."""
+
+    displayTracebacks = False
+    noisy = False
+
+    def __init__(
+        self,
+        gather_families: Callable[[Callable[[Any], None]], None],
+        gather_servers: Callable[[Callable[[Mapping[str, Any]], None]], None],
+        gather_status: Callable[[bool, Callable[[Mapping[str, Any]], None]], None],
+    ) -> None:
+        """What is given to the functions: a registry, what `health_of` reads, the whole status. `gather_status` is told
+        whether all phones are wanted."""
+        super().__init__(
+            _root(
+                _Gathered(lambda request, then: gather_families(lambda registry: then(_Metrics(registry)))),
+                _Gathered(lambda request, then: gather_servers(lambda status: then(_Health(lambda: status)))),
+                _Gathered(
+                    lambda request, then: gather_status(_wants_all_phones(request), lambda status: then(_Ready(status)))
+                ),
+            )
+        )
+
+    def log(self, request: Request) -> None:
+        """Nothing."""
+
+
+def _root(metrics: Resource, health: Resource, status: Resource) -> Resource:
+    root = _Page()
+    root.putChild(b"", root)
+    root.putChild(b"metrics", metrics)
+    root.putChild(b"healthz", health)
+    root.putChild(b"status.json", status)
+    return root
 
 
 def with_events(status: Mapping[str, Any], recent: RecentEvents) -> dict[str, Any]:
@@ -140,9 +174,42 @@ class _Status(_Leaf):
 
     def answer(self, request: Request) -> tuple[int, str, bytes]:
         status = dict(self._describe())
-        most = None if request.args.get(b"phones") == [b"all"] else phones.MOST
+        most = None if _wants_all_phones(request) else phones.MOST
         status["registrations"] = phones.with_numbers(status.get("registrations", {}), most=most)
         return 200, "application/json", _json(status)
+
+
+class _Ready(_Leaf):
+    """A status that needs nothing more."""
+
+    def __init__(self, status: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._status = status
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        return 200, "application/json", _json(self._status)
+
+
+class _Gathered(Resource):
+    """Answers as the leaf does that it is given when all is gathered; the browser may be gone by then."""
+
+    isLeaf = True
+
+    def __init__(self, gather: Callable[[Request, Callable[[_Leaf], None]], None]) -> None:
+        super().__init__()
+        self._gather = gather
+
+    def render(self, request: Request) -> int:
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def finish(leaf: _Leaf) -> None:
+            if not gone:
+                request.write(leaf.render(request))
+                request.finish()
+
+        self._gather(request, finish)
+        return NOT_DONE_YET
 
 
 class _Missing(_Leaf):
@@ -178,6 +245,10 @@ def content_security_policy(page: bytes) -> str:
         f"default-src 'none'; script-src {hashes(b'script')}; style-src {hashes(b'style')}; connect-src 'self';"
         " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def _wants_all_phones(request: Request) -> bool:
+    return request.args.get(b"phones") == [b"all"]
 
 
 def _json(content: object) -> bytes:

@@ -152,6 +152,15 @@ class RegistrationJournal:
             os.close(file)
 
 
+def in_use(path: Path) -> bool:
+    """True when the process that this journal belongs to lives."""
+    try:
+        os.close(_opened_and_locked(path))
+    except OSError:
+        return True
+    return False
+
+
 def _opened_and_locked(path: Path, create: int = 0) -> int:
     """The file's descriptor. OSError when it cannot be opened, or another process has it."""
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | create, 0o600)

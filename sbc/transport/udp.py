@@ -136,6 +136,10 @@ class UdpTransport:
         self.own_addresses_forgotten = None
         self.internal_errors = 0
 
+    def receive_by(self, receiver: Receiver) -> None:
+        """From now on give what arrives to this one."""
+        self._receiver = receiver
+
     @property
     def received(self) -> int:
         """Datagrams so far."""

@@ -173,9 +173,8 @@ def test_port_0_to_listen_on(tmp_path):
 def test_what_is_not_built_yet(tmp_path):
     """It is better to hear it from `sbc check` than from a service that does not start."""
     assert [
-        "appliance.workers: this version runs as one process, whatever is written here",
         "listen.transport: this version listens on udp only; with this tcp socket `sbc run` does not start",
-    ] == warnings_of(tmp_path, '[appliance]\nworkers = 4\n[[listen]]\ntransport = "tcp"\naddress = "127.0.0.1"\n')
+    ] == warnings_of(tmp_path, '[[listen]]\ntransport = "tcp"\naddress = "127.0.0.1"\n')
 
 
 def test_key_of_another_certificate(tmp_path, certificates, monkeypatch):

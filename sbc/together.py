@@ -1,0 +1,475 @@
+"""The other composition root: the appliance as several processes (`sbc.workers`). Only `sbc.cli` imports it.
+
+`run` is the supervisor's life, `run_worker` that of one of its children, which is an `App` without a web server.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.stdio import StandardIO
+from twisted.logger import Logger, formatTime
+
+from sbc import __version__, events
+from sbc.app import (
+    NEEDS_RESTART,
+    App,
+    CannotStart,
+    log_to_standard_error,
+    what_can_change,
+)
+from sbc.config import Config, ConfigErrors, Endpoint, Listen, load
+from sbc.events import Alarm, Report
+from sbc.observe import phones
+from sbc.observe.http import GatheredSite, with_events
+from sbc.observe.lines import Lines
+from sbc.observe.log import EventLog
+from sbc.observe.metrics import Metrics
+from sbc.observe.notify import Systemd
+from sbc.observe.recent import RecentEvents
+from sbc.observe.story import ServerNames
+from sbc.observe.together import Collected, HandedOver, WorkerSamples, as_lists, merged_events, merged_status
+from sbc.redundancy.group import ServerGroup
+from sbc.redundancy.health import HealthWord
+from sbc.store.sqlite import StateUnreadable
+from sbc.transport.addresses import written
+from sbc.transport.reactor import install
+from sbc.transport.udp import UdpTransport
+from sbc.workers import marks
+from sbc.workers.door import Deliveries, Door
+from sbc.workers.handover import Inbox, Neighbours
+from sbc.workers.link import FIRST_SOCKET, READ_FROM, WRITE_TO, Link, config_from_text, first_message
+from sbc.workers.partitions import folder_of, prepare
+from sbc.workers.sockets import CannotBind, Inherited
+from sbc.workers.supervisor import ALIVE_EVERY, FACTS, Supervisor
+from sbc.workers.verdicts import Hearing, Word
+
+log = Logger(namespace="sbc")
+
+# -- a worker ------------------------------------------------------------------------------------------------------------
+
+
+class WorkerApp(App):
+    """One worker's appliance. Methods that end with `_received` are called by the supervisor's messages of that name."""
+
+    def __init__(self, reactor: Any, number: int, begin: Mapping[str, Any]) -> None:
+        self.number = number
+        self._begin = begin
+        self._hearing = Hearing(number)
+        self._probing = False
+        self._stopping = False
+        self._link: Link | None = None
+        config = config_from_text(begin["config"])
+        self._inherited = Inherited(config, begin["workers"], FIRST_SOCKET)
+        self._neighbours = Neighbours(number, self._inherited.outlets)
+        super().__init__(config, reactor, Lines(sys.stderr, f"sbc.{number}", time.time, formatTime))
+        self.report.tell(self._tell_fact, everyday=False)
+        self.metrics.registry.register(HandedOver(self._neighbours.handed_over))  # type: ignore[arg-type]
+
+    def attach(self, link: Link) -> None:
+        """The supervisor listens from now on."""
+        self._link = link
+        link.tell("ready")
+        self._show_life()
+
+    # What is different from an appliance alone.
+
+    def _own_facts_to(self, listener: Report) -> Report:
+        def hear(event: object) -> None:
+            if not _is_said_once(event):
+                listener(event)
+
+        return hear
+
+    def _own_state_dir(self) -> Path:
+        return folder_of(self.config.appliance.state_dir, self.number)
+
+    def _own_boot_word(self) -> str:
+        return marks.boot_word(self.number)
+
+    def _own_candidates_found(self, group: ServerGroup) -> None:
+        # Location may find candidates after the words about them were heard.
+        for word in self._hearing.heard_of(group.name):
+            self._act_on(word)
+
+    def _own_probers(self) -> None:
+        if self._probing:
+            super()._own_probers()
+
+    def _own_sockets(self, config: Config) -> None:
+        deliveries = Deliveries(self._neighbours, self.layer, self.registrar)
+        for place, (listen, pair) in enumerate(zip(config.listens, self._inherited.pairs, strict=True)):
+            shared = UdpTransport(
+                self._reactor, self.edge, listen.address, listen.port, side=listen.side, advertise=listen.advertise,
+                bound=pair.shared,
+            )  # fmt: skip
+            own = None
+            if pair.own is not None:
+                port = pair.own.getsockname()[1]
+                own = UdpTransport(
+                    self._reactor, self.edge, listen.address, port, side="servers", advertise=_advertised(listen, port),
+                    bound=pair.own, shared=shared, twins=self._begin["own_ports"][place],
+                )  # fmt: skip
+                # Before the shared one: servers are spoken to from the first that leads to them.
+                self.listeners.add(own)
+            self.listeners.add(shared)
+            door = Door(self.edge, self.proxy, self._neighbours, place, own)
+            shared.receive_by(door)
+            deliveries.add(door, shared, own)
+        self.proxy.elsewhere = deliveries.response_elsewhere
+        self.registrar.moved_here = self._neighbours.tell_moved
+        Inbox(self._reactor, self._inherited.inbox, deliveries.delivered).start()
+
+    def start(self) -> None:
+        super().start()
+        for word in self._begin["words"]:
+            self.word_received(word)
+
+    # What all agree on.
+
+    def _tell_fact(self, event: object) -> None:
+        if not _is_said_once(event) or self._link is None:
+            return
+        group = self.groups.get(event.group)
+        if isinstance(event, events.ServerStateChanged):
+            fact = ["ServerStateChanged", event.group, event.server, event.candidate, event.old, event.new, event.reason]
+            candidate = _candidate(group, event.candidate)
+            if candidate is None:
+                return
+            word = self._hearing.speak((event.group, event.candidate), tuple(group.health(candidate).word()))
+        else:
+            if isinstance(event, events.FailedBack):
+                fact = ["FailedBack", event.group, event.from_candidate, event.to_candidate, event.cause]
+            else:
+                fact = ["FailedOver", event.group, event.method, event.from_candidate, event.to_candidate, event.cause]
+            word = self._hearing.speak((event.group, ""), (event.to_candidate, group.working_since()))
+        self._link.tell("word", word=word, fact=fact)
+
+    def word_received(self, word: list) -> None:
+        subject, value, speaker, serial = word
+        heard = Word(tuple(subject), tuple(value), speaker, serial)
+        if self._hearing.hear(heard):
+            self._act_on(heard)
+
+    def _act_on(self, word: Word) -> None:
+        (name, label), value = word.subject, word.value
+        group = self.groups.get(name)
+        candidate = _candidate(group, label or value[0])
+        if candidate is None:
+            return
+        now = self.clock.seconds()
+        if not label:
+            if group.working(now) != candidate:
+                group.told_working(candidate, value[1])
+        elif group.health(candidate).state.value != value[0]:
+            group.told(candidate, HealthWord(*value), now)
+
+    # From the supervisor.
+
+    def configuration_received(self, config: str) -> None:
+        self.go_on_with(config_from_text(config))
+
+    def probe_received(self) -> None:
+        """This worker is the one that asks the servers how they are."""
+        self._probing = True
+        self._own_probers()
+
+    def question_received(self, question: int, what: str, how: dict[str, Any]) -> None:
+        assert self._link is not None
+        self._link.tell("answer", question=question, answer=getattr(self, f"_answer_{what}")(**how))
+
+    def _answer_samples(self) -> list:
+        return as_lists(self.metrics.registry.collect())
+
+    def _answer_servers(self) -> dict[str, Any]:
+        return self._describe_servers()
+
+    def _answer_status(self, all_phones: bool) -> dict[str, Any]:
+        status = self.describe()
+        registrations = phones.with_numbers(status["registrations"], most=None if all_phones else phones.MOST)
+        return {**status, "registrations": registrations, "events": self.recent.describe()}
+
+    def stop_received(self) -> None:
+        """Finish what is under way. Asked twice, when a signal goes to all processes, it does so once."""
+        if not self._stopping:
+            self._stopping = True
+            self.stop(self._end)
+
+    def _end(self) -> None:
+        self._link = None
+        self._reactor.stop()
+
+    def supervisor_gone(self) -> None:
+        """Nobody would start us again, and a new supervisor needs our ports: as if killed, but for what can be written."""
+        if self._link is None:
+            return  # we have hung up
+        log.error("the supervisor is gone")
+        self.registrar.close()
+        self._journal.close()
+        self.store.close()
+        os._exit(1)
+
+    def _show_life(self) -> None:
+        if self._link is not None:
+            self._link.tell("alive")
+        self.clock.callLater(ALIVE_EVERY, self._show_life)
+
+
+class _ToSupervisor(Protocol):
+    """The pipes."""
+
+    def __init__(self, app: WorkerApp) -> None:
+        self._app = app
+        self._link: Link | None = None
+
+    def connectionMade(self) -> None:  # noqa: N802 (Twisted's name)
+        self._link = Link(self._app, self.transport.write)
+        self._app.attach(self._link)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 (Twisted's name)
+        assert self._link is not None
+        self._link.data_received(data)
+
+    def connectionLost(self, reason=connectionDone) -> None:  # noqa: N802 (Twisted's name)
+        self._app.supervisor_gone()
+
+
+def run_worker(number: int) -> int:
+    """`sbc run --worker NUMBER`, as the supervisor starts it: until it says stop."""
+    # Ctrl-C in a terminal reaches all processes; the supervisor decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        begin = first_message(READ_FROM)
+    except (EOFError, OSError):
+        print("sbc: --worker is for the supervisor's use", file=sys.stderr)
+        return 1
+    reactor = install()
+    log_to_standard_error()
+    app = WorkerApp(reactor, number, begin)
+    try:
+        app.start()
+    except CannotStart as error:
+        print(f"sbc: {error}", file=sys.stderr)
+        return 1
+    reactor.callWhenRunning(_attach, app, reactor)
+    reactor.run()
+    return 0
+
+
+def _attach(app: WorkerApp, reactor: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(app.stop_received))
+    StandardIO(_ToSupervisor(app), READ_FROM, WRITE_TO, reactor)
+
+
+def _is_said_once(event: object) -> bool:
+    """For all workers together, by the supervisor: what is about servers and not about one request."""
+    kind = type(event)
+    return kind.__name__ in FACTS and (kind is not events.FailedOver or event.method == "*")
+
+
+def _candidate(group: ServerGroup | None, label: str) -> Any:
+    """The group's candidate that is written so; None without one."""
+    if group is None:
+        return None
+    return next((candidate for _, candidate in group.candidates() if str(candidate) == label), None)
+
+
+def _advertised(listen: Listen, port: int) -> str:
+    """What we advertise, with a worker's port: whoever translates addresses one to one keeps ports."""
+    return str(Endpoint(listen.advertise.rpartition(":")[0].strip("[]"), port)) if listen.advertise else ""
+
+
+# -- the supervisor ------------------------------------------------------------------------------------------------------
+
+
+class Together:
+    """The supervisor's surroundings: configuration, signals, HTTP, log. `start` raises CannotStart."""
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._reactor = reactor
+        self._wall_clock = time.time
+        self._started_at = self._wall_clock()
+        self._started = reactor.seconds()
+        self._http = None
+        self.exit_status = 0
+        self.names = _Names()
+        self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
+        self.recent = RecentEvents(self._wall_clock, self.names)
+        logger = Lines(sys.stderr, log.namespace, time.time, formatTime)
+        self._listeners = [self.names.learn, self.metrics, self.recent, EventLog(logger, self.names, debug=False)]
+        self.systemd = Systemd()
+        self.supervisor = Supervisor(config, config.appliance.processes, reactor, reactor, self.report)
+        self.metrics.registry.register(WorkerSamples(self.supervisor.workers))  # type: ignore[arg-type]
+
+    @property
+    def config(self) -> Config:
+        return self.supervisor.config
+
+    def report(self, event: object) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def start(self) -> None:
+        """Open what is to be opened; the workers are started by `begin`, when the reactor runs."""
+        try:
+            self.supervisor.open()
+        except CannotBind as error:
+            raise CannotStart(str(error)) from error
+        if self.config.http is not None:
+            self._listen_http(self.config.http)
+        try:
+            prepare(self.config.appliance.state_dir, len(self.supervisor.workers), self.report)
+        except StateUnreadable as error:
+            raise CannotStart(str(error)) from error
+        log.info("configuration {path}", path=str(self.config.path))
+
+    def _listen_http(self, http: Any) -> None:
+        site = GatheredSite(self.gather_families, self.gather_servers, self.gather_status)
+        try:
+            self._http = self._reactor.listenTCP(http.port, site, interface=http.address)
+        except CannotListenError as error:
+            where = written(http.address, http.port)
+            raise CannotStart(f"cannot listen on http {where}: {error.socketError}") from error
+
+    def begin(self) -> None:
+        """The reactor runs and has installed its own signal handlers; ours replace them, but for the end of children."""
+        signal.signal(signal.SIGTERM, self._terminate)
+        signal.signal(signal.SIGINT, self._terminate)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self.supervisor.start(self._ready, self._failed)
+
+    def _ready(self) -> None:
+        line = "sbc ready: " + " ".join(self.addresses)
+        print(line, flush=True)
+        log.info("{line}, {number} workers", line=line, number=len(self.supervisor.workers))
+        self.systemd.ready(line)
+        self.systemd.keep_alive(self._reactor)
+
+    def _failed(self) -> None:
+        self.exit_status = 1
+        self._reactor.stop()
+
+    def _terminate(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once, and the workers after it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self._reactor.callFromThread(self._stop)
+
+    def _stop(self) -> None:
+        self.systemd.stopping("finishing what is under way")
+        self.supervisor.stop(self._reactor.stop)
+
+    def reload(self) -> None:
+        """Read the configuration again. A bad one is refused and the old one stays."""
+        self.systemd.reloading()
+        try:
+            new = load(self.config.path)
+        except ConfigErrors as errors:
+            for error in errors.errors:
+                log.error("{error}", error=str(error))
+            self.report(Alarm("configuration", f"reload refused: {len(errors.errors)} errors; the old configuration stays"))
+            self.systemd.ready("reload refused, the old configuration stays")
+            return
+        kept = what_can_change(self.config, new)
+        if kept != new:
+            self.report(Alarm("configuration", NEEDS_RESTART))
+        self.supervisor.reload(kept)
+        log.info("configuration reloaded from {path}", path=str(kept.path))
+        self.systemd.ready("configuration reloaded")
+
+    # What people see.
+
+    @property
+    def addresses(self) -> list[str]:
+        assert self.supervisor.sockets is not None
+        bound = [f"udp {written(*address)}" for address in self.supervisor.sockets.addresses]
+        if self._http is not None:
+            host = self._http.getHost()
+            bound.append(f"http {written(host.host, host.port)}")
+        return bound
+
+    def gather_families(self, then: Callable[[Collected], None]) -> None:
+        """All metrics."""
+
+        def gathered(answers: dict[int, Any]) -> None:
+            totals = self.supervisor.totals
+            for worker, families in answers.items():
+                totals.told(worker, families)
+            then(Collected(totals.families(self.metrics.registry.collect(), self.supervisor.spokesman)))
+
+        self.supervisor.ask("samples").addCallback(gathered)
+
+    def gather_servers(self, then: Callable[[Mapping[str, Any]], None]) -> None:
+        """What there is to say without the phones."""
+        self.supervisor.ask("servers").addCallback(lambda answers: then(self._merged(answers)))
+
+    def gather_status(self, all_phones: bool, then: Callable[[Mapping[str, Any]], None]) -> None:
+        """status.json."""
+
+        def gathered(answers: dict[int, Any]) -> None:
+            status = with_events(self._merged(answers), self.recent)
+            for worker in status["appliance"]["workers"]:
+                answer = answers.get(worker["worker"])
+                worker["bindings"] = answer["registrations"]["bindings"] if answer else None
+            status["events"] = merged_events(status["events"], *(answer["events"] for answer in answers.values()))
+            then(status)
+
+        self.supervisor.ask("status", all_phones=all_phones).addCallback(gathered)
+
+    def _merged(self, answers: dict[int, Any]) -> dict[str, Any]:
+        supervisor = self.supervisor
+        appliance = {
+            "name": self.config.appliance.name,
+            "version": __version__,
+            "started": self._started_at,
+            "uptime_seconds": self._reactor.seconds() - self._started,
+            "ready": supervisor.all_ready and not supervisor.stopping,
+            "listening": self.addresses,
+            "workers": [worker.describe() for worker in supervisor.workers],
+        }
+        return merged_status(appliance, answers, supervisor.spokesman)
+
+
+class _Names(ServerNames):
+    """Of the servers: the supervisor knows what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[tuple[str, str], str] = {}
+
+    def learn(self, event: object) -> None:
+        if isinstance(event, events.ServerStateChanged):
+            self._known[event.group, event.candidate] = event.server
+
+    def named(self, group: str, candidate: str) -> str:
+        name = self._known.get((group, candidate))
+        return f"{name} ({candidate})" if name else candidate
+
+
+def run(config: Config) -> int:
+    """`sbc run` with several workers: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
+    reactor = install()
+    log_to_standard_error()
+    for listen in config.listens:
+        if listen.transport != "udp":
+            print(f"sbc: {listen}: this version listens on udp only", file=sys.stderr)
+            return 1
+    together = Together(config, reactor)
+    try:
+        together.start()
+    except CannotStart as error:
+        print(f"sbc: {error}", file=sys.stderr)
+        return 1
+    reactor.callWhenRunning(together.begin)
+    reactor.run()
+    return together.exit_status
+

@@ -1,0 +1,115 @@
+"""Datagrams from worker to worker: SIP messages that came to the wrong one, and tokens of phones that have moved.
+
+Over Unix datagram sockets, which the kernel neither loses nor reorders. When a neighbour is too slow to read, or dead for
+long, its mailbox fills and what comes then is dropped: SIP over UDP sends again.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+REQUEST, RESPONSE, MOVED = range(3)
+
+_HEAD = struct.Struct("!BBBB")
+_LARGEST = 66_000
+_AT_ONCE = 64
+
+
+class Parcel(NamedTuple):
+    """What one worker gives to another."""
+
+    kind: int
+    listen: int
+    """Which `[[listen]]` it came in at, by its place."""
+    passed: int
+    """How many workers had it before."""
+    source: bytes
+    """Who sent it, as the kernel writes addresses."""
+    data: bytes
+    """The message; of MOVED the token."""
+
+    def packed(self) -> bytes:
+        return _HEAD.pack(self.kind, self.listen, self.passed, len(self.source)) + self.source + self.data
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Parcel:
+        kind, listen, passed, length = _HEAD.unpack_from(data)
+        end = _HEAD.size + length
+        return cls(kind, listen, passed, data[_HEAD.size : end], data[end:])
+
+
+class Neighbours:
+    """All workers, as one of them sees the others."""
+
+    def __init__(self, me: int, outlets: Sequence[socket.socket]) -> None:
+        self.me = me
+        self._outlets = outlets
+        self.handed_over = {"request": 0, "response": 0}
+        self.dropped = 0
+
+    @property
+    def number(self) -> int:
+        """Of workers, this one included."""
+        return len(self._outlets)
+
+    def hand_to_next(self, parcel: Parcel) -> None:
+        """Round the circle, until somebody keeps it."""
+        self._hand((self.me + 1) % self.number, parcel)
+
+    def hand_to(self, worker: int, parcel: Parcel) -> None:
+        self._hand(worker, parcel)
+
+    def tell_moved(self, token: str) -> None:
+        """The phone with this contact is served here from now on."""
+        parcel = Parcel(MOVED, 0, 0, b"", token.encode("ascii"))
+        for worker in range(self.number):
+            if worker != self.me:
+                self._hand(worker, parcel)
+
+    def _hand(self, worker: int, parcel: Parcel) -> None:
+        try:
+            self._outlets[worker].send(parcel.packed())
+        except OSError:
+            self.dropped += 1
+            return
+        if parcel.kind != MOVED:
+            self.handed_over["request" if parcel.kind == REQUEST else "response"] += 1
+
+
+@implementer(IReadDescriptor)
+class Inbox:
+    """Reads this worker's mailbox; `delivered` gets each parcel and must not raise."""
+
+    def __init__(self, reactor, inbox: socket.socket, delivered: Callable[[Parcel], object]) -> None:
+        self._reactor = reactor
+        self._inbox = inbox
+        self._delivered = delivered
+
+    def start(self) -> None:
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self._inbox.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802 (Twisted's name)
+        return "workers"
+
+    def doRead(self) -> None:  # noqa: N802 (Twisted's name)
+        for _ in range(_AT_ONCE):
+            try:
+                data = self._inbox.recv(_LARGEST)
+            except OSError:
+                return
+            self._delivered(Parcel.unpacked(data))
+
+    def connectionLost(self, reason) -> None:  # noqa: N802 (Twisted's name)
+        """A datagram socket has no end."""

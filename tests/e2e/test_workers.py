@@ -1,0 +1,100 @@
+"""Two workers are one appliance: calls in all directions, a dead server, a dead worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from tests.e2e.peers import Peers
+from tests.e2e.peers.appliance import RARE_PROBES, Sbc
+from tests.e2e.peers.process import wait_until
+from tests.e2e.peers.sipp import SippPhone
+
+PHONES = [f"phone{number}" for number in range(12)]
+
+
+def bindings(sbc: Sbc) -> list[int]:
+    """Contacts at each worker."""
+    return [worker["bindings"] for worker in sbc.status()["appliance"]["workers"]]
+
+
+def one_phone_at_each(peers: Peers, sbc: Sbc) -> list[SippPhone]:
+    """Registers phones, each at a port of its own, until the kernel has given one to either worker."""
+    found: dict[int, SippPhone] = {}
+    for name in PHONES:
+        before = bindings(sbc)
+        phone = peers.sipp_phone(name, sbc.proxy())
+        phone.register()
+        (worker,) = [place for place, (old, new) in enumerate(zip(before, bindings(sbc), strict=True)) if new > old]
+        found.setdefault(worker, phone)
+        if len(found) == 2:
+            return [found[0], found[1]]
+    raise AssertionError(f"all of {len(PHONES)} phones came to one worker")
+
+
+def call(caller: SippPhone, callee: SippPhone) -> None:
+    taken = callee.take_calls()
+    caller.call(callee.name)
+    taken.finish()
+
+
+def kill_worker(sbc: Sbc, number: int) -> None:
+    os.kill(sbc.status()["appliance"]["workers"][number]["pid"], signal.SIGKILL)
+
+
+def wait_for_restart(sbc: Sbc) -> None:
+    def restarted() -> bool:
+        return sbc.metric("sbc_worker_restarts_total") == 1 and sbc.metric("sbc_workers") == 2
+
+    wait_until(restarted, "the worker runs again")
+
+
+def test_two_workers_are_one_appliance(peers: Peers) -> None:
+    """Phones of both call and are called; what one finds out about a server both know; a worker that is killed loses neither
+    call nor registration, and its successor answers for it."""
+    servers = [peers.kamailio("primary"), peers.kamailio("fallback")]
+    sbc = peers.sbc(servers, accounts=tuple(PHONES), workers=2, group=RARE_PROBES)
+    one, other = one_phone_at_each(peers, sbc)
+    registered = sum(bindings(sbc))
+    for server in servers:
+        for phone in (one, other):
+            wait_until(lambda phone=phone, server=server: server.contacts(phone.name), f"{phone.name} at {server.name}")
+
+    # Every direction. The kernel leads calls of one server to one worker, so one of the two phones is the other's.
+    call(one, other)
+    call(other, one)
+    carol = peers.sipp_phone("carol", f"127.0.0.1:{servers[0].port}")
+    call(carol, one)
+    call(carol, other)
+    assert sbc.metric("sbc_handed_over_messages_total", kind="request") >= 1
+    assert sbc.metric("sbc_handed_over_messages_total", kind="response") == 0
+    assert sbc.metric("sbc_bindings") == registered
+    assert sbc.metric("sbc_call_setup_seconds_count") == 6  # each call between phones is one in and one out
+
+    # The first to call finds the primary dead; the other worker knows it by then.
+    servers[0].kill()
+    call(one, other)
+    assert sbc.metric("sbc_failovers_total", method="INVITE") == 1
+    call(other, one)
+    assert sbc.metric("sbc_failovers_total", method="INVITE") == 1
+    assert sbc.metric("sbc_failovers_total", method="*") == 1
+    assert sbc.metric("sbc_server_state_changes_total", server="primary", state="down") == 1
+    assert sbc.working_server() == "fallback"
+
+    # A worker dies during a call of its phone.
+    invites = sbc.metric("sbc_requests_total", method="INVITE")
+    registers = len(servers[1].received("REGISTER"))
+    taken = other.take_calls()
+    caller = peers.sipp_phone("dave", f"127.0.0.1:{servers[1].port}")
+    dial = caller.start_call(other.name, talk=3)
+    wait_until(lambda: sbc.metric("sbc_call_setup_seconds_count") == 11, "the call is set up")
+    kill_worker(sbc, 1)
+    wait_for_restart(sbc)
+    dial.finish()
+    taken.finish()
+    assert sum(bindings(sbc)) == registered
+    call(caller, one)
+    call(caller, other)
+    assert registers == len(servers[1].received("REGISTER"))
+    assert sbc.metric("sbc_requests_total", method="INVITE") >= invites + 3
+    assert "Traceback" not in sbc.text()
