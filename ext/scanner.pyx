@@ -107,6 +107,8 @@ METHODS = [""] + [
         "INVITE ACK BYE CANCEL REGISTER OPTIONS SUBSCRIBE NOTIFY PUBLISH MESSAGE REFER INFO UPDATE PRACK".split()
     )
 ]
+NUMBERED_METHODS = tuple(METHODS)
+"""The same for those that are not compiled."""
 
 
 # -- names ---------------------------------------------------------------------------------------------------------------

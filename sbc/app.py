@@ -168,7 +168,7 @@ class App:
         )
         self.layer.user = self.proxy
         self.layer.side_of = self.proxy.side_of
-        self.edge = Edge(self.layer, self.proxy.side_of, self.report)
+        self.edge = Edge(self.proxy, self.report)
         self.metrics.watch(
             seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge
         )

@@ -34,6 +34,7 @@ cdef class Proxy(Surroundings):
     cdef Destinations _destinations
 
     cpdef str side_of(self, Flow flow)
+    cdef bint from_server(self, Flow flow) except? -1
     cpdef object request_received(self, Transaction transaction, Request request)
     cpdef object ack_received(self, Request request, Flow flow)
     cpdef object cancel_received(self, Transaction invite, Request request)

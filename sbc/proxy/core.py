@@ -147,7 +147,13 @@ class Proxy(Surroundings):
     @cython.ccall
     def side_of(self, flow: Flow) -> str:
         """Who is behind this flow: phones or servers."""
-        return "phones" if self._sides.server_of(flow) is None else "servers"
+        return "servers" if self.from_server(flow) else "phones"
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def from_server(self, flow: Flow) -> cython.bint:
+        """What comes over this flow comes from a call server."""
+        return self._sides.server_of(flow) is not None
 
     @property
     def under_way(self) -> int:

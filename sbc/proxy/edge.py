@@ -1,58 +1,70 @@
 """Between the sockets and the transactions: counts what comes in, answers what cannot be parsed, passes on the rest.
 
-The `Receiver` of all transports and, for the metrics, `Traffic`. Numbers are plain integers, because this is on the way
-of every message.
+The `Receiver` of all transports and, for the metrics, `Traffic`. Numbers are plain integers in lists, because this is on the
+way of every message.
 
 Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cython
 
 from sbc.events import MalformedReceived, Report
 from sbc.sip.errors import MalformedMessage
+from sbc.sip.scanner import NUMBERED_METHODS
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow, Receiver
+    from cython.cimports.sbc.proxy.core import Proxy
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.transaction.layer import TransactionLayer
 else:
     from sbc.flow import Flow, Receiver
+    from sbc.proxy.core import Proxy
     from sbc.sip.message import Request, Response
     from sbc.transaction.layer import TransactionLayer
 
 COMPILED = bool(cython.compiled)
 
-METHODS = frozenset(
-    ["INVITE", "ACK", "CANCEL", "BYE", "REGISTER", "OPTIONS", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "INFO", "MESSAGE", "UPDATE", "PRACK"]
-)
-"""Those that are counted under their own name; all others are `other`, so that no sender can make a label."""
-
-
-_CLASSES = cython.declare(tuple, tuple([f"{first}xx" for first in range(10)]))
+_SIDES = ("phones", "servers")
+_METHODS = tuple([name or "other" for name in NUMBERED_METHODS])
+"""Those that have a number are counted under their own name, so that no sender can make a label."""
+_METHODS_NUMBER = cython.declare(cython.int, len(_METHODS))
+_CLASSES = cython.declare(cython.int, 10)
+"""Of statuses, by their first digit."""
 
 
 @cython.cclass
 class Edge(Receiver):
-    """The only receiver of all transports. `side_of(flow)` says who is behind it, phones or servers."""
+    """The only receiver of all transports, in front of the proxy's transaction layer."""
 
+    _proxy: Proxy
     _layer: TransactionLayer
-    _side_of: object
     _report: object
-    requests = cython.declare(dict, visibility="readonly")
-    responses = cython.declare(dict, visibility="readonly")
+    _requests: list  # by side and method
+    _responses: list  # by side, method and class
 
-    def __init__(self, layer: TransactionLayer, side_of: Callable[[Flow], str], report: Report) -> None:
-        self._layer = layer
-        self._side_of = side_of
+    def __init__(self, proxy: Proxy, report: Report) -> None:
+        self._proxy = proxy
+        self._layer = proxy.layer
         self._report = report
-        self.requests: dict[tuple[str, str], int] = {}
-        """Received: {(method, side): number}, side phones | servers."""
-        self.responses: dict[tuple[str, str, str], int] = {}
-        """Received: {(method, class, side): number}, class 1xx to 6xx."""
+        places: cython.int = len(_SIDES) * _METHODS_NUMBER
+        self._requests = [0] * places
+        self._responses = [0] * (places * _CLASSES)
+
+    @property
+    def requests(self) -> dict[tuple[str, str], int]:
+        """Received: {(method, side): number}, side phones | servers; without those that never came."""
+        pairs = [(method, side) for side in _SIDES for method in _METHODS]
+        return {pair: number for pair, number in zip(pairs, self._requests, strict=True) if number}
+
+    @property
+    def responses(self) -> dict[tuple[str, str, str], int]:
+        """Received: {(method, class, side): number}, class 1xx to 6xx; without those that never came."""
+        classes = [f"{first}xx" for first in range(_CLASSES)]
+        keys = [(method, name, side) for side in _SIDES for method in _METHODS for name in classes]
+        return {key: number for key, number in zip(keys, self._responses, strict=True) if number}
 
     @property
     def retransmissions(self) -> dict[tuple[str, str], int]:
@@ -66,25 +78,19 @@ class Edge(Receiver):
     @cython.ccall
     def message_received(self, message: object, flow: Flow) -> object:  # (message: Request | Response, flow: Flow)
         """A well-formed message. MalformedMessage of what shows only later has been answered by the layer."""
-        side = self._side_of(flow)
         request: Request
         response: Response
-        method: str
-        key: tuple
+        place: cython.Py_ssize_t = _METHODS_NUMBER if self._proxy.from_server(flow) else 0
         try:
             if isinstance(message, Request):
                 request = message
-                method = request.method if request.method in METHODS else "other"
-                key = (method, side)
-                self.requests[key] = self.requests.get(key, 0) + 1
+                place += request.method_code
+                self._requests[place] += 1
                 self._layer.request_received(request, flow)
             else:
                 response = message
-                method = response.cseq_method
-                if method not in METHODS:
-                    method = "other"
-                key = (method, _CLASSES[response._status // 100], side)
-                self.responses[key] = self.responses.get(key, 0) + 1
+                place = (place + response.cseq_code()) * _CLASSES + response._status // 100
+                self._responses[place] += 1
                 self._layer.response_received(response, flow)
         except MalformedMessage as error:
             self._report(MalformedReceived(flow.transport, error.header or "message"))

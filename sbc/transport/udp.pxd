@@ -7,6 +7,8 @@ from sbc.transport._datagrams cimport Datagrams
 cdef class UdpFlow(Flow):
     cdef UdpTransport _transport
     cdef readonly bytes raw
+    cdef str _host
+    cdef int _port
 
 
 cdef class UdpTransport:

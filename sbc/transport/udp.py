@@ -20,7 +20,6 @@ from twisted.logger import Logger
 from zope.interface import classImplements
 
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.message import parse
 from sbc.transport.addresses import (
     canonical_host,
     forget_own_addresses,
@@ -33,11 +32,11 @@ from sbc.transport.addresses import (
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow, Receiver
-    from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.sip.message import Message, Request, parse
     from cython.cimports.sbc.transport._datagrams import Datagrams
 else:
     from sbc.flow import Flow, Receiver
-    from sbc.sip.message import Request
+    from sbc.sip.message import Message, Request, parse
     from sbc.transport._datagrams import Datagrams
 
 log = Logger()
@@ -66,6 +65,8 @@ class UdpFlow(Flow):
 
     _transport: UdpTransport
     raw: bytes
+    _host: str
+    _port: cython.int
 
     def __init__(self, transport: UdpTransport, raw: bytes) -> None:
         remote = host_and_port(raw)
@@ -73,6 +74,7 @@ class UdpFlow(Flow):
         super().__init__("udp", transport.side, transport.sent_by(remote[0]), transport.local, remote, registered)
         self._transport = transport
         self.raw = raw
+        self._host, self._port = remote
 
     @cython.ccall
     def send(self, data: bytes) -> object:
@@ -277,16 +279,17 @@ class UdpTransport:
         # Keep-alives of phones: CRLFs (RFC 5626 4.4.1 over streams, widely sent over UDP too), or a zero byte.
         if len(data) <= 4 and not data.strip(b"\r\n\0"):
             return
+        message: Message
         try:
             try:
                 message = parse(data)
             except MalformedMessage as error:
                 if error.request is not None:
-                    error.request.note_source(*flow.remote)
+                    error.request.note_source(flow._host, flow._port)
                 self._receiver.malformed_received(error, flow)
                 return
             if isinstance(message, Request):
-                message.note_source(*flow.remote)
+                message.note_source(flow._host, flow._port)
             self._receiver.message_received(message, flow)
         except Exception:
             # A bug of ours. One message is lost and the log has the trace; the other calls go on.

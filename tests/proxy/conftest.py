@@ -91,7 +91,7 @@ class Site:
             report=self.facts.append,
         )
         self.layer.user = proxy
-        self.edge = Edge(self.layer, proxy.side_of, self.facts.append)
+        self.edge = Edge(proxy, self.facts.append)
         return proxy
 
     # FlowFinder
