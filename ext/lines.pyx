@@ -503,6 +503,40 @@ cdef class Lines:
                 self._let_go(place)
         return first
 
+    cpdef int take_others(self, Lines other, int bits):
+        """Append those lines of another message whose bit is not among these. Returns how many they are."""
+        cdef int place, before = self._count
+        if self._room < self._count + other._count:
+            self._make_room(self._count + other._count)
+        for place in range(other._count):
+            if not other._lines[place].bit & bits:
+                self._lines[self._count] = other._lines[place]
+                if self._lines[self._count].data != <void *>self.data:
+                    Py_INCREF(<object>self._lines[self._count].data)
+                self._forget(self._lines[self._count].bit)
+                self._count += 1
+        return self._count - before
+
+    cpdef bytes other_lines(self, int bits):
+        """The lines whose bit is not among these, as they stand, in one piece."""
+        cdef int place
+        cdef Line *line
+        cdef Py_ssize_t size = 0
+        cdef bytes written
+        cdef unsigned char *position
+        for place in range(self._count):
+            line = &self._lines[place]
+            if not line.bit & bits:
+                size += line.end - line.start
+        written = PyBytes_FromStringAndSize(NULL, size)
+        position = <unsigned char *>PyBytes_AS_STRING(written)
+        for place in range(self._count):
+            line = &self._lines[place]
+            if not line.bit & bits:
+                memcpy(position, PyBytes_AS_STRING(<object>line.data) + line.start, line.end - line.start)
+                position += line.end - line.start
+        return written
+
     # -- the whole -------------------------------------------------------------------------------------------------------
 
     cpdef bytes get_body(self):

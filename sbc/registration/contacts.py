@@ -19,10 +19,10 @@ from sbc.sip.uri import SipUri
 
 if cython.compiled:
     from cython.cimports.sbc.sip.message import Message, Request, Response
-    from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, Line, scan_number, scan_parameters, text_of
+    from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
 else:
     from sbc.sip.message import Message, Request, Response
-    from sbc.sip.scanner import CONTACT, EXPIRES, TO, Line, scan_number, scan_parameters, text_of
+    from sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
 
 TOKEN_PARAMETER = "gw-tok"
 MAX_CONTACTS = 10
@@ -131,20 +131,16 @@ class TokenMaker:
 @cython.cfunc
 def only_contact(message: Message) -> str:
     """The Contact value of a message that has exactly one; else None."""
-    if not message.has_one(CONTACT):
-        return None
-    line: Line = message._lines[message._place_of(CONTACT)]
-    return text_of(line.data, line.value_start, line.value_end)
+    return message.value_of(CONTACT) if message.has_one(CONTACT) else None
 
 
 @cython.cfunc
 def time_asked(message: Message) -> cython.longlong:
     """The seconds of its Expires header, NO_TIME without one."""
-    place: cython.Py_ssize_t = message._place_of(EXPIRES)
-    if place < 0:
+    value: bytes = message.value_bytes(EXPIRES)
+    if value is None:
         return _NO_TIME
-    line: Line = message._lines[place]
-    seconds: cython.longlong = scan_number(line.data, line.value_start, line.value_end, _LONGEST)
+    seconds: cython.longlong = scan_number(value, 0, len(value), _LONGEST)
     return _LONGEST if seconds == -2 else seconds  # 20.19: what is no number is as if absent
 
 
@@ -253,14 +249,13 @@ def aor_of(uri: SipUri) -> str:
 @cython.ccall
 def address_of_record(request: Request) -> tuple:  # tuple[str, str]
     """The address-of-record of a REGISTER, and the user part as spelled, "" without one: both of its To."""
-    line: Line = request._required(TO)
-    start: cython.Py_ssize_t = line.value_start + 1
-    end: cython.Py_ssize_t = line.value_end - 1
+    value: bytes = request.value_bytes(TO)
+    last: cython.Py_ssize_t = len(value) - 1
     at: cython.Py_ssize_t
-    if start < end and line.data[line.value_start] == 0x3C and line.data[end] == 0x3E:
-        at = _plain_address(line.data, start, end, False)
+    if last > 1 and value[0] == 0x3C and value[last] == 0x3E:
+        at = _plain_address(value, 1, last, False)
         if at >= 0:
-            return text_of(line.data, start, end), text_of(line.data, start + 4, at)
+            return text_of(value, 1, last), text_of(value, 5, at)
     uri = request.to.uri
     return aor_of(uri), uri.user or ""
 
@@ -276,12 +271,20 @@ def canonical_aor(text: str) -> str:
 @cython.ccall
 def granted(response: Response, token: str, asked: cython.longlong) -> cython.longlong:
     """The seconds for which a 2xx registered the contact with that token (10.2.1.1)."""
+    seconds: cython.longlong = -2
     if response.has_one(CONTACT):
         # A server that does not keep URI parameters gives back one Contact; there is no other it could be.
-        line: Line = response._lines[response._place_of(CONTACT)]
-        seconds: cython.longlong = _plain_time(line.data, line.value_start, line.value_end)
-        if seconds >= 0:
-            return seconds
+        seconds = _plain_time(response.value_bytes(CONTACT))
+    if seconds == -2:
+        seconds = _time_for(response, token)
+    if seconds == _NO_TIME:
+        seconds = time_asked(response)
+    return asked if seconds == _NO_TIME else seconds
+
+
+@cython.cfunc
+def _time_for(response: Response, token: str) -> cython.longlong:
+    """What its Contact says, NO_TIME when it says nothing."""
     values = response.get_all("Contact")
     ours = f"{TOKEN_PARAMETER}={token}"
     mine = values[0] if len(values) == 1 else None
@@ -292,27 +295,36 @@ def granted(response: Response, token: str, asked: cython.longlong) -> cython.lo
     if mine is not None:
         tail: bytes = mine[_end_of_address(mine) :].encode("utf-8", "surrogateescape")
         parameters = scan_parameters(tail, 0, len(tail)) if tail else None
-        told = read_expires(parameters.get("expires")) if parameters is not None else None
-        if told is not None:
-            return told
-    seconds = time_asked(response)
-    return asked if seconds == _NO_TIME else seconds
+        return _NO_TIME if parameters is None else seconds_of(parameters.get("expires"))
+    return _NO_TIME
 
 
 @cython.cfunc
-def _plain_time(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.longlong:
-    """The seconds of `<...>;expires=SECONDS`, at most nine digits; -1 for any other Contact."""
-    octets: cython.p_const_uchar = data
-    digits: cython.Py_ssize_t = end
-    while digits > start and 0x30 <= octets[digits - 1] <= 0x39:
-        digits -= 1
-    if end - digits > 9 or digits - start < 11 or octets[start] != 0x3C or data[digits - 10 : digits] != b">;expires=":
-        return -1
-    while start < digits - 10:  # a URI that ends with this ">"
+def _plain_time(value: bytes) -> cython.longlong:
+    """The seconds of `<...>;expires=SECONDS`. NO_TIME when they are not given, or more than once, which is not allowed; -2
+    for a Contact with anything else."""
+    octets: cython.p_const_uchar = value
+    end: cython.Py_ssize_t = len(value)
+    start: cython.Py_ssize_t = 1
+    digits: cython.Py_ssize_t
+    found: cython.int = 0
+    seconds: cython.longlong = _NO_TIME
+    if end == 0 or octets[0] != 0x3C:
+        return -2
+    while start < end and octets[start - 1] != 0x3E:
         start += 1
-        if octets[start] == 0x3E:
-            break
-    return scan_number(data, digits, end, _LONGEST) if start == digits - 10 else -1
+    while start < end:
+        if value[start : start + 9] != b";expires=":
+            return -2
+        start += 9
+        digits = start
+        while start < end and 0x30 <= octets[start] <= 0x39:
+            start += 1
+        seconds = scan_number(value, digits, start, 999_999_999)
+        if seconds < 0:
+            return -2
+        found += 1
+    return seconds if found == 1 else _NO_TIME
 
 
 def with_parameter(text: str, name: str, value: str) -> str:

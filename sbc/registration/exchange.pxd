@@ -88,9 +88,10 @@ cdef class Exchange(LegUser):
     cdef object _answer(self)
     cdef object _answer_success(self, list accepted)
     cdef object _pass_challenge(self, Leg leg)
-    cdef object _pass_refusal(self, Response response)
+    cdef object _pass_refusal(self, Response refusal)
     cdef object _nobody_answered(self)
-    cdef object _respond(self, int status, object reason, list headers)
+    cdef Response _answer_with(self, int status, str reason)
+    cdef object _respond(self, Response response)
 
 
 cdef Exchange new_exchange(

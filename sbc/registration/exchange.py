@@ -37,7 +37,6 @@ from sbc.registration.contacts import around_parameter, option_tags_without
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
-from sbc.sip.headers import SPELLINGS, canonical_name
 
 if cython.compiled:
     from cython.cimports.sbc.clock import Timer, TimerQueue
@@ -47,6 +46,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
     from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.sip.lines import Name, OwnLine, name_of, new_line
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import (
         AUTHORIZATION,
@@ -59,8 +59,14 @@ if cython.compiled:
         PROXY_AUTHORIZATION,
         RECORD_ROUTE,
         ROUTE,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        PATH,
+        REQUIRE,
+        SERVICE_ROUTE,
+        SUPPORTED,
+        TO,
         VIA,
-        Line,
     )
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
@@ -72,6 +78,7 @@ else:
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
     from sbc.registration.targets import Target, Targets
+    from sbc.sip.lines import Name, OwnLine, name_of, new_line
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import (
         AUTHORIZATION,
@@ -84,8 +91,14 @@ else:
         PROXY_AUTHORIZATION,
         RECORD_ROUTE,
         ROUTE,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        PATH,
+        REQUIRE,
+        SERVICE_ROUTE,
+        SUPPORTED,
+        TO,
         VIA,
-        Line,
     )
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
@@ -99,26 +112,31 @@ _CHALLENGED = cython.declare(object, Ending.CHALLENGED)
 PHONE_PATIENCE = 31.0
 """Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
 
-# Between the phone and us only, or made anew for each server; and Path, which has no bit.
+# Between the phone and us only, or made anew for each server.
 _NOT_KEPT = cython.declare(
     cython.int,
-    VIA | ROUTE | RECORD_ROUTE | AUTHORIZATION | PROXY_AUTHORIZATION | CONTACT | EXPIRES | FROM | CALL_ID | CSEQ | MAX_FORWARDS,
+    VIA | ROUTE | RECORD_ROUTE | PATH | AUTHORIZATION | PROXY_AUTHORIZATION | CONTACT | EXPIRES
+    | FROM | CALL_ID | CSEQ | MAX_FORWARDS,
 )
 # What a phone may promise about a Contact of its own, and we not about ours (RFC 5626, 5627, 3327).
 OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
 # Of a server's answer: ours to write, or true only between the server and us.
-_NOT_RETURNED = frozenset(
-    ("via", "from", "to", "call-id", "cseq", "contact", "expires", "content-length", "max-forwards")
-    + ("record-route", "path", "service-route")
-    + ("content-type", "content-encoding", "content-disposition", "content-language", "mime-version")
+_NOT_RETURNED = cython.declare(
+    cython.int,
+    VIA | FROM | TO | CALL_ID | CSEQ | CONTACT | EXPIRES | CONTENT_LENGTH | CONTENT_TYPE | MAX_FORWARDS
+    | RECORD_ROUTE | PATH | SERVICE_ROUTE,
 )
-_CHALLENGES = frozenset(name.lower() for name in ANSWERED_BY)
-_ABOUT_CREDENTIALS = frozenset(("authentication-info", "proxy-authentication-info"))
-_NOT_RETURNED_WITH_OURS = _NOT_RETURNED | _ABOUT_CREDENTIALS
+# The same, for headers without a bit.
+_OF_THE_BODY = ("Content-Encoding", "Content-Disposition", "Content-Language", "MIME-Version")
+_NOT_RETURNED_EITHER = cython.declare(tuple, tuple(name_of(name) for name in _OF_THE_BODY))
+_ABOUT_CREDENTIALS = cython.declare(
+    tuple, tuple(name_of(name) for name in ("Authentication-Info", "Proxy-Authentication-Info"))
+)
+_REPEATED = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ)  # in a response (RFC 3261 8.2.6.2)
+_NO_BODY = cython.declare(OwnLine, new_line("Content-Length", "0"))
 _DEADLINE = cython.declare(cython.int, 0)
 _HEDGE = cython.declare(cython.int, 1)
 _WAIT = cython.declare(cython.int, 2)
-_LOWERED = {spelling: canonical_name(spelling) for spelling in SPELLINGS.values()}
 
 
 @cython.cclass
@@ -266,7 +284,7 @@ class Exchange(LegUser):
         for leg in self._legs:
             leg.stop()
         if not self.answered:
-            self._respond(500, "Superseded by a Newer REGISTER", [])
+            self._respond(self._answer_with(500, "Superseded by a Newer REGISTER"))
 
     # Acceptance
 
@@ -577,8 +595,9 @@ class Exchange(LegUser):
             for name, value in credentials:
                 lines = f"{lines}{name}: {value}\r\n"
         request: Request = self.request
-        if flow.reliable and not request.has("Content-Length"):
-            lines = f"{lines}Content-Length: {len(request.body)}\r\n"  # 20.14
+        body: bytes = request.get_body()
+        if flow.reliable and not request.may_have(CONTENT_LENGTH):
+            lines = f"{lines}Content-Length: {len(body)}\r\n"  # 20.14
         return b"".join(
             (
                 self._start_line,
@@ -588,7 +607,7 @@ class Exchange(LegUser):
                 self._kept,
                 lines.encode("utf-8", "surrogateescape"),
                 b"\r\n",
-                request.body,
+                body,
             )
         )
 
@@ -596,36 +615,13 @@ class Exchange(LegUser):
     def _make_template(self):
         """What is the same for all servers."""
         request: Request = self.request
-        if request._start_end >= 0:
-            self._start_line = request.data[request._start : request._start_end]
-        else:
-            self._start_line = request._start_line()
-        pieces: list = []
-        line: Line
-        edited: list = []
-        for line in request._lines:
-            if line.bit & _NOT_KEPT:
-                continue
-            if line.bit == 0:
-                if line.key == "path":
-                    continue
-                if line.key == "supported" or line.key == "require":
-                    if line.key not in edited:
-                        kept = option_tags_without(request, line.key, OPTION_TAGS_OF_A_CONTACT)
-                        if kept is not None:
-                            edited.append(line.key)
-                            if kept:
-                                pieces.append(f"{line.key.capitalize()}: {', '.join(kept)}\r\n".encode("utf-8", "surrogateescape"))
-                            continue
-                    else:
-                        continue
-            pieces.append(line.data[line.start : line.end])
+        self._start_line = b"REGISTER %b SIP/2.0\r\n" % request.request_uri_bytes()
         # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
         hops: cython.int = request.hops_left()
-        pieces.append(b"Max-Forwards: %d\r\n" % (70 if hops < 0 else max(0, hops - 1)))
-        self._kept = b"".join(pieces)
-        value: str = request.get("From")
-        tag: str = request.from_tag
+        hops = 70 if hops < 0 else max(0, hops - 1)
+        self._kept = b"%bMax-Forwards: %d\r\n" % (_without_promises(request).other_lines(_NOT_KEPT), hops)
+        value: str = request.value_of(FROM)
+        tag: str = request.from_tag_text()
         if tag and value.endswith(f">;tag={tag}"):
             self._before_tag = f"From: {value[: len(value) - len(tag)]}"
             self._after_tag = ""
@@ -669,60 +665,93 @@ class Exchange(LegUser):
         place: cython.Py_ssize_t
         for place in range(len(self.contacts)):
             told.append(_shortest(self.contacts[place], place, accepted))
-        headers: list = []
-        for line in self._registrar.settle(self, told):
-            headers.append(("Contact", line))
-        first: Leg = accepted[0] if accepted else None
-        if first is not None:
-            best: Response = first.response
-            dropped: frozenset = _NOT_RETURNED if first.showed_credentials else _NOT_RETURNED_WITH_OURS
-            for item in best.items():
-                if (_LOWERED.get(item[0]) or canonical_name(item[0])) not in dropped:
-                    headers.append(item)
-            if told and best._place_of(EXPIRES) >= 0:
-                headers.append(("Expires", str(max(told))))
-        self._respond(200, None, headers)
+        response: Response = self._answer_with(200, None)
+        for contact in self._registrar.settle(self, told):
+            response.append_line(new_line("Contact", contact))
+        if accepted:
+            best: Leg = accepted[0]
+            _take_over(best.response, response)
+            if not best.showed_credentials:
+                _drop(response, _ABOUT_CREDENTIALS)
+            if told and best.response.place_of(EXPIRES) >= 0:
+                response.append_line(new_line("Expires", f"{max(told)}"))
+        self._respond(response)
 
     @cython.cfunc
     def _pass_challenge(self, leg: Leg):
         """401 or 407: the server's own words. With stale=true where the phone had shown credentials that this server
         was never given, so that it does not take its password for wrong."""
-        assert leg.response is not None
-        unseen = bool(self._shown) and not leg.showed_credentials
-        if self._shown:
+        response: Response = self._answer_with(leg.response._status, leg.response.reason_text())
+        _take_over(leg.response, response)
+        if self._shown is not None:
             self._registrar.credentials_rejected(self)
-        headers = []
-        for name, value in leg.response.items():
-            if canonical_name(name) in _NOT_RETURNED:
-                continue
-            is_challenge = canonical_name(name) in _CHALLENGES
-            headers.append((name, with_stale(value) if unseen and is_challenge else value))
-        self._respond(leg.response.status, leg.response.reason, headers)
+            if not leg.showed_credentials:
+                for name in ANSWERED_BY:
+                    response.set_all(name, [with_stale(value) for value in response.get_all(name)])
+        self._respond(response)
 
     @cython.cfunc
-    def _pass_refusal(self, response: Response):
-        if self._shown and response.status in (403, 404):
+    def _pass_refusal(self, refusal: Response):
+        if self._shown is not None and refusal._status in (403, 404):
             self._registrar.credentials_rejected(self)
-        headers = [(name, value) for name, value in response.items() if canonical_name(name) not in _NOT_RETURNED]
-        self._respond(response.status, response.reason, headers)
+        response: Response = self._answer_with(refusal._status, refusal.reason_text())
+        _take_over(refusal, response)
+        self._respond(response)
 
     @cython.cfunc
     def _nobody_answered(self):
         """480: 408 is forbidden (RFC 4320 4.2), and a 503 would make the phone think that we are at fault (D7)."""
         tried = "; ".join(f"{leg.target.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none configured"
         text = f"no registrar of {self.group.name} answered ({tried})".replace("\\", "").replace('"', "'")
-        self._respond(480, "No Registrar Answers", [("Warning", f'399 sbc "{text}"')])
+        response: Response = self._answer_with(480, "No Registrar Answers")
+        response.append("Warning", f'399 sbc "{text}"')
+        self._respond(response)
 
     @cython.cfunc
-    def _respond(self, status: cython.int, reason: object, headers: list):
+    def _answer_with(self, status: cython.int, reason: str | None) -> Response:
+        """So far with what the phone wrote; without `reason` the usual one."""
+        response: Response = Response.__new__(Response)
+        response.answer(self.request, status, reason, None, _REPEATED)
+        return response
+
+    @cython.cfunc
+    def _respond(self, response: Response):
         self.answered = True
         _forget(self._deadline)
         _forget(self._hedge)
         _forget(self._wait)
         self._deadline = self._hedge = self._wait = None
-        if reason is not None:
-            reason = reason.replace("\r", " ").replace("\n", " ")  # neither ends a line by itself, so a server may send it
-        self._transaction.respond(Response.for_request(self.request, status, reason, headers=headers))
+        response.append_line(_NO_BODY)
+        self._transaction.respond(response)
+
+
+@cython.cfunc
+def _without_promises(request: Request) -> Request:
+    """The request without the option tags that a phone may say of its own Contact only; often there are none."""
+    for bit, name in ((SUPPORTED, "Supported"), (REQUIRE, "Require")):
+        if request.may_have(bit):
+            kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT)
+            if kept is not None:
+                request = request.copy()
+                if kept:
+                    request.set(name, ", ".join(kept))
+                else:
+                    request.remove(name)
+    return request
+
+
+@cython.cfunc
+def _take_over(answer: Response, response: Response):
+    """Tell the phone what a server has said, but for what is ours to say, or true only between the server and us."""
+    if response.take_others(answer, _NOT_RETURNED) > 0:
+        _drop(response, _NOT_RETURNED_EITHER)
+
+
+@cython.cfunc
+def _drop(response: Response, names: tuple):
+    name: Name
+    for name in names:
+        response.drop_named(name)
 
 
 @cython.cfunc

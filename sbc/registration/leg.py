@@ -330,7 +330,7 @@ class Leg(ClientTransactionUser):
         retry_after: cython.int = NONE_GIVEN
         if response._status >= 300:
             retry_after = _retry_after(response)
-            self.reason = f"{response._status} {response.reason}".strip()
+            self.reason = f"{response._status} {response.reason_text()}".strip()
         outcome: Outcome = new_answered(response._status, retry_after, self._highest_provisional)
         self.response = response
         self._group.observe(self.candidate, outcome, self._now(), "REGISTER")

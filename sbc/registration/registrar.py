@@ -53,6 +53,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.targets import Targets
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import REQUIRE
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
@@ -66,6 +67,7 @@ else:
     from sbc.registration.leg import Leg
     from sbc.registration.targets import Targets
     from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import REQUIRE
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -170,14 +172,14 @@ class Registrar(ExchangeUser):
                 reason = "Wrong Credentials Too Often, Wait a Minute"
                 transaction.respond(Response.for_request(request, 403, reason))
                 return
-        if request.has("Require"):
+        if request.may_have(REQUIRE):
             unsupported = [tag for tag in request.get_all("Require") if tag.lower() in _NOT_TO_BE_REQUIRED]
             if unsupported:
                 headers = [("Unsupported", tag) for tag in unsupported]
                 transaction.respond(Response.for_request(request, 420, headers=headers))
                 return
-        request._read_call_id()
-        if request._call_id.startswith(self.boot) and request._call_id.startswith(f"{self.boot}-"):
+        call_id: str = request.call_id_text()
+        if call_id.startswith(self.boot) and call_id.startswith(f"{self.boot}-"):
             # One of ours: a server's name leads to ourselves (pitfall D28).
             transaction.respond(Response.for_request(request, 482))
             return
@@ -347,11 +349,11 @@ class Registrar(ExchangeUser):
         binding: Binding
         exchange: Exchange
         earlier: Request
-        request._read_call_id()
-        request._read_cseq()
+        call_id: str = request.call_id_text()
+        cseq: cython.longlong = request.cseq_number()
         for contact in contacts:
             binding = self.bindings.find(contact.token)
-            if binding is not None and binding.cseq >= request._cseq and binding.call_id == request._call_id:
+            if binding is not None and binding.cseq >= cseq and binding.call_id == call_id:
                 return False
             under_way = self._under_way.get(contact.token)
             if under_way is None:
@@ -360,8 +362,8 @@ class Registrar(ExchangeUser):
                 earlier = exchange.request
                 if (
                     exchange.phone_flow.remote[0] == transaction.flow.remote[0]
-                    and earlier.call_id == request._call_id
-                    and earlier.cseq >= request._cseq
+                    and earlier.call_id_text() == call_id
+                    and earlier.cseq_number() >= cseq
                 ):
                     return False
         return True
@@ -569,7 +571,7 @@ class Registrar(ExchangeUser):
             binding.local_host, binding.local_port = local_host, local_port
         binding.read = contact
         # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
-        binding.call_id, binding.cseq = request._call_id, request._cseq
+        binding.call_id, binding.cseq = request.call_id_text(), request.cseq_number()
         if exchange.username and exchange.username != binding.username:
             binding.unsaved = True
             binding.username = exchange.username
