@@ -15,7 +15,6 @@ cdef class ClientTransaction(Machine):
     cdef readonly str branch
     cdef readonly double started
     cdef readonly bint provisional_seen
-    cdef bint _reliable
     cdef bytes _data
     cdef double _give_up_at
     cdef double _constant_interval
@@ -36,6 +35,13 @@ cdef class ClientTransaction(Machine):
         double interval,
     )
     cpdef object response_received(self, Response response)
+    cpdef object transport_failed(self, str cause)
+    cpdef object give_up(self)
+    cpdef object terminate(self)
+    cdef object _report(self, Response response)
+    cdef object _end(self)
+    cdef object _time_out(self)
+    cdef object _fail(self, str cause)
     cdef object _report_and_let_go(self, ClientTransactionUser user, Response response)
     cdef object _wait_for_response(self, double now, int again, int over)
     cdef object _send_again(self)
@@ -44,14 +50,31 @@ cdef class ClientTransaction(Machine):
 cdef class InviteClientTransaction(ClientTransaction):
     cdef bint _cancel_sent
 
+    cpdef object cancel(self)
+    cdef object _act(self, int action, object what)
+    cdef object _retransmit(self)
+    cdef object _proceed(self, Response response)
+    cdef object _proceed_and_cancel(self, Response response)
+    cdef object _cancel(self)
     cdef bint _send_cancel(self)
+    cdef object _accept(self, Response response)
+    cdef object _complete(self, Response response)
     cdef object _refused(self, Response response)
+    cdef object _abandon_silently(self)
+    cdef object _abandon(self)
+    cdef object _cancel_late(self, Response response)
+    cdef object _report_late(self, Response response)
+    cdef object _complete_late(self, Response response)
 
 
 cdef class NonInviteClientTransaction(ClientTransaction):
     cdef double _proceeding_timeout
 
+    cdef object _act(self, int action, object what)
+    cdef object _retransmit(self, double interval)
+    cdef object _proceed(self, Response response)
     cdef object _allow(self, double timeout)
+    cdef object _complete(self, Response response)
 
 
 cdef InviteClientTransaction start_invite(

@@ -66,6 +66,29 @@ class Input(IntEnum):
     GIVE_UP = 16  # the user waits no longer: another request found the server dead
 
 
+class Action(IntEnum):
+    """What a step of either machine does: the method of the same name."""
+
+    IGNORE = 1
+    REPORT = 2
+    PROCEED = 3
+    ACCEPT = 4
+    COMPLETE = 5
+    RETRANSMIT = 6
+    RETRANSMIT_SLOWLY = 7
+    END = 8
+    TIME_OUT = 9
+    FAIL = 10
+    CANCEL = 11
+    PROCEED_AND_CANCEL = 12
+    ACKNOWLEDGE = 13
+    ABANDON = 14
+    ABANDON_SILENTLY = 15
+    CANCEL_LATE = 16
+    REPORT_LATE = 17
+    COMPLETE_LATE = 18
+
+
 # An INVITE. Three things are not in figure 5:
 #
 # * a CANCEL may only follow a provisional; asked for earlier it waits (CALLING_CANCELLED), and the INVITE is
@@ -183,6 +206,24 @@ _TIMER_M = cython.declare(cython.int, Input.TIMER_M)
 _TIMER_CANCELLED = cython.declare(cython.int, Input.TIMER_CANCELLED)
 _TIMER_ABANDONED = cython.declare(cython.int, Input.TIMER_ABANDONED)
 _GIVE_UP = cython.declare(cython.int, Input.GIVE_UP)
+_TO_IGNORE = cython.declare(cython.int, Action.IGNORE)
+_TO_REPORT = cython.declare(cython.int, Action.REPORT)
+_TO_PROCEED = cython.declare(cython.int, Action.PROCEED)
+_TO_ACCEPT = cython.declare(cython.int, Action.ACCEPT)
+_TO_COMPLETE = cython.declare(cython.int, Action.COMPLETE)
+_TO_RETRANSMIT = cython.declare(cython.int, Action.RETRANSMIT)
+_TO_RETRANSMIT_SLOWLY = cython.declare(cython.int, Action.RETRANSMIT_SLOWLY)
+_TO_END = cython.declare(cython.int, Action.END)
+_TO_TIME_OUT = cython.declare(cython.int, Action.TIME_OUT)
+_TO_FAIL = cython.declare(cython.int, Action.FAIL)
+_TO_CANCEL = cython.declare(cython.int, Action.CANCEL)
+_TO_PROCEED_AND_CANCEL = cython.declare(cython.int, Action.PROCEED_AND_CANCEL)
+_TO_ACKNOWLEDGE = cython.declare(cython.int, Action.ACKNOWLEDGE)
+_TO_ABANDON = cython.declare(cython.int, Action.ABANDON)
+_TO_ABANDON_SILENTLY = cython.declare(cython.int, Action.ABANDON_SILENTLY)
+_TO_CANCEL_LATE = cython.declare(cython.int, Action.CANCEL_LATE)
+_TO_REPORT_LATE = cython.declare(cython.int, Action.REPORT_LATE)
+_TO_COMPLETE_LATE = cython.declare(cython.int, Action.COMPLETE_LATE)
 
 
 @cython.cclass
@@ -197,7 +238,6 @@ class ClientTransaction(Machine):
     branch: str
     started: cython.double
     provisional_seen: cython.bint
-    _reliable: cython.bint
     _data: bytes  # what is to be repeated: the request, or the ACK of a failure
     _give_up_at: cython.double
     _constant_interval: cython.double
@@ -240,7 +280,6 @@ class ClientTransaction(Machine):
         self.branch = branch
         self.started = layer.queue.now()
         self.provisional_seen = False
-        self._reliable = flow.reliable
         self._data = data
         self._give_up_at = self.started + timeout
         self._constant_interval = interval
@@ -257,40 +296,44 @@ class ClientTransaction(Machine):
         else:
             self._take(_FAILURE, response)
 
-    def transport_failed(self, cause: str) -> None:
+    @cython.ccall
+    def transport_failed(self, cause: str):
         """What we sent did not reach the server."""
         self._take(_TRANSPORT_FAILED, cause)
 
-    def give_up(self) -> None:
+    @cython.ccall
+    def give_up(self):
         """Wait no longer, as if its time were over, but without a word to the user. Only before any response."""
-        self._take(_GIVE_UP)
+        self._take(_GIVE_UP, None)
 
-    def terminate(self) -> None:
+    @cython.ccall
+    def terminate(self):
         """Forget it, silently and at once. What still comes is stray; nobody ACKs or cancels it."""
-        self._take(_TERMINATE)
+        self._take(_TERMINATE, None)
 
     # Actions of both machines.
 
-    def _ignore(self, what) -> None:
-        pass
-
-    def _report(self, response) -> None:
+    @cython.cfunc
+    def _report(self, response: Response):
         self.user.response_received(self, response)
 
-    def _end(self, what) -> None:
+    @cython.cfunc
+    def _end(self):
         self.disarm()
         self.user = None
         self._data = None
         _forget(self)
 
-    def _time_out(self, what) -> None:
-        user = self.user
-        self._end(None)
+    @cython.cfunc
+    def _time_out(self):
+        user: ClientTransactionUser = self.user
+        self._end()
         user.timed_out(self)
 
-    def _fail(self, cause: str) -> None:
-        user = self.user
-        self._end(None)
+    @cython.cfunc
+    def _fail(self, cause: str):
+        user: ClientTransactionUser = self.user
+        self._end()
         user.transport_failed(self, cause)
 
     @cython.cfunc
@@ -307,7 +350,7 @@ class ClientTransaction(Machine):
     @cython.cfunc
     def _wait_for_response(self, now: cython.double, again: cython.int, over: cython.int):
         """Until the next send; or until we give up, when that comes first or where the transport retransmits."""
-        if self._reliable or now + self._interval > self._give_up_at - _SAME_INSTANT:
+        if self.flow.reliable or now + self._interval > self._give_up_at - _SAME_INSTANT:
             self._event = over
             self.layer.queue.arm_at(self, self._give_up_at)
         else:
@@ -346,30 +389,72 @@ class InviteClientTransaction(ClientTransaction):
 
     _cancel_sent: cython.bint
 
-    def cancel(self) -> None:
+    @cython.ccall
+    def cancel(self):
         """Send a CANCEL, now or after the first provisional; none after a final response (s.9.1)."""
-        self._take(_CANCEL)
+        self._take(_CANCEL, None)
 
-    def _retransmit(self, what) -> None:
+    @cython.cfunc
+    def _act(self, action: cython.int, what: object):
+        if action == _TO_PROCEED:
+            self._proceed(what)
+        elif action == _TO_ACCEPT:
+            self._accept(what)
+        elif action == _TO_END:
+            self._end()
+        elif action == _TO_REPORT:
+            self._report(what)
+        elif action == _TO_COMPLETE:
+            self._complete(what)
+        elif action == _TO_RETRANSMIT:
+            self._retransmit()
+        elif action == _TO_ACKNOWLEDGE:
+            self.flow.send(self._data)
+        elif action == _TO_CANCEL:
+            self._cancel()
+        elif action == _TO_PROCEED_AND_CANCEL:
+            self._proceed_and_cancel(what)
+        elif action == _TO_TIME_OUT:
+            self._time_out()
+        elif action == _TO_FAIL:
+            self._fail(what)
+        elif action == _TO_ABANDON:
+            self._abandon()
+        elif action == _TO_ABANDON_SILENTLY:
+            self._abandon_silently()
+        elif action == _TO_CANCEL_LATE:
+            self._cancel_late(what)
+        elif action == _TO_REPORT_LATE:
+            self._report_late(what)
+        elif action == _TO_COMPLETE_LATE:
+            self._complete_late(what)
+        elif action != _TO_IGNORE:
+            raise LocalError(f"an INVITE does not {Action(action).name}")
+
+    @cython.cfunc
+    def _retransmit(self):
         # s.17.1.1.2: A doubles without cap; only E is capped at T2.
         self._interval = self._constant_interval if self._constant_interval > 0 else 2 * self._interval
         self._wait_for_response(self.layer.queue.now(), _TIMER_A, _TIMER_B)
         self._send_again()
 
-    def _proceed(self, response) -> None:
+    @cython.cfunc
+    def _proceed(self, response: Response):
         self.disarm()
         self._data = None
         self.provisional_seen = True
         self.user.response_received(self, response)
 
-    def _proceed_and_cancel(self, response) -> None:
+    @cython.cfunc
+    def _proceed_and_cancel(self, response: Response):
         self.disarm()
         self._data = None
         self.provisional_seen = True
-        self._cancel(None)
+        self._cancel()
         self.user.response_received(self, response)
 
-    def _cancel(self, what) -> None:
+    @cython.cfunc
+    def _cancel(self):
         if self._send_cancel():
             self._wait(self.layer.timer_b, _TIMER_CANCELLED)
 
@@ -387,7 +472,8 @@ class InviteClientTransaction(ClientTransaction):
         )
         return True
 
-    def _accept(self, response) -> None:
+    @cython.cfunc
+    def _accept(self, response: Response):
         self._wait(self.layer.timer_m, _TIMER_M)
         self._data = None
         try:
@@ -395,42 +481,45 @@ class InviteClientTransaction(ClientTransaction):
         finally:
             self._request = None  # but the user will want the other 2xx
 
-    def _complete(self, response) -> None:
-        user = self.user
+    @cython.cfunc
+    def _complete(self, response: Response):
+        user: ClientTransactionUser = self.user
         self._refused(response)
         self._report_and_let_go(user, response)
 
     @cython.cfunc
     def _refused(self, response: Response):
-        self._data = ack_for_failure(self._request, response).to_bytes(self._reliable)
+        self._data = ack_for_failure(self._request, response).to_bytes(self.flow.reliable)
         self.flow.send(self._data)
-        if self._reliable:
-            self._take(_TIMER_D)
+        if self.flow.reliable:
+            self._take(_TIMER_D, None)
         else:
             self._wait(self.layer.timer_d, _TIMER_D)
 
-    def _acknowledge(self, response) -> None:
-        self.flow.send(self._data)
-
-    def _abandon_silently(self, what) -> None:
+    @cython.cfunc
+    def _abandon_silently(self):
         self._data = None
         self.user = None
         self._wait(self.layer.timer_b, _TIMER_ABANDONED)
 
-    def _abandon(self, what) -> None:
-        user = self.user
-        self._abandon_silently(what)
+    @cython.cfunc
+    def _abandon(self):
+        user: ClientTransactionUser = self.user
+        self._abandon_silently()
         user.timed_out(self)
 
-    def _cancel_late(self, response) -> None:
+    @cython.cfunc
+    def _cancel_late(self, response: Response):
         self._send_cancel()
         self._report_late(response)
 
-    def _report_late(self, response) -> None:
+    @cython.cfunc
+    def _report_late(self, response: Response):
         self._wait(self.layer.timer_b, _TIMER_ABANDONED)
         self.layer.user.stray_response_received(response, self.flow)
 
-    def _complete_late(self, response) -> None:
+    @cython.cfunc
+    def _complete_late(self, response: Response):
         self._refused(response)
         self._request = None
         self.layer.user.stray_response_received(response, self.flow)
@@ -442,17 +531,36 @@ class NonInviteClientTransaction(ClientTransaction):
 
     _proceeding_timeout: cython.double  # below 0 when a provisional changes nothing
 
-    def _retransmit(self, what) -> None:
-        self._interval = self._constant_interval if self._constant_interval > 0 else min(2 * self._interval, self.layer.t2)
+    @cython.cfunc
+    def _act(self, action: cython.int, what: object):
+        if action == _TO_COMPLETE:
+            self._complete(what)
+        elif action == _TO_END:
+            self._end()
+        elif action == _TO_PROCEED:
+            self._proceed(what)
+        elif action == _TO_REPORT:
+            self._report(what)
+        elif action == _TO_RETRANSMIT:
+            interval: cython.double = self._constant_interval
+            self._retransmit(interval if interval > 0 else min(2 * self._interval, self.layer.t2))
+        elif action == _TO_RETRANSMIT_SLOWLY:
+            self._retransmit(self.layer.t2)
+        elif action == _TO_TIME_OUT:
+            self._time_out()
+        elif action == _TO_FAIL:
+            self._fail(what)
+        elif action != _TO_IGNORE:
+            raise LocalError(f"a request other than INVITE does not {Action(action).name}")
+
+    @cython.cfunc
+    def _retransmit(self, interval: cython.double):
+        self._interval = interval
         self._wait_for_response(self.layer.queue.now(), _TIMER_E, _TIMER_F)
         self._send_again()
 
-    def _retransmit_slowly(self, what) -> None:
-        self._interval = self.layer.t2
-        self._wait_for_response(self.layer.queue.now(), _TIMER_E, _TIMER_F)
-        self._send_again()
-
-    def _proceed(self, response) -> None:
+    @cython.cfunc
+    def _proceed(self, response: Response):
         self.provisional_seen = True
         if self._proceeding_timeout >= 0:
             self._allow(self._proceeding_timeout)
@@ -469,10 +577,11 @@ class NonInviteClientTransaction(ClientTransaction):
             self._event = _TIMER_F
             self.layer.queue.arm_at(self, self._give_up_at)
 
-    def _complete(self, response) -> None:
-        user = self.user
-        if self._reliable:
-            self._take(_TIMER_K)
+    @cython.cfunc
+    def _complete(self, response: Response):
+        user: ClientTransactionUser = self.user
+        if self.flow.reliable:
+            self._take(_TIMER_K, None)
         else:
             self._wait(self.layer.timer_k, _TIMER_K)
             self._data = None
@@ -480,8 +589,8 @@ class NonInviteClientTransaction(ClientTransaction):
 
 
 _UNHEARD = cython.declare(Unheard, Unheard())
-_INVITE = Table("client transaction", INVITE_TRANSITIONS, InviteClientTransaction, State, Input)
-_NON_INVITE = Table("client transaction", NON_INVITE_TRANSITIONS, NonInviteClientTransaction, State, Input)
+_INVITE = Table("client transaction", INVITE_TRANSITIONS, State, Input, Action)
+_NON_INVITE = Table("client transaction", NON_INVITE_TRANSITIONS, State, Input, Action)
 _CALLING = cython.declare(cython.int, State.CALLING)
 _TRYING = cython.declare(cython.int, State.TRYING)
 

@@ -9,8 +9,8 @@ cdef class Table:
     cdef object _states
     cdef object _inputs
     cdef Py_ssize_t _width
-    cdef list _next_states
-    cdef list _actions
+    cdef bytes _next_states
+    cdef bytes _actions
 
 
 cdef class Machine(Transaction):
@@ -19,6 +19,7 @@ cdef class Machine(Transaction):
     cdef int _state
     cdef int _event
 
-    cpdef object _take(self, int event, object what=*)
+    cpdef object _take(self, int event, object what)
+    cdef object _act(self, int action, object what)
     cdef object _wait(self, double delay, int event)
     cdef object fire(self)

@@ -25,37 +25,43 @@ else:
 COMPILED = bool(cython.compiled)
 
 Transitions = Mapping[tuple[Any, Any], tuple[Any, str]]
-"""{(state, input): (next state, name of the action)}"""
+"""{(state, input): (next state, name of the action)}. States and inputs count from 1."""
 
 
 @cython.cclass
 class Table:
-    """Transitions as two flat lists, one place for each (state, input), with the methods in the place of their names.
+    """Transitions as two flat rows of small numbers, one place for each (state, input).
 
-    `what` names the machine in errors; `machine` is the class that has the actions, with an underscore before each.
+    `what` names the machine in errors; `actions` numbers the actions for `Machine._act`.
     """
 
     _what: str
     _states: object
     _inputs: object
     _width: cython.Py_ssize_t
-    _next_states: list
-    _actions: list
+    _next_states: bytes  # 0 where an input cannot happen
+    _actions: bytes
 
     def __init__(
-        self, what: str, transitions: Transitions, machine: type, states: type[IntEnum], inputs: type[IntEnum]
+        self,
+        what: str,
+        transitions: Transitions,
+        states: type[IntEnum],
+        inputs: type[IntEnum],
+        actions: type[IntEnum],
     ) -> None:
         self._what = what
         self._states = states
         self._inputs = inputs
         self._width = max(inputs) + 1
-        places = (max(states) + 1) * self._width
-        self._next_states = [0] * places
-        self._actions = [None] * places
+        next_states = bytearray((max(states) + 1) * self._width)
+        numbers = bytearray(len(next_states))
         for (state, event), (next_state, action) in transitions.items():
             place = state * self._width + event
-            self._next_states[place] = int(next_state)
-            self._actions[place] = getattr(machine, "_" + action)
+            next_states[place] = next_state
+            numbers[place] = actions[action.upper()]
+        self._next_states = bytes(next_states)
+        self._actions = bytes(numbers)
 
 
 @cython.cclass
@@ -72,14 +78,21 @@ class Machine(Transaction):
         return self._table._states(self._state)
 
     @cython.ccall
-    def _take(self, event: cython.int, what: object = None):
-        place: cython.Py_ssize_t = self._state * self._table._width + event
-        action = self._table._actions[place]
-        if action is None:
-            name = self._table._inputs(event).name
-            raise LocalError(f"{self.method} {self._table._what}: {name} while {self.state.name}")
-        self._state = self._table._next_states[place]
-        action(self, what)
+    def _take(self, event: cython.int, what: object):
+        """This happened: go to the next state, and do what the table says. `what` came with it: a message, a cause."""
+        table: Table = self._table
+        place: cython.Py_ssize_t = self._state * table._width + event
+        next_state: cython.int = table._next_states[place]
+        if next_state == 0:
+            name = table._inputs(event).name
+            raise LocalError(f"{self.method} {table._what}: {name} while {self.state.name}")
+        self._state = next_state
+        self._act(table._actions[place], what)
+
+    @cython.cfunc
+    def _act(self, action: cython.int, what: object):
+        """Do the action of this number."""
+        raise NotImplementedError
 
     @cython.cfunc
     def _wait(self, delay: cython.double, event: cython.int):

@@ -21,6 +21,8 @@ cdef class ServerTransaction(Machine):
     cdef object await_response(self, double trying_after)
     cdef object _send(self, Response response)
     cdef object _send_final(self, Response response)
+    cdef object _repeat(self)
+    cdef object _end(self)
 
 
 cdef class InviteServerTransaction(ServerTransaction):
@@ -29,11 +31,19 @@ cdef class InviteServerTransaction(ServerTransaction):
 
     cdef bint is_ack_of(self, Request ack)
     cdef object ack_received(self, Request ack, Flow flow)
+    cdef object _act(self, int action, object what)
+    cdef object _provide(self, Response response)
+    cdef object _accept(self, Response response)
+    cdef object _send_success(self, Response response)
+    cdef object _refuse(self, Response response)
     cdef object _wait_for_ack(self, double now)
+    cdef object _repeat_by_timer(self)
+    cdef object _confirm(self)
 
 
 cdef class NonInviteServerTransaction(ServerTransaction):
-    pass
+    cdef object _act(self, int action, object what)
+    cdef object _complete(self, Response response)
 
 
 cdef InviteServerTransaction start_invite_server(Ledger layer, object key, Request request, Flow flow)

@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import cython
 
+from sbc.sip.errors import LocalError
 from sbc.transaction.machine import Transitions
 
 if cython.compiled:
@@ -55,6 +56,23 @@ class Input(IntEnum):
     TIMER_I = 9  # INVITE: no more ACKs expected
     TIMER_J = 10  # non-INVITE: no more repeated requests expected
     TIMER_L = 11  # RFC 6026: no more repeated INVITEs, no more 2xx of the user
+
+
+class Action(IntEnum):
+    """What a step of either machine does: the method of the same name."""
+
+    IGNORE = 1
+    PROVIDE = 2
+    ACCEPT = 3
+    COMPLETE = 4
+    END = 5
+    REPEAT = 6
+    REFUSE = 7
+    CONFIRM = 8
+    SEND_TRYING = 9
+    PASS_ACK = 10
+    SEND_SUCCESS = 11
+    REPEAT_BY_TIMER = 12
 
 
 # An INVITE. What the user says after a failure is discarded; after a 2xx it may send that or another 2xx again, and
@@ -132,6 +150,18 @@ _TIMER_H = cython.declare(cython.int, Input.TIMER_H)
 _TIMER_I = cython.declare(cython.int, Input.TIMER_I)
 _TIMER_J = cython.declare(cython.int, Input.TIMER_J)
 _TIMER_L = cython.declare(cython.int, Input.TIMER_L)
+_TO_IGNORE = cython.declare(cython.int, Action.IGNORE)
+_TO_PROVIDE = cython.declare(cython.int, Action.PROVIDE)
+_TO_ACCEPT = cython.declare(cython.int, Action.ACCEPT)
+_TO_COMPLETE = cython.declare(cython.int, Action.COMPLETE)
+_TO_END = cython.declare(cython.int, Action.END)
+_TO_REPEAT = cython.declare(cython.int, Action.REPEAT)
+_TO_REFUSE = cython.declare(cython.int, Action.REFUSE)
+_TO_CONFIRM = cython.declare(cython.int, Action.CONFIRM)
+_TO_SEND_TRYING = cython.declare(cython.int, Action.SEND_TRYING)
+_TO_PASS_ACK = cython.declare(cython.int, Action.PASS_ACK)
+_TO_SEND_SUCCESS = cython.declare(cython.int, Action.SEND_SUCCESS)
+_TO_REPEAT_BY_TIMER = cython.declare(cython.int, Action.REPEAT_BY_TIMER)
 
 
 @cython.cclass
@@ -175,7 +205,7 @@ class ServerTransaction(Machine):
     @cython.cfunc
     def request_repeated(self):
         """The same request came again."""
-        self._take(_REQUEST)
+        self._take(_REQUEST, None)
 
     @cython.cfunc
     def await_response(self, trying_after: cython.double):
@@ -184,9 +214,6 @@ class ServerTransaction(Machine):
             self._wait(trying_after, _TIMER_TRYING)
 
     # Actions of both machines.
-
-    def _ignore(self, what) -> None:
-        pass
 
     @cython.cfunc
     def _send(self, response: Response):
@@ -202,16 +229,15 @@ class ServerTransaction(Machine):
         self._send(response)
         self._request = None
 
-    def _send_trying(self, what) -> None:
-        self._send(Response.trying(self._request))
-
-    def _repeat(self, what) -> None:
+    @cython.cfunc
+    def _repeat(self):
         """The peer repeats its request: our response, if there was one, got lost."""
         if self._last_sent is not None:
             self.layer.count_retransmission(self.flow, self.method)
             self.flow.send(self._last_sent)
 
-    def _end(self, what) -> None:
+    @cython.cfunc
+    def _end(self):
         self.disarm()
         self._last_sent = None
         layer: Ledger = self.layer
@@ -240,24 +266,50 @@ class InviteServerTransaction(ServerTransaction):
         """An ACK that matches: to our failure, or to a 2xx by an element that keeps the branch for it."""
         self._take(_ACK, (ack, flow))
 
-    def _provide(self, response) -> None:
+    @cython.cfunc
+    def _act(self, action: cython.int, what: object):
+        if action == _TO_PROVIDE:
+            self._provide(what)
+        elif action == _TO_ACCEPT:
+            self._accept(what)
+        elif action == _TO_END:
+            self._end()
+        elif action == _TO_REFUSE:
+            self._refuse(what)
+        elif action == _TO_CONFIRM:
+            self._confirm()
+        elif action == _TO_REPEAT:
+            self._repeat()
+        elif action == _TO_PASS_ACK:
+            ack, flow = what
+            self.layer.user.ack_received(ack, flow)
+        elif action == _TO_SEND_TRYING:
+            self._send(Response.trying(self._request))
+        elif action == _TO_SEND_SUCCESS:
+            self._send_success(what)
+        elif action == _TO_REPEAT_BY_TIMER:
+            self._repeat_by_timer()
+        elif action != _TO_IGNORE:
+            raise LocalError(f"an INVITE does not {Action(action).name}")
+
+    @cython.cfunc
+    def _provide(self, response: Response):
         self.disarm()
         self._send(response)
 
-    def _accept(self, response) -> None:
+    @cython.cfunc
+    def _accept(self, response: Response):
         self._send_final(response)
         self._last_sent = None
         self._wait(self.layer.timer_l, _TIMER_L)
 
-    def _send_success(self, response) -> None:
+    @cython.cfunc
+    def _send_success(self, response: Response):
         self._send(response)
         self._last_sent = None
 
-    def _pass_ack(self, received) -> None:
-        ack, flow = received
-        self.layer.user.ack_received(ack, flow)
-
-    def _refuse(self, response) -> None:
+    @cython.cfunc
+    def _refuse(self, response: Response):
         self._send_final(response)
         if self.flow.reliable:
             self._wait(self.layer.timer_h, _TIMER_H)
@@ -277,15 +329,17 @@ class InviteServerTransaction(ServerTransaction):
             self._event = _TIMER_H
             self.layer.queue.arm_at(self, self._give_up_at)
 
-    def _repeat_by_timer(self, what) -> None:
+    @cython.cfunc
+    def _repeat_by_timer(self):
         self._interval = min(2 * self._interval, self.layer.t2)
         self._wait_for_ack(self.layer.queue.now())
-        self._repeat(None)
+        self._repeat()
 
-    def _confirm(self, what) -> None:
+    @cython.cfunc
+    def _confirm(self):
         self._last_sent = None
         if self.flow.reliable:
-            self._take(_TIMER_I)
+            self._take(_TIMER_I, None)
         else:
             self._wait(self.layer.timer_i, _TIMER_I)
 
@@ -294,16 +348,30 @@ class InviteServerTransaction(ServerTransaction):
 class NonInviteServerTransaction(ServerTransaction):
     """One request other than INVITE and ACK that came to us."""
 
-    def _complete(self, response) -> None:
+    @cython.cfunc
+    def _act(self, action: cython.int, what: object):
+        if action == _TO_COMPLETE:
+            self._complete(what)
+        elif action == _TO_END:
+            self._end()
+        elif action == _TO_REPEAT:
+            self._repeat()
+        elif action == _TO_SEND_TRYING:
+            self._send(Response.trying(self._request))
+        elif action != _TO_IGNORE:
+            raise LocalError(f"a request other than INVITE does not {Action(action).name}")
+
+    @cython.cfunc
+    def _complete(self, response: Response):
         self._send_final(response)
         if self.flow.reliable:
-            self._take(_TIMER_J)
+            self._take(_TIMER_J, None)
         else:
             self._wait(self.layer.timer_j, _TIMER_J)
 
 
-_INVITE = Table("server transaction", INVITE_TRANSITIONS, InviteServerTransaction, State, Input)
-_NON_INVITE = Table("server transaction", NON_INVITE_TRANSITIONS, NonInviteServerTransaction, State, Input)
+_INVITE = Table("server transaction", INVITE_TRANSITIONS, State, Input, Action)
+_NON_INVITE = Table("server transaction", NON_INVITE_TRANSITIONS, State, Input, Action)
 _PROCEEDING = cython.declare(cython.int, State.PROCEEDING)
 _TRYING = cython.declare(cython.int, State.TRYING)
 
