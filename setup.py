@@ -46,6 +46,7 @@ HOT_MODULES = [
     "sbc.registration.targets",
     "sbc.sip.headers",
     "sbc.sip.message",
+    "sbc.sip.unguessable",
     "sbc.sip.uri",
     "sbc.transaction.client",
     "sbc.transaction.interface",

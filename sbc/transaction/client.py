@@ -366,10 +366,10 @@ class ClientTransaction(Machine):
 @cython.cfunc
 def _remember(transaction: ClientTransaction):
     layer: Ledger = transaction.layer
-    live: dict = layer._cancels if transaction.method == "CANCEL" else layer._clients
-    if transaction.branch in live:
-        raise LocalError(f"branch {transaction.branch} is in use by another {live[transaction.branch].method}")
-    live[transaction.branch] = transaction
+    if transaction.method == "CANCEL":
+        layer._cancels[transaction.branch] = transaction
+        return
+    layer.clients.add(transaction.branch, transaction)
     if transaction.method == "INVITE":
         layer.invite_clients += 1
 
@@ -377,8 +377,10 @@ def _remember(transaction: ClientTransaction):
 @cython.cfunc
 def _forget(transaction: ClientTransaction):
     layer: Ledger = transaction.layer
-    live: dict = layer._cancels if transaction.method == "CANCEL" else layer._clients
-    del live[transaction.branch]
+    if transaction.method == "CANCEL":
+        del layer._cancels[transaction.branch]
+        return
+    layer.clients.remove(transaction.branch)
     if transaction.method == "INVITE":
         layer.invite_clients -= 1
 

@@ -9,8 +9,6 @@ from sbc.transaction.server cimport InviteServerTransaction, ServerTransaction
 
 
 cdef class TransactionLayer(Ledger):
-    cdef public object new_branch
-
     cpdef object request_received(self, Request request, Flow flow)
     cpdef object response_received(self, Response response, Flow flow)
     cdef ClientTransaction send(

@@ -8,13 +8,12 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from secrets import token_hex
 
 import cython
 
 from sbc.clock import Clock
 from sbc.sip.errors import MalformedMessage
-from sbc.transaction.matching import new_branch as random_branch
 from sbc.transaction.matching import quoted_client_key
 from sbc.transaction.timers import Timers
 
@@ -59,27 +58,25 @@ class TransactionLayer(Ledger):
     """All transactions of one process. Give it a `TimerQueue` for a clock: most of its timers never fire.
 
     `side_of` says who is behind a flow, phones or servers; set it where one socket has both on it. `retransmissions` are
-    the messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}.
+    the messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}. `boot` stands
+    in every branch made here (`matching.ClientTable`); it is made up when not given.
     """
-
-    new_branch: object
 
     def __init__(
         self,
         clock: Clock,
         timers: Timers,
         user: TransactionUser | None = None,  # set by the composition root before traffic
-        new_branch: Callable[[], str] = random_branch,
+        boot: str | None = None,
     ) -> None:
-        self.open(clock, timers, user)
-        self.new_branch = new_branch
+        self.open(clock, timers, user, token_hex(3) if boot is None else boot)
 
     @property
     def transactions(self) -> dict[tuple[str, str], int]:
         """Live ones: {("client" | "server", "invite" | "non-invite"): number}."""
         return {
             ("client", "invite"): self.invite_clients,
-            ("client", "non-invite"): len(self._clients) + len(self._cancels) - self.invite_clients,
+            ("client", "non-invite"): len(self.clients) + len(self._cancels) - self.invite_clients,
             ("server", "invite"): self.invite_servers,
             ("server", "non-invite"): len(self._servers) - self.invite_servers,
         }
@@ -128,7 +125,7 @@ class TransactionLayer(Ledger):
 
     def flow_failed(self, flow: Flow, cause: str) -> int:
         """A connection could not be made, or broke: its client transactions fail. Returns how many were on it."""
-        live = [*self._clients.values(), *self._cancels.values()]
+        live = [*self.clients.live(), *self._cancels.values()]
         concerned = [transaction for transaction in live if transaction.flow is flow]
         for transaction in concerned:
             transaction.transport_failed(cause)
@@ -155,7 +152,7 @@ class TransactionLayer(Ledger):
         a provisional came; an INVITE has none then (Timer C is the user's).
         """
         if not branch:
-            branch = self.new_branch()
+            branch = self.clients.new_branch(0)
         seconds: cython.double = self.timer_b if timeout is None else timeout  # F is the same
         proceeding: cython.double = -1.0 if proceeding_timeout is None else proceeding_timeout
         return self.send(request.copy(), flow, user, branch, seconds, interval, proceeding)
@@ -171,8 +168,11 @@ class TransactionLayer(Ledger):
         interval: cython.double,
         proceeding_timeout: cython.double,
     ) -> ClientTransaction:
-        """`send_request` for a request that is the transaction's from now on; `proceeding_timeout` -1 for none."""
-        _put_via(request, flow, branch)
+        """`send_request` for a request that is the transaction's from now on; `proceeding_timeout` -1 for none.
+
+        A branch of `clients.new_branch` that was made just before costs least.
+        """
+        request.put_via(flow.via_start, branch)  # s.16.6 step 8
         if request.method == "INVITE":
             return start_invite(self, request, flow, user, branch, timeout, interval)
         return start_non_invite(self, request, flow, user, branch, timeout, interval, proceeding_timeout)
@@ -195,7 +195,7 @@ class TransactionLayer(Ledger):
     @cython.ccall
     def send_stateless(self, request: Request, flow: Flow, branch: str):
         """Put our Via on top of `request`, send it and forget it: the ACK to a 2xx."""
-        _put_via(request, flow, branch)
+        request.put_via(flow.via_start, branch)  # s.16.6 step 8
         flow.send(request.to_bytes(flow.reliable))
 
     def cancel(self, invite: InviteClientTransaction) -> None:
@@ -214,8 +214,10 @@ class TransactionLayer(Ledger):
 
     @cython.cfunc
     def _client(self, branch: str, method: str) -> ClientTransaction:
-        live: dict = self._cancels if method == "CANCEL" else self._clients
-        transaction: ClientTransaction = live.get(branch)
+        transaction: ClientTransaction
+        if method == "CANCEL":
+            return self._cancels.get(branch)
+        transaction = self.clients.find(branch)
         return transaction if transaction is not None and transaction.method == method else None
 
     @cython.cfunc
@@ -256,9 +258,3 @@ class TransactionLayer(Ledger):
         cancel.respond(Response.for_request(request, 200))
         if invite.final_status is None:
             self.user.cancel_received(invite, request)
-
-
-@cython.cfunc
-def _put_via(request: Request, flow: Flow, branch: str):
-    """Our Via on top (s.16.6 step 8); rport wants the answer where it was sent from (RFC 3581 s.3)."""
-    request.prepend("Via", f"{flow.via};branch={branch};rport")

@@ -3,6 +3,7 @@
 from sbc.clock cimport TimerQueue
 from sbc.flow cimport Flow
 from sbc.transaction.interface cimport TransactionUser
+from sbc.transaction.matching cimport ClientTable
 
 
 cdef class Ledger:
@@ -12,7 +13,7 @@ cdef class Ledger:
     cdef public object side_of
     cdef readonly dict retransmissions
     cdef TimerQueue queue
-    cdef readonly dict _clients
+    cdef readonly ClientTable clients
     cdef readonly dict _cancels
     cdef readonly dict _servers
     cdef Py_ssize_t invite_clients
@@ -31,5 +32,5 @@ cdef class Ledger:
     cdef double invite_trying
     cdef double non_invite_trying
 
-    cdef object open(self, object clock, object timers, TransactionUser user)
+    cdef object open(self, object clock, object timers, TransactionUser user, str boot)
     cpdef object count_retransmission(self, Flow flow, str method)

@@ -12,10 +12,12 @@ if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.transaction.interface import TransactionUser
+    from cython.cimports.sbc.transaction.matching import ClientTable
 else:
     from sbc.clock import TimerQueue
     from sbc.flow import Flow
     from sbc.transaction.interface import TransactionUser
+    from sbc.transaction.matching import ClientTable
 
 COMPILED = bool(cython.compiled)
 
@@ -33,7 +35,7 @@ class Ledger:
     side_of: object
     retransmissions: dict
     queue: TimerQueue  # the clock, or one of our own upon it
-    _clients: dict  # {branch: transaction}, but the CANCELs: they have the branch of their INVITE
+    clients: ClientTable  # but the CANCELs: they have the branch of their INVITE
     _cancels: dict
     _servers: dict  # {key of `matching.server_key`: transaction}
     invite_clients: cython.Py_ssize_t  # how many of the live ones
@@ -53,14 +55,14 @@ class Ledger:
     non_invite_trying: cython.double
 
     @cython.cfunc
-    def open(self, clock: object, timers: object, user: TransactionUser):
+    def open(self, clock: object, timers: object, user: TransactionUser, boot: str):
         self.clock = clock
         self.queue = clock if isinstance(clock, TimerQueue) else TimerQueue(clock)
         self.timers = timers
         self.user = user
         self.side_of = _side_of_flow
         self.retransmissions = {}
-        self._clients = {}
+        self.clients = ClientTable(boot)
         self._cancels = {}
         self._servers = {}
         self.invite_clients = 0

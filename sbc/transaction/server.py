@@ -175,6 +175,7 @@ class ServerTransaction(Machine):
 
     @cython.cfunc
     def _begin(self, layer: Ledger, key: object, request: Request, flow: Flow):
+        """From now on the layer finds it."""
         self.unarmed()
         self.layer = layer
         self.flow = flow
@@ -185,6 +186,7 @@ class ServerTransaction(Machine):
         self._last_sent = None
         self._to_tag_sent = ""
         self._final_status = 0
+        layer._servers[key] = self
 
     @property
     def final_status(self) -> int | None:
@@ -378,24 +380,22 @@ _TRYING = cython.declare(cython.int, State.TRYING)
 
 @cython.cfunc
 def start_invite_server(layer: Ledger, key: object, request: Request, flow: Flow) -> InviteServerTransaction:
-    """From now on the layer finds it."""
+    """An INVITE that no live transaction knows."""
     transaction: InviteServerTransaction = InviteServerTransaction.__new__(InviteServerTransaction)
     transaction._begin(layer, key, request, flow)
     transaction._interval = 0.0
     transaction._give_up_at = 0.0
     transaction._table = _INVITE
     transaction._state = _PROCEEDING
-    layer._servers[key] = transaction
     layer.invite_servers += 1
     return transaction
 
 
 @cython.cfunc
 def start_non_invite_server(layer: Ledger, key: object, request: Request, flow: Flow) -> NonInviteServerTransaction:
-    """From now on the layer finds it."""
+    """Any other request that none knows."""
     transaction: NonInviteServerTransaction = NonInviteServerTransaction.__new__(NonInviteServerTransaction)
     transaction._begin(layer, key, request, flow)
     transaction._table = _NON_INVITE
     transaction._state = _TRYING
-    layer._servers[key] = transaction
     return transaction

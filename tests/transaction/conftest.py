@@ -29,7 +29,7 @@ def layer(clock, user):
     """
     layer = TransactionLayer(clock, Timers(), user.layer_user)
     yield layer
-    for transaction in list(layer._clients.values()):
+    for transaction in list(layer.clients.live()):
         transaction.terminate()
     for transaction in user.servers:
         user_still_owes_answer = transaction.final_status is None
@@ -38,7 +38,7 @@ def layer(clock, user):
     clock.advance(LONGER_THAN_ANY_TIMER)
     assert clock.pending == 0
     assert set(layer.transactions.values()) == {0}
-    assert not layer._clients
+    assert not layer.clients.live()
     assert not layer._servers
 
 

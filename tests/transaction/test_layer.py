@@ -14,7 +14,7 @@ def test_send_request_puts_our_via_on_top_of_a_copy(layer, user, flow):
     transaction = layer.send_request(received, flow, user, branch="z9hG4bKours")
     assert received.get_all("Via") == ["SIP/2.0/UDP 192.0.2.50:5060;branch=z9hG4bKphone1"]
     assert flow.take()[0].get_all("Via") == [
-        "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKours;rport",
+        "SIP/2.0/UDP 192.0.2.1:5060;rport;branch=z9hG4bKours",
         "SIP/2.0/UDP 192.0.2.50:5060;branch=z9hG4bKphone1",
     ]
     assert transaction.branch == "z9hG4bKours"
@@ -25,10 +25,11 @@ def test_send_request_puts_our_via_on_top_of_a_copy(layer, user, flow):
 
 
 def test_branch_is_made_when_none_is_given(clock, user):
-    layer = TransactionLayer(clock, Timers(), user.layer_user, new_branch=iter(["z9hG4bKa", "z9hG4bKb"]).__next__)
+    layer = TransactionLayer(clock, Timers(), user.layer_user, boot="abcdef")
     flow = FakeFlow(clock)
     branches = [layer.send_request(request("OPTIONS", received=False), flow, user).branch for _ in range(2)]
-    assert branches == ["z9hG4bKa", "z9hG4bKb"]
+    assert [branch[:29] for branch in branches] == ["z9hG4bK0000000000abcdef000000", "z9hG4bK0000000000abcdef000001"]
+    assert branches[0][29:] != branches[1][29:]
 
 
 def test_branch_in_use_is_refused(layer, user, flow):
@@ -44,7 +45,7 @@ def test_stateless_request_is_sent_once(layer, user, flow, clock):
     clock.advance(40)
     assert flow.times() == [0]
     ack = flow.take()[0]
-    assert [via.rpartition("branch=")[2] for via in ack.get_all("Via")] == ["z9hG4bKours;rport", "z9hG4bKack"]
+    assert [via.rpartition("branch=")[2] for via in ack.get_all("Via")] == ["z9hG4bKours", "z9hG4bKack"]
     assert set(layer.transactions.values()) == {0}
 
 

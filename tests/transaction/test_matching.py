@@ -3,7 +3,8 @@
 import pytest
 
 from sbc.sip.message import Response
-from sbc.transaction.matching import MAGIC_COOKIE, from_rfc2543, new_branch, server_key
+from sbc.transaction import Timers, TransactionLayer
+from sbc.transaction.matching import MAGIC_COOKIE, ClientTable, from_rfc2543, new_branch, server_key
 from tests.helpers.network import request, response_to
 
 
@@ -176,3 +177,48 @@ def test_response_over_another_flow_matches_all_the_same(layer, user, flow, conn
     transaction = layer.send_request(request("OPTIONS", received=False), flow, user)
     layer.response_received(response_to(transaction.request, 200), connection)
     assert user.take() == [("response", 200)]
+
+
+def test_responses_find_their_own_among_many(layer, user, flow, clock):
+    """Places are used again when a transaction is over; a late response does not meet the next one there."""
+    first = [layer.send_request(request("OPTIONS", received=False), flow, user) for _ in range(40)]
+    late = response_to(first[7].request, 200)
+    for transaction in first[:20]:
+        transaction.terminate()
+    second = [layer.send_request(request("OPTIONS", received=False), flow, user) for _ in range(30)]
+    branches = [transaction.branch for transaction in first + second]
+    assert len(set(branches)) == 70
+    user.take()
+    layer.response_received(late, flow)
+    assert user.take() == [("stray", 200)]
+    for transaction in [*second, *first[20:]]:
+        layer.response_received(response_to(transaction.request, 200), flow)
+        assert transaction.state.name == "COMPLETED"
+    assert layer.transactions[("client", "non-invite")] == 50
+
+
+@pytest.mark.parametrize("place", [22, 23, 28, 29, 44])
+@pytest.mark.parametrize("digit", ["0", "f", "g", "A", "/", ":", "`", "\xb2", "\u0660", "\udc80"])
+def test_branch_that_is_nearly_ours(layer, user, flow, place, digit):
+    """Any other character anywhere, and it is nobody's; the place is read before the rest is compared."""
+    transaction = layer.send_request(request("OPTIONS", received=False), flow, user)
+    branch = transaction.branch
+    forged = branch[:place] + digit + branch[place + 1 :]
+    assert layer.client_for(forged, "OPTIONS") is (transaction if forged == branch else None)
+    for wrong in (branch[:-1], branch + "0", branch[:place], ""):
+        assert layer.client_for(wrong, "OPTIONS") is None
+
+
+def test_branches_of_the_table_are_unguessable():
+    """64 random bits behind the place, also where a place is used again."""
+    table = ClientTable("abcdef")
+    branches = {table.new_branch(0x123456789A) for _ in range(1000)}
+    assert len(branches) == 1000
+    assert {branch[:29] for branch in branches} == {"z9hG4bK123456789aabcdef000000"}
+    assert {len(branch) for branch in branches} == {45}
+
+
+def test_boot_is_made_up_when_not_given(clock, user):
+    boots = {TransactionLayer(clock, Timers(), user.layer_user).clients.boot for _ in range(10)}
+    assert len(boots) == 10
+    assert {len(boot) for boot in boots} == {6}

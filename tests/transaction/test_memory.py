@@ -83,7 +83,7 @@ class Context(ClientTransactionUser):
 
 def answered(layer, flow, method, *statuses):
     layer.request_received(request(method), flow)
-    (client,) = layer._clients.values()
+    (client,) = layer.clients.live()
     sent = client.request
     for status in statuses:
         layer.response_received(response_to(sent, status), flow)
@@ -105,8 +105,8 @@ STORIES = {
     ),
     "cancelled call": lambda layer, flow, clock: (
         layer.request_received(request("INVITE"), flow),
-        layer.cancel(next(iter(layer._clients.values()))),
-        layer.response_received(response_to(next(iter(layer._clients.values())).request, 180), flow),
+        layer.cancel(layer.clients.live()[0]),
+        layer.response_received(response_to(layer.clients.live()[0].request, 180), flow),
     ),
 }  # fmt: skip
 
