@@ -131,7 +131,7 @@ class App:
             raise CannotStart(str(error)) from error
         key = self.store.secret()
         timers = Timers(config.timers.t1, config.timers.t2, config.timers.t4)
-        self.layer = TransactionLayer(self.clock, timers)
+        self.layer = TransactionLayer(self.clock, timers, boot=self._own_boot_word())
         self.listeners = Listeners()
         self._resolver = Resolver(self._reactor, config.dns.servers)
         self.locator = Locator(
@@ -161,7 +161,6 @@ class App:
             registrar=self.registrar,
             is_ours=self.listeners.is_ours,
             key=key,
-            boot=self._own_boot_word(),
             name=config.appliance.name,
             report=self.report,
             overload=self.overload,

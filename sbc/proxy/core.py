@@ -72,9 +72,8 @@ ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, REFER, 
 class Proxy(Surroundings):
     """The transaction user of the appliance.
 
-    `key` signs route cookies and branches, at least 16 secret bytes that survive a restart; `boot` tells this run's branches
-    from those of the run before; `name` stands in Warning headers. `draining` is set while the
-    appliance stops: new calls are refused, everything under way goes on.
+    `key` signs route cookies, at least 16 secret bytes that survive a restart; `name` stands in Warning headers. `draining`
+    is set while the appliance stops: new calls are refused, everything under way goes on.
     """
 
     registrar: object
@@ -103,7 +102,6 @@ class Proxy(Surroundings):
         registrar: object,
         is_ours: object,
         key: bytes,
-        boot: str,
         name: str,
         report: Report,
         overload: Overload | None = None,
@@ -121,7 +119,7 @@ class Proxy(Surroundings):
         self.overload = overload or Overload()
         self.elsewhere = None
         """Called with a response that belongs to no transaction here, and its flow; True when another process has it."""
-        branches: object = Branches(boot)
+        branches: object = Branches(layer.clients.boot)
         self._branches = branches
         network: Network = Network(flows, is_ours)
         self._network = network
@@ -241,7 +239,7 @@ class Proxy(Surroundings):
 
     @cython.cfunc
     def new_branch(self, request: Request) -> str:
-        return self._branches.new(request)
+        return self.layer.clients.new_branch(self._branches.loop_hash(request))
 
     @cython.cfunc
     def abandoned(self, branch: Branch):

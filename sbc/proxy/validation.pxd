@@ -14,4 +14,4 @@ cdef class Branches:
     cpdef str new(self, Request request)
     cdef object check_loop(self, Request request)
     cdef str stateless(self, Request request)
-    cdef unsigned long long _loop_hash(self, Request request)
+    cdef unsigned long long loop_hash(self, Request request)

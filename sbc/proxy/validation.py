@@ -74,7 +74,7 @@ def boot_of(branch: str) -> str:
 
 @cython.cclass
 class Branches:
-    """Makes the branch parameters of what we send: magic cookie, loop hash, serial number.
+    """What the proxy puts into the branch parameters of what it sends, behind the magic cookie: the loop hash.
 
     16.6 item 8: one part of the branch is a hash over what decides the request's way; when a request comes back with our
     hash unchanged it is in a loop, and with another one it only passes twice (a call from one phone to another of the same
@@ -90,18 +90,18 @@ class Branches:
 
     @cython.ccall
     def new(self, request: Request) -> str:
-        """The branch for one more attempt of this request."""
+        """A branch for a request without a transaction. (Transactions: `sbc.transaction.matching.ClientTable`.)"""
         self._serial += 1
-        loop_hash: cython.ulonglong = self._loop_hash(request)
-        return f"z9hG4bK{loop_hash:010x}{self._boot}{self._serial:x}"
+        mark: cython.ulonglong = self.loop_hash(request)
+        return f"z9hG4bK{mark:010x}{self._boot}{self._serial:x}"
 
     @cython.cfunc
     def check_loop(self, request: Request):
         """16.3 item 4. Raises Refused 482."""
         if request.has_one(VIA):
             return  # straight from a phone or server: it cannot have passed here before
-        loop_hash: cython.ulonglong = self._loop_hash(request)
-        ours = f"branch={MAGIC_COOKIE}{loop_hash:010x}"
+        mark: cython.ulonglong = self.loop_hash(request)
+        ours = f"branch={MAGIC_COOKIE}{mark:010x}"
         for via in request.get_all("Via"):
             if ours in via:
                 raise Refused(482)
@@ -110,10 +110,10 @@ class Branches:
     def stateless(self, request: Request) -> str:
         """16.11: for an ACK the branch must be the same for every retransmission, so it is made from the one received."""
         repeatable: cython.ulonglong = hash(request.branch_text()) & _STATELESS_MASK
-        loop_hash: cython.ulonglong = self._loop_hash(request)
-        return f"z9hG4bK{loop_hash:010x}{self._boot}{repeatable:016x}"
+        mark: cython.ulonglong = self.loop_hash(request)
+        return f"z9hG4bK{mark:010x}{self._boot}{repeatable:016x}"
 
     @cython.cfunc
-    def _loop_hash(self, request: Request) -> cython.ulonglong:
+    def loop_hash(self, request: Request) -> cython.ulonglong:
         # It is keyed anew in every process, and a loop comes round faster than a process.
         return request.way_hash() & _LOOP_MASK

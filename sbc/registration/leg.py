@@ -221,7 +221,7 @@ class Leg(ClientTransactionUser):
             self._waiting = True
             self._group.waiting(self.candidate, self._found_down)
         layer: TransactionLayer = exchange.layer
-        branch: str = layer.new_branch()
+        branch: str = layer.clients.new_branch(0)
         self._transaction = layer.send_ready(
             "REGISTER",
             exchange.register_at(self.target, self._flow, branch, self._seconds, credentials),

@@ -72,11 +72,11 @@ class Site:
         self.group = ServerGroup(self.settings, (0.5, 4.0), self.facts.append, self.clock.seconds())
         self.group.update_candidates("primary", [PRIMARY], self.clock.seconds())
         self.group.update_candidates("fallback", [FALLBACK], self.clock.seconds())
-        self.proxy = self.new_proxy("boot1")
+        self.proxy = self.new_proxy()
         # Their times count from here.
         assert self.primary.sent == self.fallback.sent == self.phone.sent == []
 
-    def new_proxy(self, boot: str) -> Proxy:
+    def new_proxy(self) -> Proxy:
         """A proxy as after a start of the process: only the key is the same."""
         proxy = Proxy(
             clock=self.clock,
@@ -86,7 +86,6 @@ class Site:
             registrar=self.registrar,
             is_ours=lambda host, port: (host, port or 5060) in (PHONE_SIDE, SERVER_SIDE),
             key=KEY,
-            boot=boot,
             name="branch-42",
             report=self.facts.append,
         )

@@ -87,7 +87,7 @@ def test_bye_from_the_server_reaches_the_phone(site):
 def test_bye_after_a_restart(site):
     """D21: a process that has never heard of the call sends the BYE to the right server."""
     sent, routes = connect(site, site.primary)
-    site.proxy = site.new_proxy("boot2")
+    site.proxy = site.new_proxy()
     site.receive(in_dialog("BYE", sent, routes=routes), site.phone)
     site.answer(site.primary, site.last(site.primary, "BYE"), 200)
     assert site.phone.summary()[-1] == 200
