@@ -1,0 +1,210 @@
+"""Two workers around one shared port, without sockets between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sbc.flow import Flow
+from sbc.sip.message import Request, Response, parse
+from sbc.workers import marks
+from sbc.workers.door import Deliveries, Door
+from sbc.workers.handover import MOVED, REQUEST, RESPONSE, Parcel
+from tests.helpers.network import request
+from tests.proxy.conftest import PHONE_SIDE, PRIMARY, Binding, Site
+
+OWN = ("198.51.100.1", 5071)
+
+
+class RawFlow(Flow):
+    """A flow as the UDP transport has it; what is sent is kept."""
+
+    def __init__(self, side: str, remote: tuple[str, int]) -> None:
+        super().__init__("udp", side, "198.51.100.1:5060", ("198.51.100.1", 5060), remote)
+        self.raw = f"{remote[0]} {remote[1]}".encode()
+        self.sent: list[Request | Response] = []
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(parse(data))
+
+
+class Shared:
+    """The transport of the shared port."""
+
+    local = ("198.51.100.1", 5060)
+
+    def __init__(self, flows: dict[bytes, RawFlow]) -> None:
+        self._flows = flows
+
+    def flow_of(self, raw: bytes) -> RawFlow:
+        return self._flows[raw]
+
+
+class Own:
+    """The transport of the own port."""
+
+    local = OWN
+
+    def sent_by(self, remote_host: str) -> str:
+        return f"{OWN[0]}:{OWN[1]}"
+
+
+class Outlets:
+    """Neighbours that keep parcels in a list."""
+
+    def __init__(self, me: int, number: int = 2) -> None:
+        self.me, self.number = me, number
+        self.parcels: list[tuple[int | str, Parcel]] = []
+
+    def hand_to_next(self, parcel: Parcel) -> None:
+        self.parcels.append(("next", parcel))
+
+    def hand_to(self, worker: int, parcel: Parcel) -> None:
+        self.parcels.append((worker, parcel))
+
+
+class WorkerSite(Site):
+    """One worker: a proxy with a door before it."""
+
+    def __init__(self, number: int, workers: int = 2) -> None:
+        super().__init__()
+        self.server = RawFlow("both", (PRIMARY.address, PRIMARY.port))
+        self.caller = RawFlow("both", ("192.0.2.60", 5062))
+        self.outlets = Outlets(number, workers)
+        self.own = Own()
+        self.door = Door(self.edge, self.proxy, self.outlets, 0, self.own)
+        self.deliveries = Deliveries(self.outlets, self.layer, self.registrar)
+        flows = {flow.raw: flow for flow in (self.server, self.caller)}
+        self.deliveries.add(self.door, Shared(flows), self.own)
+
+    def new_proxy(self, boot: str):
+        return super().new_proxy(marks.boot_word(0))
+
+    def knows(self, token: str) -> None:
+        self.registrar.bindings[token] = Binding(token, "sip:alice@192.0.2.50", "192.0.2.50", 5060)
+
+
+@pytest.fixture
+def worker():
+    made = WorkerSite(0)
+    yield made
+    made.clock.advance(400)
+
+
+def call(**changes) -> Request:
+    named = {"uri": "sip:alice@198.51.100.1:5060;gw-tok=T", "sent_by": "198.51.100.10:5060", **changes}
+    return request("INVITE", **named)
+
+
+def test_a_call_for_a_known_phone_stays(worker):
+    """And the phone's worker leads the rest of the dialog to its own port."""
+    worker.knows("T")
+    worker.door.message_received(call(), worker.server)
+    assert [] == worker.outlets.parcels
+    assert [100] == [message.status for message in worker.server.sent]
+    invite = worker.last(worker.phone, "INVITE")
+    assert [f"{PHONE_SIDE[0]}:{PHONE_SIDE[1]}", "198.51.100.1:5071"] == [
+        value.partition("sip:")[2].partition(";")[0] for value in invite.get_all("Record-Route")
+    ]
+
+
+def test_a_call_for_an_unknown_phone_goes_on(worker):
+    """Byte for byte what came in, and nobody is answered here."""
+    received = call()
+    worker.door.message_received(received, worker.server)
+    ((to, parcel),) = worker.outlets.parcels
+    assert ("next", REQUEST, 1, worker.server.raw) == (to, parcel.kind, parcel.passed, parcel.source)
+    assert received.to_bytes() == parcel.data
+    assert [] == worker.server.sent
+
+
+@pytest.mark.parametrize("method", ["ACK", "CANCEL", "MESSAGE"])
+def test_all_that_belongs_to_the_call_goes_the_same_way(worker, method):
+    message = request(method, uri="sip:alice@198.51.100.1:5060;gw-tok=T", sent_by="198.51.100.10:5060")
+    worker.door.message_received(message, worker.server)
+    assert 1 == len(worker.outlets.parcels)
+
+
+def test_a_number_without_a_token_is_looked_for_too(worker):
+    """A server that calls `number@appliance` because somebody configured it so."""
+    worker.door.message_received(call(uri="sip:alice@198.51.100.1:5060"), worker.server)
+    assert 1 == len(worker.outlets.parcels)
+
+
+def test_who_asks_us_gets_the_answer_here(worker):
+    """OPTIONS without a user is for any of us."""
+    message = request("OPTIONS", uri="sip:198.51.100.1:5060", sent_by="198.51.100.10:5060")
+    worker.door.message_received(message, worker.server)
+    assert [] == worker.outlets.parcels
+    assert [200] == [message.status for message in worker.server.sent]
+
+
+def test_the_last_one_answers(worker):
+    """When all have been asked the phone is nowhere."""
+    parcel = Parcel(REQUEST, 0, 1, worker.server.raw, call().to_bytes())
+    worker.deliveries.delivered(parcel)
+    assert [] == worker.outlets.parcels
+    assert [404] == [message.status for message in worker.server.sent]
+
+
+def test_of_three_the_second_passes_on():
+    worker = WorkerSite(1, workers=3)
+    worker.deliveries.delivered(Parcel(REQUEST, 0, 1, worker.server.raw, call().to_bytes()))
+    assert [2] == [parcel.passed for _, parcel in worker.outlets.parcels]
+    worker.deliveries.delivered(Parcel(REQUEST, 0, 2, worker.server.raw, call(branch="z9hG4bKother").to_bytes()))
+    assert [404] == [message.status for message in worker.server.sent]
+    worker.clock.advance(400)
+
+
+def test_a_delivered_call_is_answered_from_the_shared_port(worker):
+    worker.knows("T")
+    worker.deliveries.delivered(Parcel(REQUEST, 0, 1, worker.server.raw, call().to_bytes()))
+    assert [100] == [message.status for message in worker.server.sent]
+    assert "INVITE" == worker.phone.summary()[0]
+
+
+def test_phones_are_not_asked_about(worker):
+    """The kernel has led them here."""
+    worker.door.message_received(request("INVITE", sent_by="192.0.2.60:5062"), worker.caller)
+    assert [] == worker.outlets.parcels
+    assert 100 == worker.caller.sent[0].status
+
+
+def test_a_stray_response_goes_to_the_maker_of_its_branch(worker):
+    worker.proxy.elsewhere = worker.deliveries.response_elsewhere
+    boot = marks.boot_word(1)
+    response = Response.for_request(request("INVITE", branch=f"z9hG4bK0123456789{boot}1"), 200)
+    worker.door.message_received(response, worker.caller)
+    ((to, parcel),) = worker.outlets.parcels
+    assert (1, RESPONSE, worker.caller.raw) == (to, parcel.kind, parcel.source)
+
+
+@pytest.mark.parametrize("branch", [f"z9hG4bK0123456789{marks.boot_word(0)}1", "z9hG4bKshort", "z9hG4bK0123456789zzzzzz1"])
+def test_other_stray_responses_stay(worker, branch):
+    """Our own that come late, those of nobody, those of a worker that there is no more."""
+    response = Response.for_request(request("INVITE", branch=branch), 200)
+    assert not worker.deliveries.response_elsewhere(response, worker.caller)
+    assert [] == worker.outlets.parcels
+
+
+def test_a_delivered_response_finds_its_transaction(worker):
+    """A phone that answers from another port than it was called at. It is counted where it came in."""
+    worker.knows("T")
+    worker.door.message_received(call(), worker.server)
+    invite = worker.last(worker.phone, "INVITE")
+    ringing = Response.for_request(invite, 180, to_tag="t")
+    worker.deliveries.delivered(Parcel(RESPONSE, 0, 1, worker.caller.raw, ringing.to_bytes()))
+    assert [100, 180] == [message.status for message in worker.server.sent]
+    assert {} == worker.edge.responses
+
+
+def test_a_phone_that_has_moved_is_forgotten(worker):
+    moved: list[str] = []
+    worker.registrar.moved_away = moved.append
+    worker.deliveries.delivered(Parcel(MOVED, 0, 0, b"", b"T"))
+    assert ["T"] == moved
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0\0\0", b"INVITE nonsense"])
+def test_a_broken_parcel_does_no_harm(worker, data):
+    worker.deliveries.delivered(Parcel(REQUEST, 0, 1, worker.server.raw, data))
+    assert [] == worker.outlets.parcels
