@@ -25,6 +25,7 @@ HOT_MODULES = [
     "sbc.proxy.network",
     "sbc.proxy.nonce_pins",
     "sbc.proxy.own_routes",
+    "sbc.proxy.overload",
     "sbc.proxy.response_context",
     "sbc.proxy.route_cookie",
     "sbc.proxy.routes",

@@ -2,12 +2,14 @@
 
 from sbc.events cimport Reports
 from sbc.flow cimport Flow
+from sbc.location.candidate cimport Candidate
 from sbc.proxy.destination cimport Destinations
 from sbc.proxy.destination cimport ToPhone as _ToPhone
 from sbc.proxy.destination cimport ToServers as _ToServers
 from sbc.proxy.destination cimport ToUs as _ToUs
 from sbc.proxy.network cimport Network
-from sbc.proxy.response_context cimport Surroundings
+from sbc.proxy.overload cimport Overload
+from sbc.proxy.response_context cimport ResponseContext, Surroundings
 from sbc.proxy.routes cimport Ways
 from sbc.proxy.sides cimport Sides
 from sbc.proxy.validation cimport Branches
@@ -19,7 +21,7 @@ from sbc.transaction.server cimport ServerTransaction
 cdef class Proxy(Surroundings):
     cdef readonly object registrar
     cdef public bint draining
-    cdef public object overload
+    cdef public Overload overload
     cdef public object elsewhere
     cdef bytes _key
     cdef str _name
@@ -28,18 +30,22 @@ cdef class Proxy(Surroundings):
     cdef Network _network
     cdef Ways _ways
     cdef object _late
-    cdef dict _contexts
+    cdef Py_ssize_t _under_way
     cdef dict _moved
     cdef Sides _sides
     cdef Destinations _destinations
 
     cpdef str side_of(self, Flow flow)
     cdef bint from_server(self, Flow flow) except? -1
-    cpdef object request_received(self, Transaction transaction, Request request)
+    cpdef bint answered_at_once(self, Request request, Flow flow)
+    cpdef object request_received(self, Transaction received, Request request)
     cpdef object ack_received(self, Request request, Flow flow)
     cpdef object cancel_received(self, Transaction invite, Request request)
     cpdef object stray_response_received(self, Response response, Flow flow)
     cpdef object server_transaction_ended(self, Transaction transaction)
     cdef object _forward(self, ServerTransaction transaction, Request request, object destination)
+    cdef object _learn_challenge(self, ResponseContext context, Response response, Candidate candidate)
+    cdef object _remember_moved(self, ResponseContext context, Candidate candidate)
+    cdef Response _options_answer(self, Request request)
     cdef object _refuse_when_full(self, Request request)
     cdef str _to_tag(self, Request request)

@@ -20,11 +20,10 @@ from sbc.clock import Clock
 from sbc.events import Report
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
-from sbc.proxy.overload import LEAST_SHED, Overload
+from sbc.proxy.overload import LEAST_SHED
 from sbc.proxy.response_context import TIMER_C
 from sbc.proxy.network import FlowFinder
 from sbc.proxy.validation import Refused
-from sbc.redundancy.group import ServerGroup
 from sbc.sip.errors import MalformedMessage
 
 if cython.compiled:
@@ -34,12 +33,15 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
     from cython.cimports.sbc.proxy.network import Network
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
+    from cython.cimports.sbc.proxy.overload import Overload
     from cython.cimports.sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from cython.cimports.sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from cython.cimports.sbc.proxy.sides import Sides
     from cython.cimports.sbc.proxy.validation import Branches, check, hops_left
+    from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.redundancy.plan import AttemptPlan
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
     from cython.cimports.sbc.transaction.interface import Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
@@ -50,12 +52,15 @@ else:
     from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
     from sbc.proxy.network import Network
     from sbc.proxy.own_routes import OwnRoutes
+    from sbc.proxy.overload import Overload
     from sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from sbc.proxy.sides import Sides
     from sbc.proxy.validation import Branches, check, hops_left
+    from sbc.redundancy.group import ServerGroup
     from sbc.redundancy.plan import AttemptPlan
     from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
     from sbc.transaction.interface import Transaction
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
@@ -78,7 +83,7 @@ class Proxy(Surroundings):
 
     registrar: object
     draining: cython.bint
-    overload: object
+    overload: Overload
     elsewhere: object
     _key: bytes
     _name: str
@@ -87,7 +92,7 @@ class Proxy(Surroundings):
     _network: Network
     _ways: Ways
     _late: object
-    _contexts: dict  # by server transaction, of requests that still owe their sender an answer
+    _under_way: cython.Py_ssize_t  # contexts that are in the slot of their server transaction
     _moved: dict
     _sides: Sides
     _destinations: Destinations
@@ -125,7 +130,7 @@ class Proxy(Surroundings):
         self._network = network
         self._ways = Ways(self.queue, network, OwnRoutes(key, network), NoncePins())
         self._late = LateAnswers(clock, layer, self.t1, branches.new, report)
-        self._contexts: dict[ServerTransaction, ResponseContext] = {}
+        self._under_way = 0
         self._moved: dict[tuple[str, str, int], Candidate] = {}
         """re-INVITEs that another server accepted than their dialog's, by Call-ID, From tag and CSeq; for 64*T1."""
         self.set_groups(groups)
@@ -156,19 +161,32 @@ class Proxy(Surroundings):
     @property
     def under_way(self) -> int:
         """Requests that still owe their sender an answer."""
-        return len(self._contexts)
+        return self._under_way
 
     # -- TransactionUser -------------------------------------------------------------------------------------------------
 
     @cython.ccall
-    def request_received(self, transaction: Transaction, request: Request):
+    def answered_at_once(self, request: Request, flow: Flow) -> cython.bint:
+        """OPTIONS to us: phones ask every few seconds whether their server is there."""
+        if self.overload.lateness > LEAST_SHED:
+            return False
+        self._network.look(self.queue.now())
+        if not self._destinations.is_question_to_us(request, flow):
+            return False
+        flow.send(self._options_answer(request).to_bytes(flow.reliable))
+        return True
+
+    @cython.ccall
+    def request_received(self, received: Transaction, request: Request):
         """Forward it, answer it, or refuse it. MalformedMessage is the layer's to answer."""
+        transaction: ServerTransaction = received
         self._network.look(self.queue.now())
         try:
             self._refuse_when_full(request)
-            if request.method == "OPTIONS" and hops_left(request) == 0:
+            if request.method_code == OPTIONS and hops_left(request) == 0:
                 self._answer_options(transaction, request)  # 16.3 item 3: the last hop may answer for the target
                 return
+            self._destinations.target_of(request)
             check(request)
             self._branches.check_loop(request)
             destination = self._destinations.find(request, transaction.flow)
@@ -185,6 +203,7 @@ class Proxy(Surroundings):
         """An ACK for a 2xx follows its dialog, without a transaction (16.11). One that leads nowhere is dropped."""
         self._network.look(self.queue.now())
         try:
+            self._destinations.target_of(request)
             check(request)
             self._branches.check_loop(request)
             destination = self._destinations.find(request, flow)
@@ -215,7 +234,7 @@ class Proxy(Surroundings):
     @cython.ccall
     def cancel_received(self, invite: Transaction, request: Request):
         """The caller hung up before an answer."""
-        context: ResponseContext = self._contexts.get(invite)
+        context: ResponseContext = invite.context
         if context is not None:
             context.cancel()
 
@@ -233,7 +252,9 @@ class Proxy(Surroundings):
     @cython.ccall
     def server_transaction_ended(self, transaction: Transaction):
         """Its context, if it still lived, has nobody left to answer."""
-        self._contexts.pop(transaction, None)
+        if transaction.context is not None:
+            transaction.context = None
+            self._under_way -= 1
 
     # -- Surroundings of the response contexts ---------------------------------------------------------------------------
 
@@ -251,18 +272,15 @@ class Proxy(Surroundings):
 
     @cython.cfunc
     def finished(self, context: ResponseContext):
-        self._contexts.pop(context.transaction, None)
+        if context.transaction.context is not None:
+            context.transaction.context = None
+            self._under_way -= 1
 
     @cython.cfunc
     def passed_up(self, context: ResponseContext, response: Response, candidate: Candidate):
         status: cython.int = response._status
-        now: cython.double
         if (status == 401 or status == 407) and candidate is not None:
-            now = self.queue.now()
-            asked_before = self._ways.pins.issuer(context.request, now)
-            if asked_before is not None and asked_before != candidate:
-                mark_stale(response)
-            self._ways.pins.learn(response, candidate, now)
+            self._learn_challenge(context, response, candidate)
         if not context.is_invite or status < 180 or status >= 300:
             return
         route: Route = context.route
@@ -273,7 +291,17 @@ class Proxy(Surroundings):
             if route.group_name is not None:
                 self._reports.call_set_up(route.group_name, self.queue.now() - context.started)
 
-    def _remember_moved(self, context: ResponseContext, candidate: Candidate) -> None:
+    @cython.cfunc
+    def _learn_challenge(self, context: ResponseContext, response: Response, candidate: Candidate):
+        """What answers it must go to the server that asked (D9); a phone that answered another one is told it was stale."""
+        now: cython.double = self.queue.now()
+        asked_before: Candidate = self._ways.pins.issuer(context.request, now)
+        if asked_before is not None and not asked_before.same_as(candidate):
+            mark_stale(response)
+        self._ways.pins.learn(response, candidate, now)
+
+    @cython.cfunc
+    def _remember_moved(self, context: ResponseContext, candidate: Candidate):
         """The ACK must go where the 2xx came from (13.2.2.4), and its Route still names the dialog's own server."""
         request: Request = context.request
         key = (request.call_id, request.from_tag, request.cseq)
@@ -291,13 +319,12 @@ class Proxy(Surroundings):
 
     @cython.cfunc
     def _forward(self, transaction: ServerTransaction, request: Request, destination: object):
-        method: str = request.method
-        is_invite: cython.bint = method == "INVITE"
+        is_invite: cython.bint = request.method_code == INVITE
         now: cython.double = self.queue.now()
-        deadline: cython.double = now + NON_INVITE_BUDGET
         timeout: cython.double
         route: Route
         servers: ToServers
+        group: ServerGroup
         if is_invite:
             transaction.respond(Response.trying(request))
         if isinstance(destination, ToPhone):
@@ -308,30 +335,35 @@ class Proxy(Surroundings):
             route = new_phone_route(self._ways, destination, transaction.flow, timeout)
         else:
             servers = destination
+            group = servers.group
             first: Candidate = servers.first
             if first is None:
                 first = self._ways.pins.issuer(request, now)
-            plan: AttemptPlan = servers.group.plan(method, now, first, servers.in_dialog)
-            if method == "BYE" and servers.peer is not None:
-                route = new_bye_route(self._ways, servers, plan, transaction.flow, deadline)
+            plan: AttemptPlan = group.plan(request.method, now, first, servers.in_dialog)
+            if servers.peer is not None and request.method_code == BYE:
+                route = new_bye_route(self._ways, servers, plan, transaction.flow, now + NON_INVITE_BUDGET)
             else:
-                route = new_servers_route(self._ways, servers, plan, method, transaction.flow)
+                route = new_servers_route(self._ways, servers, plan, transaction.flow)
         context: ResponseContext = new_context(self, transaction, request, route)
-        self._contexts[transaction] = context
+        transaction.context = context
+        self._under_way += 1
         context.start()
 
     def _serve(self, transaction: ServerTransaction, request: Request, destination: ToUs) -> None:
-        if request.method == "REGISTER" and destination.group is not None:
+        if request.method_code == REGISTER and destination.group is not None:
             self.registrar.register_received(transaction, request, destination.group)
-        elif request.method == "OPTIONS":
+        elif request.method_code == OPTIONS:
             self._answer_options(transaction, request)
         else:
             self._refuse(transaction, request, Refused(404))
 
     def _answer_options(self, transaction: ServerTransaction, request: Request) -> None:
+        transaction.respond(self._options_answer(request))
+
+    @cython.cfunc
+    def _options_answer(self, request: Request) -> Response:
         headers = [("Allow", ALLOW), ("Accept", "application/sdp"), ("Supported", "path")]
-        response = Response.for_request(request, 200, to_tag=self._to_tag(request), headers=headers)
-        transaction.respond(response)
+        return Response.for_request(request, 200, to_tag=self._to_tag(request), headers=headers)
 
     def _refuse(self, transaction: ServerTransaction, request: Request, refusal: Refused) -> None:
         transaction.respond(

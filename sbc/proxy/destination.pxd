@@ -58,6 +58,7 @@ cdef class Destinations:
     cdef dict _targets
 
     cpdef object find(self, Request request, Flow flow)
+    cdef bint is_question_to_us(self, Request request, Flow flow)
     cdef Target target_of(self, Request request)
     cdef Target _new_target(self, Request request)
     cdef bint _is_ours(self, Target target)

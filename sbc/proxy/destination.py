@@ -25,9 +25,9 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.route_cookie import RouteCookie
     from cython.cimports.sbc.proxy.sides import Origin, Sides
     from cython.cimports.sbc.redundancy.group import ServerGroup
-    from cython.cimports.sbc.sip.head import TEL_SCHEME, URN_SCHEME
+    from cython.cimports.sbc.sip.head import OTHER_SCHEME, TEL_SCHEME, URN_SCHEME
     from cython.cimports.sbc.sip.message import Request
-    from cython.cimports.sbc.sip.scanner import ROUTE
+    from cython.cimports.sbc.sip.scanner import OPTIONS, PROXY_REQUIRE, REGISTER, ROUTE, VIA
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
@@ -36,9 +36,9 @@ else:
     from sbc.proxy.route_cookie import RouteCookie
     from sbc.proxy.sides import Origin, Sides
     from sbc.redundancy.group import ServerGroup
-    from sbc.sip.head import TEL_SCHEME, URN_SCHEME
+    from sbc.sip.head import OTHER_SCHEME, TEL_SCHEME, URN_SCHEME
     from sbc.sip.message import Request
-    from sbc.sip.scanner import ROUTE
+    from sbc.sip.scanner import OPTIONS, PROXY_REQUIRE, REGISTER, ROUTE, VIA
 
 COMPILED = bool(cython.compiled)
 
@@ -131,7 +131,7 @@ class Destinations:
         self._registrar = registrar
         self._network = network
         self._own_routes = own_routes
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[bytes, Target] = {}
         self._by_domain: dict[str, ServerGroup] = {}
         for group in groups:
             for domain in group.settings.domains:
@@ -153,15 +153,15 @@ class Destinations:
             return self._for_us(request, target, origin)
         if origin is not None:
             raise Refused(404, "No Such Phone Here")
-        group = self._group_for(request, target)
+        group: ServerGroup = self._group_for(request, target)
         if group is None:
             if flow.side != "phones" and self._sides.is_server_host(flow.remote[0]):
                 raise Refused(403, "Source Address Is Not A Configured Server")
             raise Refused(403, "Domain Not Served Here")
-        in_dialog: cython.bint = request.to_tag != ""
-        if request.method == "REGISTER":
+        in_dialog: cython.bint = request.has_to_tag()
+        if request.method_code == REGISTER:
             return to_us(group)
-        if request.method == "OPTIONS" and not in_dialog and not target.has_user:
+        if request.method_code == OPTIONS and not in_dialog and not target.has_user:
             return to_us(group)  # the phone asks whether its server is there: for the phone, that is us
         return to_servers(group, phone_behind(flow), None, in_dialog, None)
 
@@ -173,7 +173,7 @@ class Destinations:
         origin: Origin = self._sides.server_of(flow)
         if origin is None:
             return False
-        top: str = request.first_of(ROUTE)
+        top: bytes = request.first_bytes(ROUTE)
         if top is not None:
             route: ReadRoute = self._own_routes.read(top)
             if route.has_cookie:
@@ -186,15 +186,39 @@ class Destinations:
         return target.has_user and self._newest_binding(request, origin.groups) is None
 
     @cython.cfunc
+    def is_question_to_us(self, request: Request, flow: Flow) -> cython.bint:
+        """True for an OPTIONS that we can answer at a glance: a phone asks whether its server is there, or anybody whether
+        we are. False also for whatever takes a second look."""
+        if (
+            request.has_to_tag()
+            or request.may_have(ROUTE | PROXY_REQUIRE)
+            or request.hops_left() == 0
+            or not request.has_one(VIA)
+        ):
+            return False
+        try:
+            target: Target = self.target_of(request)
+        except (Refused, MalformedMessage):
+            return False
+        if target.token is not None:
+            return False
+        from_phone: cython.bint = self._sides.server_of(flow) is None
+        if self._is_ours(target):
+            return from_phone or not target.has_user
+        return from_phone and not target.has_user and target.group is not None
+
+    @cython.cfunc
     def target_of(self, request: Request) -> Target:
-        """What its Request-URI says. Raises MalformedMessage when it cannot be read."""
-        known: Target = self._targets.get(request.request_uri_text())
+        """What its Request-URI says (16.3 items 1 and 2). Raises Refused (416), and MalformedMessage when it cannot be read."""
+        known: Target = self._targets.get(request.request_uri_bytes())
         return self._new_target(request) if known is None else known
 
     @cython.cfunc
     def _new_target(self, request: Request) -> Target:
+        if request.scheme == OTHER_SCHEME:
+            raise Refused(416)
         target: Target = Target.__new__(Target)
-        target.is_number = request.scheme == TEL_SCHEME or request.scheme == URN_SCHEME
+        target.is_number = request.scheme == TEL_SCHEME or request.scheme == URN_SCHEME  # urn:service:sos, RFC 5031
         target.has_user = target.is_number
         target.is_pass = False
         target.token = None
@@ -203,14 +227,14 @@ class Destinations:
         target._ours = False
         target._epoch = 0
         if not target.is_number:
-            uri = target._uri = request.uri
+            uri = target._uri = request.read_uri()
             target.has_user = bool(uri.user)
             target.is_pass = PARAMETER in uri.parameters and "lr" in uri.parameters
             target.token = uri.parameters.get(CONTACT_TOKEN)
             target.group = self._by_domain.get(uri.host.lower())
         if len(self._targets) >= _MOST_TARGETS:
             self._targets.clear()
-        self._targets[request.request_uri_text()] = target
+        self._targets[request.request_uri_bytes()] = target
         return target
 
     @cython.cfunc
@@ -248,7 +272,7 @@ class Destinations:
         if target.is_pass and request.has("Route") and self._is_ours(target):
             cookies = []
             self._untangle_strict_route(request, cookies)
-        top: str = request.first_of(ROUTE)
+        top: bytes = request.first_bytes(ROUTE)
         while top is not None:
             route = self._own_routes.read(top)
             if not route.ours:
@@ -262,7 +286,7 @@ class Destinations:
                     cookies = [route.cookie]
                 elif route.cookie not in cookies:
                     cookies.append(route.cookie)
-            top = request.first_of(ROUTE)
+            top = request.first_bytes(ROUTE)
         return cookies or None
 
     @cython.cfunc
@@ -287,7 +311,7 @@ class Destinations:
         groups: list = self._sides.groups_of(cookie.candidate)
         if from_server:
             return to_phone(cookie.phone, cookie.candidate, groups[0] if groups else None, None)
-        group = groups[0] if len(groups) == 1 else self._group_of_dialog(request, groups)
+        group: ServerGroup = groups[0] if len(groups) == 1 else self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
         return to_servers(group, phone_behind(flow), cookie.candidate, True, self._peer_behind(request))
@@ -295,11 +319,11 @@ class Destinations:
     @cython.cfunc
     def _peer_behind(self, request: Request) -> PhoneAddress:
         """Behind the servers' Routes our own comes again when the other end is a phone of this site; else None."""
-        if request.first_of(ROUTE) is None:
+        if request.place_of(ROUTE) < 0:
             return None
         route: ReadRoute
         for value in request.get_all("Route"):
-            route = self._own_routes.read(value)
+            route = self._own_routes.read(value.encode("utf-8", "surrogateescape"))
             if route.has_cookie and route.ours:
                 return route.cookie.phone if route.cookie is not None else None
         return None
@@ -330,17 +354,17 @@ class Destinations:
         if origin is None:
             if target.token is not None:
                 raise Refused(403, "Only Servers May Use This Contact")
-            if request.method == "OPTIONS":
+            if request.method_code == OPTIONS:
                 return to_us(None)
-            if request.method == "REGISTER" and (group := self._group_for(request, target)) is not None:
+            if request.method_code == REGISTER and (group := self._group_for(request, target)) is not None:
                 return to_us(group)
-            raise Refused(481 if request.to_tag else 404)
+            raise Refused(481 if request.has_to_tag() else 404)
         if target.token:
             binding = self._registrar.binding_for_token(target.token)
         else:
             binding = self._newest_binding(request, origin.groups)
         if binding is None:
-            if request.method == "OPTIONS" and not target.token:
+            if request.method_code == OPTIONS and not target.token:
                 return to_us(None)
             raise Refused(404, "No Such Phone Here")
         phone = PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)

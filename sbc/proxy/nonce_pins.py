@@ -9,14 +9,15 @@ from collections import OrderedDict
 
 import cython
 
-from sbc.location.candidate import Candidate
 from sbc.sip.digest import Challenge, Credentials
 from sbc.sip.errors import MalformedMessage
 
 if cython.compiled:
+    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 else:
+    from sbc.location.candidate import Candidate
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 
@@ -41,7 +42,7 @@ class NoncePins:
         self._pins: OrderedDict[str, tuple[Candidate, float]] = OrderedDict()
 
     @cython.ccall
-    def learn(self, response: Response, candidate: object, now: cython.double):
+    def learn(self, response: Response, candidate: Candidate, now: cython.double):
         """Remember the nonces of a 401 or 407."""
         for name in CHALLENGE_HEADERS:
             for value in response.get_all(name):
@@ -55,7 +56,7 @@ class NoncePins:
             self._pins.popitem(last=False)
 
     @cython.ccall
-    def issuer(self, request: Request, now: cython.double) -> object:  # Candidate | None
+    def issuer(self, request: Request, now: cython.double) -> Candidate:
         """The server whose challenge this request answers; None when it answers none that we know."""
         if not request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
             return None
@@ -70,7 +71,7 @@ class NoncePins:
         return None
 
     @cython.ccall
-    def withhold(self, request: Request, candidate: object, now: cython.double):
+    def withhold(self, request: Request, candidate: Candidate, now: cython.double):
         """Take the answers to other servers' challenges off a request for this one (D8): here they can only fail, and too
         many wrong ones lock an account. An answer to a nonce that we do not know stays."""
         if not request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
@@ -82,12 +83,12 @@ class NoncePins:
                 request.set_all(name, kept)
 
     @cython.cfunc
-    def _may_see(self, credentials: str, candidate: object, now: cython.double) -> cython.bint:
+    def _may_see(self, credentials: str, candidate: Candidate, now: cython.double) -> cython.bint:
         try:
             pin = self._pins.get(Credentials.parse(credentials).nonce)
         except MalformedMessage:
             return True
-        return pin is None or pin[0] == candidate or now - pin[1] >= LIFETIME
+        return pin is None or candidate.same_as(pin[0]) or now - pin[1] >= LIFETIME
 
 
 def mark_stale(response: Response) -> None:

@@ -31,7 +31,8 @@ cdef class OwnRoutes:
     cdef dict _read
     cdef dict _written
 
-    cdef ReadRoute read(self, str value)
+    cdef ReadRoute read(self, bytes value)
     cdef RouteCookie cookie_in(self, object uri)
     cdef object put_on(self, Request request, Candidate candidate, PhoneAddress phone, Flow inner, Flow outer)
+    cdef object _put_lines_on(self, Request request, Candidate candidate, PhoneAddress phone, Flow inner, Flow outer)
     cdef list _lines(self, Candidate candidate, PhoneAddress phone, Flow inner, Flow outer)

@@ -20,6 +20,7 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.route_cookie import RouteCookie
     from cython.cimports.sbc.sip.lines import OwnLine, new_line
     from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.sip.scanner import INVITE, NOTIFY, REFER, SUBSCRIBE
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
@@ -27,11 +28,9 @@ else:
     from sbc.proxy.route_cookie import RouteCookie
     from sbc.sip.lines import OwnLine, new_line
     from sbc.sip.message import Request
+    from sbc.sip.scanner import INVITE, NOTIFY, REFER, SUBSCRIBE
 
 COMPILED = bool(cython.compiled)
-
-DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
-"""Requests that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515)."""
 
 _MOST_READ = 16384
 """Route values kept: two for each phone that is in a call or was lately."""
@@ -73,16 +72,16 @@ class OwnRoutes:
     def __init__(self, key: bytes, network: Network) -> None:
         self._key = key
         self._network = network
-        self._read: dict[str, ReadRoute] = {}
+        self._read: dict[bytes, ReadRoute] = {}
         self._written: dict[tuple[Flow, Flow], _Written] = {}
 
     @cython.cfunc
-    def read(self, value: str) -> ReadRoute:
+    def read(self, value: bytes) -> ReadRoute:
         """Raises MalformedMessage when it is no Route value."""
         known: ReadRoute = self._read.get(value)
         if known is None:
             known = ReadRoute.__new__(ReadRoute)
-            known._uri = NameAddr.parse(value, "Route").uri
+            known._uri = NameAddr.parse(value.decode("utf-8", "surrogateescape"), "Route").uri
             known.ours = False
             known._epoch = 0
             known.has_cookie = PARAMETER in known._uri.parameters
@@ -104,10 +103,17 @@ class OwnRoutes:
 
     @cython.cfunc
     def put_on(self, request: Request, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow):
-        """On a request that may open a dialog; `outer` is where it leaves, `inner` where it came in."""
+        """On a request that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515); `outer` is where it leaves, `inner` where it
+        came in."""
         # A NOTIFY has a To tag and opens a dialog all the same, when it overtakes the 200 to the SUBSCRIBE (RFC 6665 4.3).
-        if request.method not in DIALOG_METHODS or (request.method != "NOTIFY" and request.to_tag):
-            return
+        if request.method_code == NOTIFY or (
+            (request.method_code == INVITE or request.method_code == SUBSCRIBE or request.method_code == REFER)
+            and not request.has_to_tag()
+        ):
+            self._put_lines_on(request, candidate, phone, inner, outer)
+
+    @cython.cfunc
+    def _put_lines_on(self, request: Request, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow):
         line: OwnLine
         for line in self._lines(candidate, phone, inner, outer):
             request.put_first(line)

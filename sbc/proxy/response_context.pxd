@@ -41,6 +41,7 @@ cdef class Surroundings(TransactionUser):
 
 cdef class Branch(ClientTransactionUser):
     cdef readonly ResponseContext context
+    cdef Branch earlier
     cdef readonly Attempt attempt
     cdef readonly ClientTransaction transaction
     cdef int highest_provisional
@@ -61,7 +62,7 @@ cdef class ResponseContext:
     cdef readonly ServerTransaction transaction
     cdef readonly Request request
     cdef readonly Route route
-    cdef list branches
+    cdef Branch latest
     cdef list responses
     cdef bint final_sent
     cdef bint cancelled

@@ -25,7 +25,6 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.validation import hops_left
     from cython.cimports.sbc.redundancy.outcome import (
         NONE_GIVEN,
-        Answered,
         Cancelled,
         FoundDown,
         Outcome,
@@ -35,7 +34,7 @@ if cython.compiled:
     )
     from cython.cimports.sbc.redundancy.plan import Attempt
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.scanner import RETRY_AFTER, VIA
+    from cython.cimports.sbc.sip.scanner import INVITE, RETRY_AFTER, VIA
     from cython.cimports.sbc.transaction.client import ClientTransaction
     from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Transaction, TransactionUser
     from cython.cimports.sbc.transaction.layer import TransactionLayer
@@ -47,7 +46,6 @@ else:
     from sbc.proxy.validation import hops_left
     from sbc.redundancy.outcome import (
         NONE_GIVEN,
-        Answered,
         Cancelled,
         FoundDown,
         Outcome,
@@ -57,7 +55,7 @@ else:
     )
     from sbc.redundancy.plan import Attempt
     from sbc.sip.message import Request, Response
-    from sbc.sip.scanner import RETRY_AFTER, VIA
+    from sbc.sip.scanner import INVITE, RETRY_AFTER, VIA
     from sbc.transaction.client import ClientTransaction
     from sbc.transaction.interface import ClientTransactionUser, Transaction, TransactionUser
     from sbc.transaction.layer import TransactionLayer
@@ -169,10 +167,11 @@ class Surroundings(TransactionUser):
 class Branch(ClientTransactionUser):
     """One attempt: the client transaction's user, and its own Timer C.
 
-    `ended` once its outcome is recorded; `connected` when its 2xx went to the sender.
+    `earlier` is the attempt before it; `ended` once its outcome is recorded; `connected` when its 2xx went to the sender.
     """
 
     context: ResponseContext
+    earlier: Branch
     attempt: Attempt
     transaction: ClientTransaction
     highest_provisional: cython.int
@@ -232,14 +231,15 @@ class ResponseContext:
     """Forwards one request along a route. `start()` sends it; the rest happens by itself.
 
     `request` is as received, our own Route values taken off; it and `route` are None once nobody can need them any more.
-    `responses` are final ones that were not passed on (yet), with their branches.
+    `latest` is the latest branch, which leads to the earlier ones. `responses` are final ones that were not passed on (yet),
+    with their branches; None before the first of them.
     """
 
     around: Surroundings
     transaction: ServerTransaction
     request: Request
     route: Route
-    branches: list
+    latest: Branch
     responses: list
     final_sent: cython.bint
     cancelled: cython.bint
@@ -272,7 +272,8 @@ class ResponseContext:
                 break
             branch.ended = True
             route.record(attempt, TransportFailed("no_socket"), branch)
-        self.branches.append(branch)
+        branch.earlier = self.latest
+        self.latest = branch
         self._send(branch, flow)
         route.wait(attempt, branch)
 
@@ -325,13 +326,15 @@ class ResponseContext:
         if not branch.ended:
             branch.ended = True
             retry_after: cython.int = _retry_after(response) if response.may_have(RETRY_AFTER) else NONE_GIVEN
-            outcome: Answered = new_answered(status, retry_after, branch.highest_provisional)
+            outcome: Outcome = new_answered(status, retry_after, branch.highest_provisional)
             verdict = self.route.record(branch.attempt, outcome, branch)
         if status < 300:
             self.success_received(branch, response)
         elif self.final_sent:
             self._let_go()
         else:
+            if self.responses is None:
+                self.responses = []
             self.responses.append((response, branch))
             if self.cancelled or verdict is _RETURN or verdict is _STOPPED:
                 self._answer(response, branch)
@@ -414,12 +417,13 @@ class ResponseContext:
     @cython.cfunc
     def _let_go(self):
         """The sender has its answer: once no branch is open, forget all that only they needed."""
-        branch: Branch
-        for branch in self.branches:
+        branch: Branch = self.latest
+        while branch is not None:
             if not branch.ended:
                 return
-        self.branches = []
-        self.responses = []
+            branch = branch.earlier
+        self.latest = None
+        self.responses = None
         if not self._abandoned:  # else late answers may still come, which are news of a server
             self.route = None
             self.request = None
@@ -432,31 +436,31 @@ class ResponseContext:
         if self.cancelled or self.final_sent:
             return
         self.cancelled = True
-        branch: Branch
-        for branch in self.branches:
-            if not branch.ended:
-                self._cancel(branch)
+        self._cancel_others(None)
         self._patience = self.around.clock.callLater(CANCEL_PATIENCE, self._patience_over)
 
     def _patience_over(self) -> None:
         if self.final_sent:
             return
-        branch: Branch
+        branch: Branch = self.latest
         alive: cython.bint = False
-        for branch in self.branches:
+        while branch is not None:
             alive = alive or (branch.answered and not branch.ended)
+            branch = branch.earlier
         if alive and self._patience_left:
             # Its 487 is on the way. 9.1: after 64*T1 without one the call counts as cancelled all the same.
             self._patience_left = False
             self._patience = self.around.clock.callLater(64 * self.around.t1, self._patience_over)
             return
-        for branch in self.branches:
+        branch = self.latest
+        while branch is not None:
             if not branch.ended:
                 branch.ended = True
                 branch.disarm()
                 self.route.record(branch.attempt, Cancelled(), branch)
                 self._abandoned = True
                 self.around.abandoned(branch)
+            branch = branch.earlier
         self._answer_cancelled()
 
     @cython.cfunc
@@ -471,11 +475,13 @@ class ResponseContext:
 
     @cython.cfunc
     def _cancel_others(self, chosen: Branch):
-        """One branch has made the call; the others that may still ring get a CANCEL, held until their first word (9.1)."""
-        branch: Branch
-        for branch in self.branches:
+        """One branch has made the call, or none shall; the others that may still ring get a CANCEL, held until their first
+        word (9.1)."""
+        branch: Branch = self.latest
+        while branch is not None:
             if branch is not chosen and not branch.ended:
                 self._cancel(branch)
+            branch = branch.earlier
 
 
 @cython.cfunc
@@ -487,11 +493,11 @@ def new_context(
     context.transaction = transaction
     context.request = request
     context.route = route
-    context.branches = []
-    context.responses = []
+    context.latest = None
+    context.responses = None
     context.final_sent = False
     context.cancelled = False
-    context.is_invite = request.method == "INVITE"
+    context.is_invite = request.method_code == INVITE
     context.set_up_reported = False
     context._abandoned = False
     context._patience_left = True
@@ -505,6 +511,7 @@ def _new_branch(context: ResponseContext, attempt: Attempt) -> Branch:
     branch: Branch = Branch.__new__(Branch)
     branch.unarmed()
     branch.context = context
+    branch.earlier = None
     branch.attempt = attempt
     branch.transaction = None
     branch.highest_provisional = 0
@@ -536,7 +543,8 @@ def best_response(responses: list[tuple[Response, Branch]]) -> tuple[Response, B
     return min(responses, key=order)
 
 
-def _retry_after(response: Response) -> int:
-    """Seconds of Retry-After (20.33: digits, then perhaps a comment and parameters); NONE_GIVEN without one."""
+@cython.cfunc
+def _retry_after(response: Response) -> cython.int:
+    """Seconds of Retry-After (20.33: digits, then perhaps a comment and parameters)."""
     text = (response.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else NONE_GIVEN

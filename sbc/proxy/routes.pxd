@@ -2,15 +2,12 @@
 
 from sbc.clock cimport TimerQueue
 from sbc.flow cimport Flow
-from sbc.location.candidate cimport Candidate
 from sbc.proxy.destination cimport ToPhone, ToServers
-from sbc.proxy.network cimport Network, PhoneAddress
+from sbc.proxy.network cimport Network
 from sbc.proxy.nonce_pins cimport NoncePins
 from sbc.proxy.own_routes cimport OwnRoutes
-from sbc.proxy.response_context cimport Branch, Route
-from sbc.redundancy.group cimport ServerGroup
+from sbc.proxy.response_context cimport Route
 from sbc.redundancy.plan cimport Attempt, AttemptPlan
-from sbc.sip.message cimport Request, Response
 
 
 cdef class Ways:
@@ -22,19 +19,14 @@ cdef class Ways:
 
 cdef class ServersRoute(Route):
     cdef Ways _ways
-    cdef ServerGroup _group
-    cdef PhoneAddress _phone
+    cdef ToServers _destination
     cdef AttemptPlan _plan
-    cdef str _method
     cdef Flow _came_in
-    cdef Candidate _dialog_server
-    cdef list _ended
 
-    cdef object _begin(self, Ways ways, ToServers destination, AttemptPlan plan, str method, Flow came_in)
+    cdef object _begin(self, Ways ways, ToServers destination, AttemptPlan plan, Flow came_in)
 
 
 cdef class ByeRoute(ServersRoute):
-    cdef PhoneAddress _peer
     cdef double _deadline
     cdef Attempt _peer_attempt
     cdef bint _servers_over
@@ -49,6 +41,6 @@ cdef class PhoneRoute(Route):
     cdef str _failure
 
 
-cdef ServersRoute new_servers_route(Ways ways, ToServers destination, AttemptPlan plan, str method, Flow came_in)
+cdef ServersRoute new_servers_route(Ways ways, ToServers destination, AttemptPlan plan, Flow came_in)
 cdef ByeRoute new_bye_route(Ways ways, ToServers destination, AttemptPlan plan, Flow came_in, double deadline)
 cdef PhoneRoute new_phone_route(Ways ways, ToPhone destination, Flow came_in, double timeout)

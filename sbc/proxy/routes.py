@@ -53,7 +53,7 @@ _SHORTEST = 0.5
 
 @cython.cclass
 class Ways:
-    """What all routes of a proxy share."""
+    """What all routes of a proxy share. `queue` is the clock of the transactions."""
 
     queue: TimerQueue
     network: Network
@@ -72,23 +72,18 @@ class ServersRoute(Route):
     """The candidates of a group in the order of its plan."""
 
     _ways: Ways
-    _group: ServerGroup
-    _phone: PhoneAddress
+    _destination: ToServers
     _plan: AttemptPlan
-    _method: str
     _came_in: Flow
-    _dialog_server: Candidate
 
     @cython.cfunc
-    def _begin(self, ways: Ways, destination: ToServers, plan: AttemptPlan, method: str, came_in: Flow):
+    def _begin(self, ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow):
         self._ways = ways
-        self._group = destination.group
-        self.group_name = self._group.name
-        self._phone = destination.phone
+        self._destination = destination
+        group: ServerGroup = destination.group
+        self.group_name = group.name
         self._plan = plan
-        self._method = method
         self._came_in = came_in
-        self._dialog_server = destination.first if destination.in_dialog else None
 
     @cython.ccall
     def next(self, now: cython.double) -> Attempt:
@@ -100,37 +95,36 @@ class ServersRoute(Route):
 
     @cython.ccall
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
-        candidate = attempt.candidate
         if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
-            self._ways.pins.withhold(request, candidate, self._ways.queue.now())
-        self._ways.own_routes.put_on(request, candidate, self._phone, self._came_in, flow)
+            self._ways.pins.withhold(request, attempt.candidate, self._ways.queue.now())
+        self._ways.own_routes.put_on(request, attempt.candidate, self._destination.phone, self._came_in, flow)
 
     @cython.ccall
     def wait(self, attempt: Attempt, branch: Branch):
-        self._group.waiting(attempt.candidate, branch)
+        self._destination.group.waiting(attempt.candidate, branch)
 
     @cython.ccall
     def answered(self, attempt: Attempt, response: Response, branch: Branch):
-        self._group.done(attempt.candidate, branch)
-        # One whose outcome was recorded answers late: that concerns the health of its server only.
-        if response._status < 200 or not self._plan.is_under_way(attempt):
-            self._group.observe_status(
-                attempt.candidate, response._status, self._ways.queue.now(), self._method
-            )
+        group: ServerGroup = self._destination.group
+        group.done(attempt.candidate, branch)
+        # The outcome of an attempt that is under way is recorded. What comes after it is late, and only news of the server.
+        if response._status < 200 or branch.ended:
+            group.observe_status(attempt.candidate, response._status, self._ways.queue.now(), self._plan.method)
 
     @cython.ccall
     def record(self, attempt: Attempt, outcome: Outcome, branch: Branch) -> object:
         now: cython.double = self._ways.queue.now()
+        group: ServerGroup = self._destination.group
         if not branch.answered:
-            self._group.done(attempt.candidate, branch)
-        if not isinstance(outcome, (FoundDown, Cancelled)):
+            group.done(attempt.candidate, branch)
+        if not (isinstance(outcome, FoundDown) or isinstance(outcome, Cancelled)):
             # First the group, then the plan: what the group learns decides where the plan goes next.
-            self._group.observe(attempt.candidate, outcome, now, self._method)
+            group.observe(attempt.candidate, outcome, now, self._plan.method)
         return self._plan.record(attempt, outcome, now)
 
     @cython.ccall
     def knows_dialog(self, candidate: Candidate) -> cython.bint:
-        return self._dialog_server is None or self._dialog_server.same_as(candidate)
+        return not self._destination.in_dialog or self._destination.first is None or self._destination.first.same_as(candidate)
 
     @cython.ccall
     def last_words(self, request: Request) -> tuple:
@@ -148,7 +142,6 @@ class ByeRoute(ServersRoute):
     both ends as long as the servers between are proxies, and only then the phone's address is in the Route.
     """
 
-    _peer: PhoneAddress
     _deadline: cython.double
     _peer_attempt: Attempt
     _servers_over: cython.bint
@@ -159,14 +152,14 @@ class ByeRoute(ServersRoute):
         if attempt is None and self._peer_attempt is None:
             # Also with the time over: the BYE is one packet on the local network, and then the line is free.
             timeout = max(_SHORTEST, self._deadline - now)
-            attempt = Attempt("phone", self._peer.candidate(), timeout, 0.0, True, 0, 1)
+            attempt = Attempt("phone", self._destination.peer.candidate(), timeout, 0.0, True, 0, 1)
             self._peer_attempt = attempt
         return attempt
 
     @cython.ccall
     def flow(self, attempt: Attempt) -> Flow:
         if attempt is self._peer_attempt:
-            return self._ways.network.to_phone(self._peer)
+            return self._ways.network.to_phone(self._destination.peer)
         return ServersRoute.flow(self, attempt)
 
     @cython.ccall
@@ -213,8 +206,7 @@ class PhoneRoute(Route):
         if self._asked:
             return None
         self._asked = True
-        candidate = self._destination.phone.candidate()
-        return Attempt("phone", candidate, self._timeout, 0.0, True, 1, 7)
+        return Attempt("phone", self._destination.phone.candidate(), self._timeout, 0.0, True, 1, 7)
 
     @cython.ccall
     def flow(self, attempt: Attempt) -> Flow:
@@ -242,12 +234,10 @@ class PhoneRoute(Route):
 
 
 @cython.cfunc
-def new_servers_route(
-    ways: Ways, destination: ToServers, plan: AttemptPlan, method: str, came_in: Flow
-) -> ServersRoute:
+def new_servers_route(ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow) -> ServersRoute:
     """`plan` decides."""
     route: ServersRoute = ServersRoute.__new__(ServersRoute)
-    route._begin(ways, destination, plan, method, came_in)
+    route._begin(ways, destination, plan, came_in)
     return route
 
 
@@ -257,8 +247,7 @@ def new_bye_route(
 ) -> ByeRoute:
     """For a BYE whose `destination` has a peer."""
     route: ByeRoute = ByeRoute.__new__(ByeRoute)
-    route._begin(ways, destination, plan, "BYE", came_in)
-    route._peer = destination.peer
+    route._begin(ways, destination, plan, came_in)
     route._deadline = deadline
     route._peer_attempt = None
     route._servers_over = False
@@ -273,7 +262,8 @@ def new_phone_route(ways: Ways, destination: ToPhone, came_in: Flow, timeout: cy
     route._destination = destination
     route._came_in = came_in
     route._timeout = timeout
-    route.group_name = destination.group.name if destination.group is not None else None
+    group: ServerGroup = destination.group
+    route.group_name = None if group is None else group.name
     route._asked = False
     route._failure = "no socket leads to its address"
     return route

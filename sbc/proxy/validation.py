@@ -11,11 +11,9 @@ from __future__ import annotations
 import cython
 
 if cython.compiled:
-    from cython.cimports.sbc.sip.head import OTHER_SCHEME, SIP_SCHEME, SIPS_SCHEME
     from cython.cimports.sbc.sip.message import Request
     from cython.cimports.sbc.sip.scanner import PROXY_REQUIRE, VIA
 else:
-    from sbc.sip.head import OTHER_SCHEME, SIP_SCHEME, SIPS_SCHEME
     from sbc.sip.message import Request
     from sbc.sip.scanner import PROXY_REQUIRE, VIA
 
@@ -50,11 +48,7 @@ def hops_left(request: Request) -> cython.int:
 
 @cython.ccall
 def check(request: Request):
-    """16.3 items 2, 3 and 5. Raises Refused; MalformedMessage when the Request-URI cannot be read at all."""
-    if request.scheme == SIP_SCHEME or request.scheme == SIPS_SCHEME:
-        request.read_uri()  # 16.3 item 1: raises when it cannot be read
-    elif request.scheme == OTHER_SCHEME:
-        raise Refused(416)
+    """16.3 items 3 and 5 (1 and 2, about the Request-URI, are the destination's). Raises Refused."""
     if hops_left(request) == 0:
         raise Refused(483)
     if request.may_have(PROXY_REQUIRE) and (unsupported := request.get_all("Proxy-Require")):

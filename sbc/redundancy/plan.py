@@ -311,11 +311,6 @@ class AttemptPlan:
         self._order.terms.witness.attempt_ended(self.method, tried)
         return verdict
 
-    @cython.cfunc
-    def is_under_way(self, attempt: Attempt) -> cython.bint:
-        """False once its outcome is recorded."""
-        return attempt is self._current
-
     def stop(self) -> None:
         """No further attempt, whatever comes: a CANCEL arrived (D4). An attempt under way may still be recorded."""
         self._over = True

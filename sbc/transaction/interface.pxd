@@ -8,10 +8,12 @@ from sbc.sip.message cimport Request, Response
 cdef class Transaction(Timer):
     cdef readonly Flow flow
     cdef readonly str method
+    cdef public object context
     cdef Request _request
 
 
 cdef class TransactionUser:
+    cpdef bint answered_at_once(self, Request request, Flow flow)
     cpdef object request_received(self, Transaction transaction, Request request)
     cpdef object ack_received(self, Request request, Flow flow)
     cpdef object cancel_received(self, Transaction invite, Request request)

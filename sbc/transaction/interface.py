@@ -29,10 +29,13 @@ class Transaction(Timer):
 
     It never waits for two things at once: either for the next retransmission or for the end of its state, whichever comes
     first. So it is its own timer, and arming it makes no object.
+
+    `context` is a slot for its user: what is to become of the request. Whoever fills it empties it.
     """
 
     flow: Flow
     method: str
+    context: object
     _request: Request  # None when it will not be needed any more
 
     @property
@@ -46,6 +49,12 @@ class Transaction(Timer):
 @cython.cclass
 class TransactionUser:
     """Who gets the requests, and the responses that nobody waits for."""
+
+    @cython.ccall
+    def answered_at_once(self, request: Request, flow: Flow) -> cython.bint:
+        """Asked for each OPTIONS before anything is remembered of it. True when it has been answered without a transaction
+        (RFC 3261 s.8.2.7): every repetition is asked about again, and must get the same answer."""
+        return False
 
     @cython.ccall
     def request_received(self, transaction: Transaction, request: Request):

@@ -20,6 +20,7 @@ from sbc.transaction.timers import Timers
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import OPTIONS
     from cython.cimports.sbc.transaction.client import (
         ClientTransaction,
         InviteClientTransaction,
@@ -39,6 +40,7 @@ if cython.compiled:
 else:
     from sbc.flow import Flow
     from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import OPTIONS
     from sbc.transaction.client import ClientTransaction, InviteClientTransaction, start_invite, start_non_invite, start_ready
     from sbc.transaction.interface import ClientTransactionUser, TransactionUser
     from sbc.transaction.ledger import Ledger
@@ -89,6 +91,8 @@ class TransactionLayer(Ledger):
         method: str = request.method
         if method == "ACK":
             self._ack_received(request, flow)
+            return
+        if request.method_code == OPTIONS and self.user.answered_at_once(request, flow):
             return
         key = server_key(request, method)
         transaction: ServerTransaction = self._servers.get(key)

@@ -180,6 +180,7 @@ class ServerTransaction(Machine):
         self.layer = layer
         self.flow = flow
         self.method = request.method
+        self.context = None
         self._request = request
         self._event = 0
         self.key = key

@@ -400,3 +400,23 @@ def test_bye_that_its_own_server_does_not_know_is_over(site):
     site.answer(site.primary, site.last(site.primary, "BYE"), 481)
     assert site.phone.summary()[-1] == 481
     assert "BYE" not in site.flow("192.0.2.60", 5060, "phones").summary()
+
+
+@pytest.mark.parametrize("uri", ["sip:example.com", "sip:192.0.2.1:5060"], ids=["our domain", "our address"])
+def test_options_to_us_leaves_nothing_behind(site, uri):
+    """8.2.7: no transaction for a question that has the same answer however often it is asked."""
+    for _ in range(2):
+        site.receive(request("OPTIONS", uri=uri), site.phone)
+    assert site.layer.transactions == dict.fromkeys(site.layer.transactions, 0)
+    assert site.phone.summary() == [200, 200]
+    assert site.phone.datagrams[0] == site.phone.datagrams[1]
+    assert site.last(site.phone, 200).get("Allow")
+
+
+def test_options_to_a_phone_is_forwarded(site):
+    """It asks somebody else, so its repetitions belong to a transaction."""
+    for _ in range(2):
+        site.receive(request("OPTIONS", uri="sip:bob@example.com"), site.phone)
+    assert site.primary.summary() == ["OPTIONS"]
+    site.answer(site.primary, site.last(site.primary, "OPTIONS"), 200)
+    assert site.phone.summary() == [200]
