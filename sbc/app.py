@@ -385,7 +385,8 @@ def run(config: Config) -> int:
     """`sbc run`: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
     reactor = install()  # here and nowhere else: everything below is handed its clock and its reactor
     log_to_standard_error()
-    app = App(config, reactor, Lines(sys.stderr, log.namespace, time.time, formatTime))
+    lines = Lines(sys.stderr, log.namespace, time.time, formatTime, reactor.callLater)
+    app = App(config, reactor, lines)
     try:
         app.start()
     except CannotStart as error:
@@ -394,6 +395,7 @@ def run(config: Config) -> int:
     log.info("configuration {path}", path=str(config.path))
     reactor.callWhenRunning(_running, app, reactor)
     reactor.run()
+    lines.write_waiting()
     return 0
 
 

@@ -167,6 +167,33 @@ class Everyday:
 
 
 @cython.cclass
+class Listener:
+    """Who hears of facts. It is a `Report`, and compiled ones are told without going through Python."""
+
+    @cython.ccall
+    def hear(self, event: object):
+        """One fact."""
+        raise NotImplementedError
+
+    def __call__(self, event: object) -> None:
+        self.hear(event)
+
+
+@cython.cclass
+class _Told(Listener):
+    """A plain function that hears of facts."""
+
+    _function: object
+
+    def __init__(self, function: Report) -> None:
+        self._function = function
+
+    @cython.ccall
+    def hear(self, event: object):
+        self._function(event)
+
+
+@cython.cclass
 class Reports:
     """Where every part of the appliance reports its facts: a `Report` that hands them on to all who listen.
 
@@ -189,15 +216,15 @@ class Reports:
 
     def tell(self, listener: Report, *, everyday: bool) -> None:
         """From now on tell this one too; `everyday` facts as well?"""
-        self._listeners.append(listener)
+        told: Listener = listener if isinstance(listener, Listener) else _Told(listener)
+        self._listeners.append(told)
         if everyday:
-            self._curious.append(listener)
+            self._curious.append(told)
 
     def __call__(self, event: object) -> None:
         if self._count is not None:
             self._count(event)
-        for listener in self._listeners:
-            listener(event)
+        _hand(event, self._listeners)
 
     @cython.ccall
     def attempt_ended(
@@ -227,8 +254,9 @@ class Reports:
 
 @cython.cfunc
 def _hand(event: object, listeners: list):
+    listener: Listener
     for listener in listeners:
-        listener(event)
+        listener.hear(event)
 
 
 @cython.ccall

@@ -1,14 +1,28 @@
-"""Facts into the log: one line each, at the level its story names."""
+"""Facts into the log: one line each, at the level its story names.
+
+Compiled when installed (Cython's pure Python mode), because every new registration writes lines.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import cython
+
 from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames, is_for_debug, line_of
+
+if cython.compiled:
+    from cython.cimports.sbc.events import Listener, RegistrationChanged
+    from cython.cimports.sbc.observe.lines import Lines
+    from cython.cimports.sbc.observe.story import line_of_registration
+else:
+    from sbc.events import Listener, RegistrationChanged
+    from sbc.observe.lines import Lines
+    from sbc.observe.story import line_of_registration
 
 
 class Logger(Protocol):
-    """What we need of a logger; twisted.logger.Logger fits."""
+    """What we need of a logger; twisted.logger.Logger fits, and `Lines`."""
 
     def debug(self, format: str, **values: object) -> None: ...
     def info(self, format: str, **values: object) -> None: ...
@@ -16,20 +30,32 @@ class Logger(Protocol):
     def error(self, format: str, **values: object) -> None: ...
 
 
-class EventLog:
+@cython.cclass
+class EventLog(Listener):
     """A `Report` that writes each fact as one line."""
+
+    _names: object
+    _debug: cython.bint
+    _lines: Lines
+    _write: dict
 
     def __init__(self, logger: Logger, names: ServerNames = NO_NAMES, *, debug: bool = True) -> None:
         """`debug=False` when the logger lets no debug line through: what comes with every call then costs nothing."""
         self._names = names
         self._debug = debug
+        self._lines = logger if isinstance(logger, Lines) else None
         self._write = {DEBUG: logger.debug, INFO: logger.info, WARNING: logger.warn, ERROR: logger.error}
 
-    def __call__(self, event: object) -> None:
+    @cython.ccall
+    def hear(self, event: object):
         if not self._debug and is_for_debug(event):
             return
-        line = line_of(event, self._names)
-        if line is not None:
-            level, text = line
+        line: tuple = line_of_registration(event) if isinstance(event, RegistrationChanged) else line_of(event, self._names)
+        if line is None:
+            return
+        level, text = line
+        if self._lines is not None and level is INFO and isinstance(event, RegistrationChanged):
+            self._lines.soon(text)
+        else:
             # The text is a value, never the format: a SIP URI may contain braces.
             self._write[level]("{story}", story=text)

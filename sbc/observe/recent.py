@@ -2,6 +2,8 @@
 
 After a power cut a thousand phones register within a minute. The failover just before them is what the administrator
 looks for, so facts that say the same of different phones become one entry with a number.
+
+Compiled when installed (Cython's pure Python mode), because every new registration comes by here.
 """
 
 from __future__ import annotations
@@ -11,24 +13,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cython
+
 from sbc import events
-from sbc.observe.story import ALL_METHODS, NEVER_NOTABLE, NO_NAMES, ServerNames, Story, flood_key, in_words, tell
+from sbc.observe.story import ALL_METHODS, NEVER_NOTABLE, NO_NAMES, ServerNames, Story, in_words, tell
+
+if cython.compiled:
+    from cython.cimports.sbc.events import Listener
+    from cython.cimports.sbc.observe.story import flood_key
+else:
+    from sbc.events import Listener
+    from sbc.observe.story import flood_key
 
 KEPT = 50
 MERGE_WITHIN = 300.0  # seconds after its first fact that an entry still takes in others of its kind
 
 
-@dataclass(slots=True)
+@cython.cclass
 class Entry:
-    """One line of the list."""
+    """One line of the list: `count` facts, between `first_at` and `last_at` by the wall clock.
 
-    first_at: float
-    """Wall clock."""
-    last_at: float
-    story: Story
-    count: int = 1
-    last: object = None
-    """The last fact, while nobody has asked for its story: in a flood of phones only that of the last one is told."""
+    `last` is the last fact, while nobody has asked for its story: in a flood of phones only that of the last one is told.
+    """
+
+    first_at: cython.double
+    last_at: cython.double
+    story: object
+    count: cython.longlong
+    last: object
+
+    def __init__(self, at: float, story: Story) -> None:
+        self.first_at = self.last_at = at
+        self.story = story
+        self.count = 1
+        self.last = None
 
     def text(self) -> str:
         if self.count == 1:
@@ -45,8 +63,15 @@ class Switch:
     because: str
 
 
-class RecentEvents:
+@cython.cclass
+class RecentEvents(Listener):
     """A `Report` that remembers the last 50 notable facts and, for each group, its last failover or failback."""
+
+    _names: object
+    _wall_clock: object
+    _entries: object
+    _floods: dict
+    _switches: dict
 
     def __init__(
         self, wall_clock: Callable[[], float], names: ServerNames = NO_NAMES, *, kept: int = KEPT
@@ -54,14 +79,28 @@ class RecentEvents:
         self._names = names
         self._wall_clock = wall_clock
         self._entries: deque[Entry] = deque(maxlen=kept)
+        self._floods: dict[tuple[str, ...], Entry] = {}
+        """Of the entries those of kinds that come in floods, by `flood_key`."""
         self._switches: dict[str, Switch] = {}
 
-    def __call__(self, event: object) -> None:
+    @cython.ccall
+    def hear(self, event: object):
+        key: tuple = flood_key(event)
+        if key is not None:
+            entry: Entry = self._floods.get(key)
+            if entry is not None:
+                now: cython.double = self._wall_clock()
+                if now - entry.first_at < MERGE_WITHIN:
+                    entry.count += 1
+                    entry.last_at = now
+                    entry.last = event
+                    return
+        self._hear_another(event)
+
+    def _hear_another(self, event: object) -> None:
         if type(event) in NEVER_NOTABLE:
             return
         now = self._wall_clock()
-        if self._is_one_more(event, now):
-            return
         if isinstance(event, events.FailedOver) and event.method == ALL_METHODS:
             because = f"{self._names.named(event.group, event.from_candidate)} failed: {in_words(event.cause)}"
             self._switches[event.group] = Switch(now, event.to_candidate, because)
@@ -69,21 +108,9 @@ class RecentEvents:
             self._switches[event.group] = Switch(now, event.to_candidate, in_words(event.cause))
         story = tell(event, self._names)
         if story is not None and story.notable:
-            self._remember(story, now)
+            self._remember(story, now, flood_key(event))
 
-    def _is_one_more(self, event: object, now: float) -> bool:
-        """Whether its kind comes in floods and has an entry already, which then counts it."""
-        key = flood_key(event)
-        if key is not None:
-            for entry in self._entries:
-                if entry.story.key == key and now - entry.first_at < MERGE_WITHIN:
-                    entry.count += 1
-                    entry.last_at = now
-                    entry.last = event
-                    return True
-        return False
-
-    def _remember(self, story: Story, now: float) -> None:
+    def _remember(self, story: Story, now: float, flood: tuple[str, ...] | None) -> None:
         if story.several:
             for entry in self._entries:
                 if entry.story.key == story.key and now - entry.first_at < MERGE_WITHIN:
@@ -91,7 +118,14 @@ class RecentEvents:
                     entry.last_at = now
                     entry.story = story
                     return
-        self._entries.append(Entry(now, now, story))
+        if len(self._entries) == self._entries.maxlen:
+            gone = self._entries[0].story.key
+            if self._floods.get(gone) is self._entries[0]:
+                del self._floods[gone]
+        entry = Entry(now, story)
+        self._entries.append(entry)
+        if flood is not None:
+            self._floods[flood] = entry
 
     def switch(self, group: str) -> Switch | None:
         """The last failover or failback of this group; None since the start."""

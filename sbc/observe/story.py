@@ -1,6 +1,8 @@
 """Facts as sentences for people: who, what, why. The log and the list of recent events speak with the same words.
 
 Reasons may quote a server's own words (a reason phrase), so control characters are taken out here, once.
+
+Compiled when installed (Cython's pure Python mode), because every new registration is told.
 """
 
 from __future__ import annotations
@@ -9,7 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import cython
+
 from sbc import events
+
+if cython.compiled:
+    from cython.cimports.sbc.events import RegistrationChanged
+else:
+    from sbc.events import RegistrationChanged
 
 DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
 
@@ -89,9 +98,7 @@ def tell(event: object, names: ServerNames = NO_NAMES) -> Story | None:
 
 
 def line_of(event: object, names: ServerNames = NO_NAMES) -> tuple[str, str] | None:
-    """Level and text of its story, without the rest of it where a fact comes in floods."""
-    if type(event) is events.RegistrationChanged:
-        return _line_of_registration(event)
+    """Level and text of its story."""
     story = tell(event, names)
     return None if story is None else (story.level, story.text)
 
@@ -103,10 +110,12 @@ def is_for_debug(event: object) -> bool:
     return rule is not None and rule(event)
 
 
-def flood_key(event: object) -> tuple[str, ...] | None:
+@cython.ccall
+def flood_key(event: object) -> tuple:  # tuple[str, ...] | None
     """The key of its story, without telling it, for facts that thousands of phones cause within a minute; else None."""
-    if type(event) is events.RegistrationChanged:
-        return "registration", event.group, event.server, event.new
+    if isinstance(event, RegistrationChanged):
+        changed: RegistrationChanged = event
+        return "registration", changed.group, changed.server, changed.new
     return None
 
 
@@ -152,7 +161,7 @@ def _failed_back(event: events.FailedBack, names: ServerNames) -> Story:
     )
 
 
-_SAID_OF_PHONE = {
+_SAID_OF_PHONE: dict = {
     "registered": "is registered at",
     "registering": "is registering at",
     "unregistered": "is no longer registered at",
@@ -160,16 +169,20 @@ _SAID_OF_PHONE = {
 }
 
 
-def _line_of_registration(event: events.RegistrationChanged) -> tuple[str, str]:
-    new = event.new
-    said = _SAID_OF_PHONE.get(new) or f"is {new} at"
-    why = f": {event.reason}" if event.reason else ""
+@cython.ccall
+def line_of_registration(event: RegistrationChanged) -> tuple:  # tuple[str, str]
+    """Level and text of its story, without the rest of it: every phone has such lines."""
+    new: str = event.new
+    said: str = _SAID_OF_PHONE.get(new) or f"is {new} at"
     level = DEBUG if new == "registering" else WARNING if new == "failed" else INFO
-    return level, printable(f"{event.group}: phone {event.aor} {said} server {event.server}{why}")
+    text: str = f"{event.group}: phone {event.aor} {said} server {event.server}"
+    if event.reason:
+        text = f"{text}: {event.reason}"
+    return level, printable(text)
 
 
 def _registration(event: events.RegistrationChanged, names: ServerNames) -> Story:
-    level, text = _line_of_registration(event)
+    level, text = line_of_registration(event)
     said_of_many = {
         "registered": "were registered at",
         "registering": "began to register at",
@@ -253,11 +266,12 @@ def _alarm(event: events.Alarm, names: ServerNames) -> Story:
     return Story(level=ERROR, text=text, key=("alarm", event.subject, event.text))
 
 
+@cython.ccall
 def printable(text: str) -> str:
     """One line that shows as it is: no control characters, no halves of surrogate pairs."""
     if text.isprintable():
         return text
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join([character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text])
 
 
 _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {

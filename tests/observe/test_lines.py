@@ -47,3 +47,43 @@ def test_stream_that_cannot_be_written_stops_nothing():
             raise BrokenPipeError
 
     Lines(Broken(), "sbc", lambda: NOW, formatTime).info("x")
+
+
+class Stream(io.StringIO):
+    """Counts how often it is written to."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+def test_lines_that_can_wait_are_written_together():
+    """Hundreds of phones register in a second after a power cut; one write for each would take longer than the calls."""
+    stream, calls = Stream(), []
+    lines = Lines(stream, "sbc", lambda: 0.0, str, lambda seconds, function: calls.append(function))
+    for number in range(3):
+        lines.soon(f"phone {number}")
+    assert (0, 1) == (stream.writes, len(calls))
+    calls.pop()()
+    assert ["phone 0", "phone 1", "phone 2"] == [line.split("] ")[1] for line in stream.getvalue().splitlines()]
+    assert 1 == stream.writes
+    lines.soon("phone 3")
+    assert 1 == len(calls)
+
+
+def test_no_line_overtakes_another():
+    stream, calls = Stream(), []
+    lines = Lines(stream, "sbc", lambda: 0.0, str, lambda seconds, function: calls.append(function))
+    lines.soon("first")
+    lines.warn("second")
+    assert ["first", "second"] == [line.split("] ")[1] for line in stream.getvalue().splitlines()]
+    calls.pop()()  # nothing is left for it
+    assert 2 == len(stream.getvalue().splitlines())
+
+
+def test_nothing_waits_without_a_clock():
+    stream = io.StringIO()
+    Lines(stream, "sbc", lambda: 0.0, str).soon("at once")
+    assert stream.getvalue().endswith("at once\n")

@@ -85,6 +85,27 @@ def test_nothing_is_overlooked(mode, seed):
         assert attempts[0] == attempts[1]
 
 
+def test_ordinary_requests_share_their_first_attempt(site):
+    """It is made once, for INVITE and for all others, and anew after a change."""
+    group = site.group
+    first = group.plan("INVITE", site.now).next(site.now)
+    assert first is group.plan("INVITE", site.now).next(site.now)
+    assert first is not group.plan("BYE", site.now).next(site.now)
+    for later in (0.1, 1 / 3, 7.7):
+        attempt = group.plan("BYE", site.now + later).next(site.now + later)
+        assert attempt is group.plan("SUBSCRIBE", site.now).next(site.now)
+    group.observe(P1, TransportFailed("icmp"), site.now, "INVITE")
+    assert P2 == group.plan("INVITE", site.now).next(site.now).candidate
+
+
+def test_what_is_cut_short_by_the_deadline_is_not_shared_with_those_who_have_less_time(site):
+    """The last server of a list gets what is left (D1)."""
+    site.group.update_candidates("fallback", [], site.now)
+    now = site.now
+    timeouts = [site.group.plan("BYE", now, deadline=now + left).next(now).timeout for left in (31.0, 20.0, 31.0, 20.5)]
+    assert [31.0, 20.0, 31.0, 20.5] == pytest.approx(timeouts)
+
+
 def test_a_shorter_retry_after_counts_at_once(site):
     """A second 503 changes no state, but when the server comes back."""
     site.group.observe(P1, Answered(503, retry_after=600), site.now, "INVITE")

@@ -1,0 +1,15 @@
+# What compiled modules may use of lines.py without going through Python. The words are in lines.py.
+
+
+cdef class Lines:
+    cdef object _stream
+    cdef str _namespace
+    cdef object _wall_clock
+    cdef object _time_stamp
+    cdef object _call_later
+    cdef long long _second
+    cdef str _stamp
+    cdef list _waiting
+
+    cpdef object soon(self, str text)
+    cdef str _line(self, str level, str text)

@@ -1,0 +1,13 @@
+# The fields of what every new registration comes by. The words are in log.py.
+
+from sbc.events cimport Listener
+from sbc.observe.lines cimport Lines
+
+
+cdef class EventLog(Listener):
+    cdef object _names
+    cdef bint _debug
+    cdef Lines _lines
+    cdef dict _write
+
+    cpdef object hear(self, object event)

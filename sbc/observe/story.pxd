@@ -1,0 +1,7 @@
+# What compiled modules may use of story.py without going through Python. The words are in story.py.
+
+from sbc.events cimport RegistrationChanged
+
+cpdef tuple flood_key(object event)
+cpdef tuple line_of_registration(RegistrationChanged event)
+cpdef str printable(str text)
