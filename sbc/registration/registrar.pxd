@@ -4,6 +4,7 @@
 from sbc.clock cimport Timer
 from sbc.events cimport Reports
 from sbc.redundancy.group cimport ServerGroup
+from sbc.registration.archive cimport Archive
 from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.contacts cimport Contact, TokenMaker
 from sbc.registration.exchange cimport Exchange, ExchangeUser
@@ -21,10 +22,9 @@ cdef class Registrar(ExchangeUser):
     cdef Reports _reports
     cdef TokenMaker _tokens
     cdef readonly object _rejections
+    cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef dict _targets
-    cdef dict _behind
-    cdef object _behind_timer
     cdef readonly dict _under_way
     cdef public long long _cseq_floor
     cdef long long _serial
@@ -43,5 +43,3 @@ cdef class Registrar(ExchangeUser):
     cdef object _forget(self, Binding binding)
     cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
     cdef object _save(self, Exchange exchange)
-    cdef object _write_behind(self, str token, Binding binding)
-    cdef object _write(self, list bindings, object removed)

@@ -17,12 +17,11 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 import cython
 
-from sbc.clock import Clock, Delayed
+from sbc.clock import Clock
 from sbc.events import Report
 from sbc.location.candidate import Candidate
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
@@ -40,6 +39,7 @@ if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import (
         Contact,
@@ -60,6 +60,7 @@ else:
     from sbc.events import Reports, as_reports
     from sbc.flow import Flow
     from sbc.redundancy.group import ServerGroup
+    from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, time_asked
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
@@ -77,14 +78,8 @@ MAX_CONTACTS_OF_AOR = 50
 """Then the one that lapses first makes room. A phone that takes another port with each start leaves its old contacts
 behind, and a call rings at all of them."""
 
-WRITE_BEHIND = 1.0
-"""Seconds until renewals that have changed nothing but the time are on disk, and contacts that lapsed are off it."""
-
 _LONGEST_RESTART = 60.0
 """Seconds from a kill to the restart in which no contact is lost whose last renewal was not on disk."""
-
-_AT_ONCE = 250  # of these written in one go, in some milliseconds
-_PAUSE = 0.02  # seconds between two goes
 
 _LARGEST_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
 # A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
@@ -113,10 +108,9 @@ class Registrar(ExchangeUser):
     _reports: Reports
     _tokens: TokenMaker
     _rejections: object
+    _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
-    _behind: dict
-    _behind_timer: object
     _under_way: dict
     _cseq_floor: cython.longlong
     _serial: cython.longlong
@@ -146,10 +140,9 @@ class Registrar(ExchangeUser):
         self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
+        self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by name of the group
-        self._behind: dict[str, Binding | None] = {}  # token -> what is to be written later, None: to be forgotten
-        self._behind_timer: Delayed | None = None
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
@@ -224,7 +217,7 @@ class Registrar(ExchangeUser):
         binding = self.bindings.get(token)
         if binding is not None:
             self._forget(binding)
-            self._store.save_registrations((), (), (token,))
+            self._archive.forget(token)
 
     def server_changed(self, event: object) -> None:
         """A server went down or came back. Phones renew by themselves; bringing their registrations to a server that
@@ -583,7 +576,7 @@ class Registrar(ExchangeUser):
         if len(present) >= MAX_CONTACTS_OF_AOR:
             first = min(present, key=_expires_at)
             self._unbind(first, "the number has too many contacts")
-            self._store.save_registrations((), (), (first.token,))
+            self._archive.forget(first.token)
 
     @cython.cfunc
     def _upstream_of(self, binding: Binding, server: str, exchange: Exchange) -> Upstream:
@@ -605,7 +598,7 @@ class Registrar(ExchangeUser):
                 binding = self.bindings.find(contact.token)
                 if binding is not None:
                     self._unbind(binding, "removed by the phone")
-                    self._store.save_registrations((), (), (binding.token,))
+                    self._archive.forget(binding.token)
 
     @cython.cfunc
     def _unbind(self, binding: Binding, reason: str):
@@ -618,7 +611,6 @@ class Registrar(ExchangeUser):
     def _forget(self, binding: Binding):
         self.bindings.remove(binding)
         self._expiry.forget(binding)
-        self._behind.pop(binding.token, None)
 
     @cython.cfunc
     def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str):
@@ -636,7 +628,7 @@ class Registrar(ExchangeUser):
         now = self.clock.seconds()
         if binding.expires_at + binding.grace <= now:
             self._unbind(binding, "expired")
-            self._write_behind(binding.token, None)
+            self._archive.forget_later(binding.token)
             return
         for upstream in binding.upstreams:
             if upstream.state == REGISTERED and upstream.expires_at <= now:
@@ -648,14 +640,7 @@ class Registrar(ExchangeUser):
 
     @cython.cfunc
     def _save(self, exchange: Exchange):
-        """See that what this exchange has changed is stored. Returns when it is safe to tell the phone.
-
-        What a call or a restart would miss is written now: a new contact, another address, another state at a server.
-        A renewal that has changed nothing but the time is written behind, many in one transaction. A kill may lose
-        those of the last second; so a contact that was restored is kept for one more period of its time, until then
-        the phone has renewed it. Longer than the servers believe in it is no harm: calls come by the servers.
-        """
-        changed: list = None
+        """See that what this exchange has changed is stored. Returns when it is safe to tell the phone."""
         contact: Contact
         binding: Binding
         for contact in exchange.contacts:
@@ -663,53 +648,13 @@ class Registrar(ExchangeUser):
             if binding is None:
                 continue
             if binding.unsaved:
-                changed = [binding] if changed is None else [*changed, binding]
+                self._archive.keep(binding)
             else:
-                self._write_behind(binding.token, binding)
-        if changed is not None:
-            self._write(changed, ())
-
-    @cython.cfunc
-    def _write_behind(self, token: str, binding: Binding | None):
-        self._behind[token] = binding
-        if self._behind_timer is None:
-            self._behind_timer = self.clock.callLater(WRITE_BEHIND, self.flush)
-
-    def flush(self) -> None:
-        """Write what waits to be written, a part at a time: the telephones wait with it."""
-        if self._behind_timer is not None and self._behind_timer.active():
-            self._behind_timer.cancel()
-        self._behind_timer = None
-        bindings, removed = [], []
-        for token in list(islice(self._behind, _AT_ONCE)):
-            binding = self._behind.pop(token)
-            if binding is None:
-                removed.append(token)
-            else:
-                bindings.append(binding)
-        if bindings or removed:
-            self._write(bindings, removed)
-        if self._behind:
-            self._behind_timer = self.clock.callLater(_PAUSE, self.flush)
+                self._archive.keep_later(binding)
 
     def close(self) -> None:
-        """Write all that still waits: the appliance stops, and nobody waits for it."""
-        while self._behind:
-            self.flush()
-        if self._behind_timer is not None and self._behind_timer.active():
-            self._behind_timer.cancel()
-
-    @cython.cfunc
-    def _write(self, bindings: list, removed: object):  # (removed: Sequence[str])
-        offset = self._wall_clock() - self.clock.seconds()
-        rows, upstream_rows = [], []
-        for binding in bindings:
-            binding.unsaved = False
-            self._behind.pop(binding.token, None)
-            row, of_servers = binding.rows(offset)
-            rows.append(row)
-            upstream_rows += of_servers
-        self._store.save_registrations(rows, upstream_rows, removed)
+        """The appliance stops: nothing is left to be written."""
+        self._archive.close()
 
 
 def _expires_at(binding: Binding) -> float:

@@ -57,6 +57,29 @@ class RegistrationStore(Protocol):
         On return they survive a SIGKILL.
         """
 
+    def note(self, line: bytes) -> bool:
+        """Write this down for now, as `sbc.store.journal` reads it: sooner than `save_registrations`, and as safe. False when
+        it cannot be; then what it is about must be saved at once."""
+
+    @property
+    def notes_are_many(self) -> bool:
+        """It is time to save all that was noted."""
+
+    def notes_saved(self) -> None:
+        """All that was noted has been saved: the notes may be forgotten."""
+
+
+class NoNotes:
+    """Of a store that saves everything at once."""
+
+    notes_are_many = False
+
+    def note(self, line: bytes) -> bool:
+        return False
+
+    def notes_saved(self) -> None:
+        pass
+
 
 class CounterStore(Protocol):
     """Totals that go on counting after a restart."""

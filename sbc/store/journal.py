@@ -1,13 +1,17 @@
-"""New registrations, written down at once and brought into the database together: `RegistrationJournal`.
+"""Notes of what happened to registrations, until the database has it: `RegistrationJournal`.
 
 A registration is answered only after it was written. A transaction of its own costs more than all the rest of a
 REGISTER, because contacts come in no order and each touches other pages of the database. So what is new is appended
 to a file as one line of JSON, which is in the kernel's hands when `write` returns and survives `kill -9` as a
-committed transaction does; and when the journal holds enough, it goes into the database in one transaction and the
-file begins anew.
+committed transaction does. When the file has grown large, the registrar brings into the database what the notes are
+about, and the file begins anew.
 
 Each process has a journal of its own, `sbc-journal-PID`, locked as long as it lives. Who starts brings the journals of
 the dead into the database, and reads those of the living along.
+
+A line is `[bindings, registrations, removed, renewals]`: rows as in `sbc.store.interface`, tokens, and for each
+renewal `[token, granted, expires_at, server, expires_at, server, expires_at ...]`. Lines of former versions have no
+renewals.
 """
 
 from __future__ import annotations
@@ -17,21 +21,20 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Sequence
-from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sbc.store.interface import BindingRow, RegistrarStore, RegistrationRow
 
 PREFIX = "sbc-journal-"
 
-_MOST = 250
-"""Contacts held: they go into the database in some milliseconds, in which the telephones wait."""
+_LARGE = 4_000_000
+"""Bytes: some ten thousand new contacts, or sixty thousand renewals. Who starts reads them in a quarter of a second."""
 
 _LARGEST = 16_000_000
 """Bytes of a journal that the database does not take; beyond them only memory keeps what is new."""
 
-Entry = tuple[list[BindingRow], list[RegistrationRow], list[str]]
+Entry = tuple[list[BindingRow], list[RegistrationRow], list[str], list[list[Any]]]
 
 
 class Database(RegistrarStore, Protocol):
@@ -51,8 +54,6 @@ class RegistrationJournal:
         self._path = self._folder / f"{PREFIX}{os.getpid()}"
         self._file = -1  # no journal: the database takes everything at once
         self._size = 0
-        self._bindings: dict[str, BindingRow] = {}
-        self._registrations: dict[tuple[str, str], RegistrationRow] = {}
         self._take_over_the_dead()
         with contextlib.suppress(OSError):
             self._file = _opened_and_locked(self._path, os.O_CREAT)
@@ -62,38 +63,20 @@ class RegistrationJournal:
         return self._database.secret()
 
     def load_registrations(self) -> tuple[list[BindingRow], list[RegistrationRow]]:
-        rows, registration_rows = self._database.load_registrations()
-        bindings = {row.token: row for row in rows}
-        registrations = {(row.token, row.server): row for row in registration_rows}
+        known = _Registrations(self._database)
         for path in self._journals():
             for entry in _entries(path):
-                _apply(entry, bindings, registrations)
-        return list(bindings.values()), list(registrations.values())
+                known.apply(entry)
+        return list(known.bindings.values()), list(known.registrations.values())
 
     def save_registrations(
         self, bindings: Sequence[BindingRow], registrations: Sequence[RegistrationRow], removed: Sequence[str] = ()
     ) -> None:
-        if self._file < 0 or len(self._bindings) + len(bindings) >= _MOST:
-            self._settle(bindings, registrations, removed)
-            return
-        if self._size > _LARGEST or not self._append(_line(bindings, registrations, removed)):
-            self._settle(bindings, registrations, removed)
-            return
-        if removed:
-            self._database.save_registrations((), (), removed)
-        _apply((bindings, registrations, removed), self._bindings, self._registrations)
+        self._database.save_registrations(bindings, registrations, removed)
 
-    def close(self) -> None:
-        """Bring it into the database and leave no file."""
-        self._settle((), (), ())
-        if self._file >= 0:
-            if self._database.up_to_date:
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
-            os.close(self._file)
-            self._file = -1
-
-    def _append(self, line: bytes) -> bool:
+    def note(self, line: bytes) -> bool:
+        if self._file < 0 or self._size > _LARGEST:
+            return False
         try:
             written = os.write(self._file, line)
         except OSError:
@@ -105,21 +88,24 @@ class RegistrationJournal:
             os.ftruncate(self._file, self._size)  # half a line would spoil the next one
         return False
 
-    def _settle(
-        self, bindings: Sequence[BindingRow], registrations: Sequence[RegistrationRow], removed: Sequence[str]
-    ) -> None:
-        """Bring everything that is held, and this, into the database in one transaction."""
-        _apply((bindings, registrations, removed), self._bindings, self._registrations)
-        if self._bindings or self._registrations or removed:
-            self._database.save_registrations(
-                list(self._bindings.values()), list(self._registrations.values()), removed
-            )
-        self._bindings.clear()
-        self._registrations.clear()
+    @property
+    def notes_are_many(self) -> bool:
+        return self._size > _LARGE
+
+    def notes_saved(self) -> None:
         if self._size and self._database.up_to_date:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, 0)
                 self._size = 0
+
+    def close(self) -> None:
+        """Leave no file, unless something is in it that was not saved."""
+        if self._file >= 0:
+            if self._size == 0:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+            os.close(self._file)
+            self._file = -1
 
     # Journals of other processes
 
@@ -137,19 +123,26 @@ class RegistrationJournal:
                 file = _opened_and_locked(path)
             except OSError:
                 continue  # its process lives, or we may not write here
-            bindings: dict[str, BindingRow] = {}
-            registrations: dict[tuple[str, str], RegistrationRow] = {}
-            removed: set[str] = set()
-            for entry in _entries(path):
-                removed.update(entry[2])
-                _apply(entry, bindings, registrations)
-            if bindings or registrations or removed:
-                gone = [token for token in removed if token not in bindings]
-                self._database.save_registrations(list(bindings.values()), list(registrations.values()), gone)
+            entries = list(_entries(path))
+            if entries:
+                self._save(entries)
             if self._database.up_to_date:
                 with contextlib.suppress(OSError):
                     path.unlink()
             os.close(file)
+
+
+    def _save(self, entries: list[Entry]) -> None:
+        """Bring them into the database."""
+        known = _Registrations(self._database)
+        for entry in entries:
+            known.apply(entry)
+        tokens = known.touched & known.bindings.keys()
+        self._database.save_registrations(
+            [known.bindings[token] for token in tokens],
+            [row for row in known.registrations.values() if row.token in tokens],
+            sorted(known.touched - tokens),
+        )
 
 
 def in_use(path: Path) -> bool:
@@ -172,18 +165,6 @@ def _opened_and_locked(path: Path, create: int = 0) -> int:
     return file
 
 
-def _line(
-    bindings: Sequence[BindingRow], registrations: Sequence[RegistrationRow], removed: Sequence[str]
-) -> bytes:
-    """As `json.dumps` would write it, in a quarter of the time: rows hold nothing but texts and numbers."""
-    parts = ",".join([_row(row) for row in bindings]), ",".join([_row(row) for row in registrations]), _row(removed)
-    return f"[[{parts[0]}],[{parts[1]}],{parts[2]}]\n".encode()
-
-
-def _row(values: Iterable[object]) -> str:
-    return f"[{','.join([_quoted(value) if isinstance(value, str) else repr(value) for value in values])}]"
-
-
 def _entries(path: Path) -> Iterable[Entry]:
     """What stands in a journal. A last line that its process did not end tells nothing."""
     try:
@@ -192,24 +173,53 @@ def _entries(path: Path) -> Iterable[Entry]:
         return
     for line in lines:
         try:
-            bindings, registrations, removed = json.loads(line)
-            entry = [BindingRow(*row) for row in bindings], [RegistrationRow(*row) for row in registrations], removed
+            bindings, registrations, removed, *more = json.loads(line)
+            renewals = more[0] if more else []
+            entry = (
+                [BindingRow(*row) for row in bindings],
+                [RegistrationRow(*row) for row in registrations],
+                [*removed],
+                [[token, granted, expires_at, *times] for token, granted, expires_at, *times in renewals],
+            )
         except (ValueError, TypeError):
             continue
         yield entry
 
 
-def _apply(
-    entry: tuple[Sequence[BindingRow], Sequence[RegistrationRow], Sequence[str]],
-    bindings: dict[str, BindingRow],
-    registrations: dict[tuple[str, str], RegistrationRow],
-) -> None:
-    """What is new over what was known; in an order in which a token that is removed and bound again ends up bound."""
-    for token in entry[2]:
-        bindings.pop(token, None)
-        for key in [key for key in registrations if key[0] == token]:
-            del registrations[key]
-    for binding in entry[0]:
-        bindings[binding[0]] = binding
-    for registration in entry[1]:
-        registrations[registration[0], registration[1]] = registration
+class _Registrations:
+    """What the database has, and what entries make of it; `touched` are the tokens that they are about."""
+
+    def __init__(self, database: Database) -> None:
+        bindings, registrations = database.load_registrations()
+        self.bindings = {row.token: row for row in bindings}
+        self.registrations: dict[tuple[str, str], RegistrationRow] = {}
+        self.touched: set[str] = set()
+        self._servers: dict[str, list[str]] = {}
+        for row in registrations:
+            self._put(row)
+
+    def apply(self, entry: Entry) -> None:
+        """In an order in which a token that is removed and bound again ends up bound."""
+        bindings, registrations, removed, renewals = entry
+        for token in removed:
+            self.touched.add(token)
+            self.bindings.pop(token, None)
+            for server in self._servers.pop(token, ()):
+                del self.registrations[token, server]
+        for binding in bindings:
+            self.touched.add(binding.token)
+            self.bindings[binding.token] = binding
+        for registration in registrations:
+            self._put(registration)
+        for token, granted, expires_at, *times in renewals:
+            if token in self.bindings:
+                self.touched.add(token)
+                self.bindings[token] = self.bindings[token]._replace(granted=granted, expires_at=expires_at)
+                for server, until in zip(times[::2], times[1::2], strict=False):
+                    if (token, server) in self.registrations:
+                        self._put(self.registrations[token, server]._replace(expires_at=until))
+
+    def _put(self, row: RegistrationRow) -> None:
+        if (row.token, row.server) not in self.registrations:
+            self._servers.setdefault(row.token, []).append(row.server)
+        self.registrations[row.token, row.server] = row

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sbc.events import Alarm, Report
-from sbc.store.interface import BindingRow, RegistrationRow
+from sbc.store.interface import BindingRow, NoNotes, RegistrationRow
 
 SCHEMA_VERSION = 1
 FILE_NAME = "sbc.sqlite3"
@@ -64,7 +64,7 @@ class StateUnreadable(Exception):  # noqa: N818 (told to an operator under this 
     """The state directory holds a file that this user may not read; it was probably made by another user."""
 
 
-class SqliteStore:
+class SqliteStore(NoNotes):
     """Implements all protocols of `sbc.store.interface`; `dns_memory` is the one for DNS answers."""
 
     def __init__(self, state_dir: str | Path, report: Report, wall_clock: Callable[[], float] = time.time) -> None:

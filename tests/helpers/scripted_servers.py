@@ -15,7 +15,7 @@ from sbc.sip import digest
 from sbc.sip.digest import Challenge, Credentials
 from sbc.sip.headers import NameAddr, parse_contacts
 from sbc.sip.message import Request, Response, parse
-from sbc.store.interface import BindingRow, RegistrationRow
+from sbc.store.interface import BindingRow, NoNotes, RegistrationRow
 from sbc.transaction import Timers, TransactionLayer, TransactionUser
 from tests.helpers.clock import FakeClock
 
@@ -187,7 +187,7 @@ class PhoneFlow(Flow):
         self.sent.append((self.clock.seconds() if self.clock else 0.0, message))
 
 
-class MemoryStore:
+class MemoryStore(NoNotes):
     """A store without a disk; `log` tells the order of things."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from sbc.events import RegistrationChanged
-from sbc.registration.registrar import WRITE_BEHIND
+from sbc.registration.archive import WRITE_BEHIND
 from sbc.sip.headers import NameAddr
 from sbc.store.sqlite import SqliteStore
 from tests.helpers.scripted_servers import DigestRegistrar, MemoryStore, Phone, accept, refuse, silent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import pytest
 
 from sbc.store import journal
+from sbc.store.interface import BindingRow, RegistrationRow
 from sbc.store.journal import PREFIX, RegistrationJournal
 from sbc.store.sqlite import SqliteStore
 from tests.store.test_sqlite import binding, registration
@@ -18,7 +20,9 @@ from tests.store.test_sqlite import binding, registration
 class Recorder:
     """A database that remembers what it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, *rows) -> None:
+        self.rows = [row for row in rows if isinstance(row, BindingRow)]
+        self.registrations = [row for row in rows if isinstance(row, RegistrationRow)]
         self.saved: list[tuple[list, list, list]] = []
         self.up_to_date = True
 
@@ -26,10 +30,14 @@ class Recorder:
         return b"x" * 32
 
     def load_registrations(self):
-        return [], []
+        return self.rows, self.registrations
 
     def save_registrations(self, bindings, registrations, removed=()) -> None:
         self.saved.append((list(bindings), list(registrations), list(removed)))
+
+
+def line(bindings=(), registrations=(), removed=(), renewals=()) -> bytes:
+    return json.dumps([bindings, registrations, removed, renewals]).encode() + b"\n"
 
 
 @pytest.fixture
@@ -41,23 +49,42 @@ def journals(folder) -> list:
     return list(folder.glob(f"{PREFIX}*"))
 
 
-def test_single_contacts_wait_and_then_go_together(tmp_path, database, monkeypatch):
-    """One transaction for many."""
-    monkeypatch.setattr(journal, "_MOST", 3)
+def test_notes_wait_for_the_database(tmp_path, database):
     store = RegistrationJournal(tmp_path, database)
-    store.save_registrations([binding("a")], [registration("a")])
-    store.save_registrations([binding("b")], [])
+    assert store.note(line([binding("a")], [registration("a")]))
     assert [] == database.saved
-    store.save_registrations([binding("c")], [])
-    assert [([binding("a"), binding("b"), binding("c")], [registration("a")], [])] == database.saved
+    assert not store.notes_are_many
+    store.save_registrations([binding("a")], [registration("a")])
+    store.notes_saved()
+    assert [([binding("a")], [registration("a")], [])] == database.saved
     assert [0] == [path.stat().st_size for path in journals(tmp_path)]
+    store.close()
+
+
+def test_notes_can_be_too_many(tmp_path, database, monkeypatch):
+    monkeypatch.setattr(journal, "_LARGE", 1000)
+    store = RegistrationJournal(tmp_path, database)
+    while not store.notes_are_many:
+        store.note(line([binding()]))
+    assert 1000 < journals(tmp_path)[0].stat().st_size < 2000
+    store.notes_saved()
+    assert not store.notes_are_many
     store.close()
 
 
 def test_close_leaves_no_file(tmp_path, database):
     store = RegistrationJournal(tmp_path, database)
-    store.save_registrations([binding()], [])
+    store.note(line([binding()]))
+    store.notes_saved()
     store.close()
+    assert [] == journals(tmp_path)
+
+
+def test_close_leaves_what_was_not_saved(tmp_path, database):
+    store = RegistrationJournal(tmp_path, database)
+    store.note(line([binding()]))
+    store.close()
+    RegistrationJournal(tmp_path, database).close()
     assert [([binding()], [], [])] == database.saved
     assert [] == journals(tmp_path)
 
@@ -65,28 +92,46 @@ def test_close_leaves_no_file(tmp_path, database):
 def test_what_waits_is_read_too(tmp_path, database):
     store = RegistrationJournal(tmp_path, database)
     row = binding(contact='"\udcff" <sip:ä@203.0.113.7>')
-    store.save_registrations([row], [registration()])
+    store.note(line([row], [registration()]))
     assert ([row], [registration()]) == store.load_registrations()
     store.close()
 
 
-def test_removed_contact_does_not_come_back(tmp_path, database):
+def test_removed_contact_does_not_come_back(tmp_path):
+    database = Recorder(binding("a"), registration("a"))
     store = RegistrationJournal(tmp_path, database)
-    store.save_registrations([binding("a"), binding("b")], [registration("a")])
-    store.save_registrations([], [], ["a"])
+    store.note(line([binding("b")]))
+    store.note(line(removed=["a"]))
     assert ([binding("b")], []) == store.load_registrations()
     store.close()
-    assert ([], [], ["a"]) == database.saved[0]
-    assert [binding("b")] == database.saved[1][0]
+    RegistrationJournal(tmp_path, database).close()
+    assert [([binding("b")], [], ["a"])] == database.saved
 
 
 def test_bound_again_after_its_removal(tmp_path, database):
     store = RegistrationJournal(tmp_path, database)
-    store.save_registrations([binding("a", port=1)], [])
-    store.save_registrations([], [], ["a"])
-    store.save_registrations([binding("a", port=2)], [])
+    store.note(line([binding("a", port=1)]))
+    store.note(line(removed=["a"]))
+    store.note(line([binding("a", port=2)]))
     assert [2] == [row.port for row in store.load_registrations()[0]]
     store.close()
+
+
+def test_renewal_moves_the_times(tmp_path):
+    """Of what the database knows, too; a token that is known nowhere stays so."""
+    database = Recorder(binding("a"), registration("a", "primary"), registration("a", "fallback"))
+    store = RegistrationJournal(tmp_path, database)
+    store.note(line([binding("b")], [registration("b", "primary")]))
+    store.note(line(renewals=[["a", 60, 1e9, "primary", 1e9 + 1], ["b", 70, 2e9], ["c", 80, 3e9, "primary", 3e9]]))
+    bindings, registrations = store.load_registrations()
+    assert [("a", 60, 1e9), ("b", 70, 2e9)] == [(row.token, row.granted, row.expires_at) for row in bindings]
+    before = registration().expires_at
+    assert [1e9 + 1, before, before] == [row.expires_at for row in registrations]
+    store.close()
+    RegistrationJournal(tmp_path, database).close()
+    assert [(set(bindings), set(registrations), [])] == [
+        (set(saved), set(of_servers), removed) for saved, of_servers, removed in database.saved
+    ]
 
 
 def test_file_is_for_its_owner_only(tmp_path, database):
@@ -100,8 +145,8 @@ def test_kill_9_loses_nothing(tmp_path):
         "import time\n"
         "from tests.store.test_journal import *\n"
         f"store = RegistrationJournal({str(tmp_path)!r}, SqliteStore({str(tmp_path)!r}, print))\n"
-        "store.save_registrations([binding('a'), binding('b')], [registration('a')])\n"
-        "store.save_registrations([], [], ['b'])\n"
+        "store.note(line([binding('a'), binding('b')], [registration('a')]))\n"
+        "store.note(line(removed=['b']))\n"
         "print('saved', flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -121,7 +166,7 @@ def test_kill_9_loses_nothing(tmp_path):
 def test_journal_of_a_living_process_is_left_alone(tmp_path, database, monkeypatch):
     """`workers` above 1."""
     first = RegistrationJournal(tmp_path, database)
-    first.save_registrations([binding("a")], [])
+    first.note(line([binding("a")]))
     monkeypatch.setattr(os, "getpid", lambda: 1)
     second = RegistrationJournal(tmp_path, database)
     assert [] == database.saved
@@ -137,10 +182,17 @@ def test_half_a_line_at_the_end_is_ignored(tmp_path, database):
     assert [([], [], ["gone"])] == database.saved
 
 
+def test_lines_of_former_versions_have_no_renewals(tmp_path, database):
+    (tmp_path / f"{PREFIX}1").write_bytes(json.dumps([[binding()], [], []]).encode() + b"\n")
+    RegistrationJournal(tmp_path, database).close()
+    assert [([binding()], [], [])] == database.saved
+
+
 def test_database_that_cannot_be_written_does_not_empty_the_journal(tmp_path, database):
     database.up_to_date = False
     store = RegistrationJournal(tmp_path, database)
-    store.save_registrations([binding()], [])
+    store.note(line([binding()]))
+    store.notes_saved()
     store.close()
     assert 1 == len(journals(tmp_path))
     later = Recorder()
@@ -149,20 +201,30 @@ def test_database_that_cannot_be_written_does_not_empty_the_journal(tmp_path, da
 
 
 def test_full_disk(tmp_path, database, monkeypatch):
-    """The database is asked, and raises the alarm."""
+    """Who notes is told, and asks the database, which raises the alarm."""
 
     def full(file, data):
         raise OSError(28, "No space left on device")
 
     store = RegistrationJournal(tmp_path, database)
     monkeypatch.setattr(os, "write", full)
-    store.save_registrations([binding()], [])
-    assert [([binding()], [], [])] == database.saved
+    assert not store.note(line([binding()]))
+    store.close()
+
+
+def test_half_a_line_is_taken_back(tmp_path, database, monkeypatch):
+    write = os.write
+    store = RegistrationJournal(tmp_path, database)
+    assert store.note(line([binding("a")]))
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:9]))
+    assert not store.note(line([binding("b")]))
+    monkeypatch.undo()
+    assert store.note(line([binding("c")]))
+    assert ["a", "c"] == [row.token for row in store.load_registrations()[0]]
     store.close()
 
 
 def test_no_state_directory_at_all(tmp_path, database):
     store = RegistrationJournal(tmp_path / "missing", database)
-    store.save_registrations([binding()], [])
-    assert [([binding()], [], [])] == database.saved
+    assert not store.note(line([binding()]))
     store.close()

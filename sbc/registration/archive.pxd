@@ -1,0 +1,23 @@
+# What compiled modules may use of archive.py without going through Python. The words are in archive.py.
+
+from sbc.clock cimport Timer, TimerQueue
+from sbc.registration.bindings cimport Binding
+
+
+cdef class Archive(Timer):
+    cdef TimerQueue _queue
+    cdef object _wall_clock
+    cdef object _store
+    cdef dict _behind
+    cdef dict _unsaved
+    cdef bint _saving
+
+    cdef object keep(self, Binding binding)
+    cdef object keep_later(self, Binding binding)
+    cdef object forget(self, str token)
+    cdef object forget_later(self, str token)
+    cdef object _come_back(self, double delay)
+    cdef object _note(self, str line)
+    cdef object _note_what_waits(self)
+    cdef object _save_some(self)
+    cdef object _save_all(self)

@@ -1,0 +1,222 @@
+"""What of the bindings is on disk, and when it gets there: `Archive`.
+
+A phone is told that it is registered only after what is new about it was noted, by one `write` that survives `kill -9`
+as a committed transaction does. A renewal that has changed nothing but the time is noted a second later, many in one
+line. Once a good deal of notes has come together, the database gets the bindings that they are about, each once however
+often it was renewed, a part at a time, because the telephones wait meanwhile; then the notes are forgotten.
+
+A note is a line of JSON that `sbc.store.journal` reads. It is put together here, because making rows of a binding first
+would cost more than all the rest of its REGISTER.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from json.encoder import encode_basestring_ascii
+
+import cython
+
+from sbc.registration.bindings import REGISTERED
+from sbc.store.interface import RegistrationStore
+
+if cython.compiled:
+    from cython.cimports.sbc.clock import Timer, TimerQueue
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream
+else:
+    from sbc.clock import Timer, TimerQueue
+    from sbc.registration.bindings import Binding, Upstream
+
+COMPILED = bool(cython.compiled)
+
+WRITE_BEHIND = 1.0
+"""Seconds until renewals that have changed nothing but the time are on disk, and contacts that lapsed are off it."""
+
+_NOTED_AT_ONCE = 2000  # renewals in one line, in about a millisecond
+_SAVED_AT_ONCE = 250  # bindings in one transaction of the database, in some milliseconds
+_PAUSE = 0.02  # seconds between two of them
+
+_REGISTERED = cython.declare(str, REGISTERED)
+
+
+@cython.cclass
+class Archive(Timer):
+    """Between the registrar and its store. It is the timer of what waits to be written."""
+
+    _queue: TimerQueue
+    _wall_clock: object
+    _store: object
+    _behind: dict  # token -> the binding whose new times are to be noted, None: it is to be forgotten
+    _unsaved: dict  # the same for what the database does not have; all of it is noted
+    _saving: cython.bint  # the database is to get all that is unsaved
+
+    def __init__(self, queue: TimerQueue, wall_clock: Callable[[], float], store: RegistrationStore) -> None:
+        self.unarmed()
+        self._queue = queue
+        self._wall_clock = wall_clock
+        self._store = store
+        self._behind: dict[str, Binding | None] = {}
+        self._unsaved: dict[str, Binding | None] = {}
+        self._saving = False
+
+    @cython.cfunc
+    def keep(self, binding: Binding):
+        """Something about it has changed that a call or a restart would miss. Returns when it survives a SIGKILL."""
+        binding.unsaved = False
+        self._behind.pop(binding.token, None)
+        self._unsaved[binding.token] = binding
+        self._note(_note_of(binding, self._wall_clock() - self._queue.now()))
+
+    @cython.cfunc
+    def keep_later(self, binding: Binding):
+        """Nothing but its times has changed. A kill may lose those of the last second; so a contact that was restored is
+        kept for one more period of its time, until then the phone has renewed it. Longer than the servers believe in it is
+        no harm: calls come by the servers."""
+        self._behind[binding.token] = binding
+        self._come_back(WRITE_BEHIND)
+
+    @cython.cfunc
+    def forget(self, token: str):
+        """It is no contact any more. Returns when that survives a SIGKILL."""
+        self._behind.pop(token, None)
+        self._unsaved[token] = None
+        self._note(f"[[],[],[{_quoted(token)}],[]]\n")
+
+    @cython.cfunc
+    def forget_later(self, token: str):
+        """It has lapsed; whoever finds it on disk sees that."""
+        self._behind[token] = None
+        self._come_back(WRITE_BEHIND)
+
+    def close(self) -> None:
+        """Write all that still waits: the appliance stops, and nobody waits for it."""
+        while self._behind:
+            self._note_what_waits()
+        self._save_all()
+        self.disarm()
+
+    @cython.cfunc
+    def _come_back(self, delay: cython.double):
+        if self.waiting is None:
+            self._queue.arm(self, self._queue.now(), delay)
+
+    @cython.cfunc
+    def fire(self):
+        if self._behind:
+            self._note_what_waits()
+        if self._saving or self._store.notes_are_many:
+            self._save_some()
+        if self._behind or self._saving:
+            self._queue.arm(self, self._queue.now(), _PAUSE)
+
+    @cython.cfunc
+    def _note(self, line: str):
+        """About something that is among the unsaved already."""
+        if self._store.note(line.encode("ascii")):
+            self._come_back(WRITE_BEHIND)
+        else:
+            self._save_all()
+
+    @cython.cfunc
+    def _note_what_waits(self):
+        """The first of them, in one line."""
+        wall_offset: cython.double = self._wall_clock() - self._queue.now()
+        waiting: dict = self._behind
+        self._behind = {}
+        if len(waiting) > _NOTED_AT_ONCE:
+            self._behind = dict(islice(waiting.items(), _NOTED_AT_ONCE, None))
+            waiting = dict(islice(waiting.items(), _NOTED_AT_ONCE))
+        self._unsaved.update(waiting)
+        removed: list = []
+        renewed: list = []
+        binding: Binding
+        for token, binding in waiting.items():
+            if binding is None:
+                removed.append(_quoted(token))
+            else:
+                renewed.append(_renewal(binding, wall_offset))
+        self._note(f"[[],[],[{','.join(removed)}],[{','.join(renewed)}]]\n")
+
+    @cython.cfunc
+    def _save_some(self):
+        """Bring a part of what is unsaved into the database; with the last part the notes have done their duty."""
+        wall_offset = self._wall_clock() - self._queue.now()
+        rows: list = []
+        of_servers: list = []
+        removed: list = []
+        binding: Binding
+        for token in list(islice(self._unsaved, _SAVED_AT_ONCE)):
+            binding = self._unsaved.pop(token)
+            if binding is None:
+                removed.append(token)
+            else:
+                row, registrations = binding.rows(wall_offset)
+                rows.append(row)
+                of_servers += registrations
+        if rows or removed:
+            self._store.save_registrations(rows, of_servers, removed)
+        self._saving = len(self._unsaved) > 0
+        if not self._saving:
+            self._store.notes_saved()
+
+    @cython.cfunc
+    def _save_all(self):
+        self._saving = True
+        while self._saving:
+            self._save_some()
+
+
+@cython.cfunc
+def _note_of(binding: Binding, wall_offset: cython.double) -> str:
+    """The rows of a binding and of its registrations (`BindingRow`, `RegistrationRow`) as a note."""
+    token: str = _quoted(binding.token)
+    registrations: str = ""
+    upstream: Upstream
+    for upstream in binding.upstreams:
+        comma: str = "," if registrations else ""
+        until: str = _seconds(upstream.expires_at + wall_offset) if upstream.state == _REGISTERED else "0"
+        registrations = (
+            f"{registrations}{comma}[{token},{_quoted(upstream.server)},{_quoted(upstream.state)},"
+            f"{_quoted(upstream.reason)},{until}]"
+        )
+    return (
+        f"[[[{token},{_quoted(binding.group)},{_quoted(binding.aor)},{_quoted(binding.contact)},{_quoted(binding.username)},"
+        f"{_quoted(binding.call_id)},{binding.cseq},{_quoted(binding.transport)},{_quoted(binding.host)},{binding.port},"
+        f"{_quoted(binding.local_host)},{binding.local_port},{_seconds(binding.granted)},"
+        f"{_seconds(binding.expires_at + wall_offset)}]],[{registrations}],[],[]]\n"
+    )
+
+
+@cython.cfunc
+def _renewal(binding: Binding, wall_offset: cython.double) -> str:
+    """Its token and its new times, and those of its registrations: `[token, granted, expires_at, server, expires_at ...]`."""
+    times: str = ""
+    upstream: Upstream
+    for upstream in binding.upstreams:
+        if upstream.state == _REGISTERED:
+            times = f"{times},{_quoted(upstream.server)},{_seconds(upstream.expires_at + wall_offset)}"
+    token: str = _quoted(binding.token)
+    return f"[{token},{_seconds(binding.granted)},{_seconds(binding.expires_at + wall_offset)}{times}]"
+
+
+@cython.cfunc
+def _quoted(text: str) -> str:
+    """As a text of JSON, in ASCII."""
+    character: cython.Py_UCS4
+    for character in text:
+        if character < " " or character > "~" or character == '"' or character == "\\":
+            return encode_basestring_ascii(text)
+    return f'"{text}"'
+
+
+@cython.cfunc
+def _seconds(seconds: cython.double) -> str:
+    """With three digits behind the point; the shortest text that is exactly this number takes ten times as long to find."""
+    milliseconds: cython.longlong = cython.cast(cython.longlong, seconds * 1000.0)
+    if milliseconds < 0:
+        return repr(seconds)
+    whole: cython.longlong = milliseconds // 1000
+    rest: cython.int = milliseconds % 1000
+    return f"{whole}.{rest:03d}" if rest else f"{whole}"
