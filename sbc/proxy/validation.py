@@ -84,7 +84,7 @@ class Branches:
 
     @cython.ccall
     def new(self, request: Request) -> str:
-        """A branch for a request without a transaction. (Transactions: `sbc.transaction.matching.ClientTable`.)"""
+        """A branch for a request without a transaction. (Transactions: `sbc.transaction.branches`.)"""
         self._serial += 1
         mark: cython.ulonglong = self.loop_hash(request)
         return f"z9hG4bK{mark:010x}{self._boot}{self._serial:x}"

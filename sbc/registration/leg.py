@@ -29,6 +29,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.contacts import Contact, granted
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import REGISTER
     from cython.cimports.sbc.transaction.client import ClientTransaction
     from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
@@ -42,6 +43,7 @@ else:
     from sbc.registration.contacts import Contact, granted
     from sbc.registration.targets import Target, Targets
     from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import REGISTER
     from sbc.transaction.client import ClientTransaction
     from sbc.transaction.interface import ClientTransactionUser, Transaction
     from sbc.transaction.layer import TransactionLayer
@@ -224,6 +226,7 @@ class Leg(ClientTransactionUser):
         branch: str = layer.clients.new_branch(0)
         self._transaction = layer.send_ready(
             "REGISTER",
+            REGISTER,
             exchange.register_at(self.target, self._flow, branch, self._seconds, credentials),
             self._flow,
             self,

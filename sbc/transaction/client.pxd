@@ -27,6 +27,7 @@ cdef class ClientTransaction(Machine):
         self,
         Ledger layer,
         str method,
+        int method_code,
         bytes data,
         Flow flow,
         ClientTransactionUser user,
@@ -93,6 +94,7 @@ cdef NonInviteClientTransaction start_non_invite(
 cdef NonInviteClientTransaction start_ready(
     Ledger layer,
     str method,
+    int method_code,
     bytes data,
     Flow flow,
     ClientTransactionUser user,

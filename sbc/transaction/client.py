@@ -19,12 +19,14 @@ from sbc.transaction.machine import Transitions
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import CANCEL, INVITE
     from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Unheard
     from cython.cimports.sbc.transaction.ledger import Ledger
     from cython.cimports.sbc.transaction.machine import Machine, Table
 else:
     from sbc.flow import Flow
     from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import CANCEL, INVITE
     from sbc.transaction.interface import ClientTransactionUser, Unheard
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.machine import Machine, Table
@@ -254,7 +256,8 @@ class ClientTransaction(Machine):
         timeout: cython.double,
         interval: cython.double,
     ):
-        self._begin_ready(layer, request.method, request.to_bytes(flow.reliable), flow, user, branch, timeout, interval)
+        data: bytes = request.to_bytes(flow.reliable)
+        self._begin_ready(layer, request.method, request.method_code, data, flow, user, branch, timeout, interval)
         self._request = request  # as sent, our Via on top
 
     @cython.cfunc
@@ -262,6 +265,7 @@ class ClientTransaction(Machine):
         self,
         layer: Ledger,
         method: str,
+        method_code: cython.int,
         data: bytes,
         flow: Flow,
         user: ClientTransactionUser,
@@ -274,6 +278,7 @@ class ClientTransaction(Machine):
         self.layer = layer
         self.flow = flow
         self.method = method
+        self.method_code = method_code
         self._request = None
         self._event = 0
         self.user = user
@@ -366,22 +371,22 @@ class ClientTransaction(Machine):
 @cython.cfunc
 def _remember(transaction: ClientTransaction):
     layer: Ledger = transaction.layer
-    if transaction.method == "CANCEL":
+    if transaction.method_code == CANCEL:
         layer._cancels[transaction.branch] = transaction
         return
     layer.clients.add(transaction.branch, transaction)
-    if transaction.method == "INVITE":
+    if transaction.method_code == INVITE:
         layer.invite_clients += 1
 
 
 @cython.cfunc
 def _forget(transaction: ClientTransaction):
     layer: Ledger = transaction.layer
-    if transaction.method == "CANCEL":
+    if transaction.method_code == CANCEL:
         del layer._cancels[transaction.branch]
         return
     layer.clients.remove(transaction.branch)
-    if transaction.method == "INVITE":
+    if transaction.method_code == INVITE:
         layer.invite_clients -= 1
 
 
@@ -635,8 +640,9 @@ def start_non_invite(
     After a provisional it may take `proceeding_timeout` seconds from its start instead of `timeout`: the server is alive.
     Below 0 it makes no difference.
     """
+    data: bytes = request.to_bytes(flow.reliable)
     transaction: NonInviteClientTransaction = start_ready(
-        layer, request.method, request.to_bytes(flow.reliable), flow, user, branch, timeout, interval, proceeding_timeout
+        layer, request.method, request.method_code, data, flow, user, branch, timeout, interval, proceeding_timeout
     )
     transaction._request = request
     return transaction
@@ -646,6 +652,7 @@ def start_non_invite(
 def start_ready(
     layer: Ledger,
     method: str,
+    method_code: cython.int,
     data: bytes,
     flow: Flow,
     user: ClientTransactionUser,
@@ -656,7 +663,7 @@ def start_ready(
 ) -> NonInviteClientTransaction:
     """The same for a request that is written already, our Via with that branch on top."""
     transaction: NonInviteClientTransaction = NonInviteClientTransaction.__new__(NonInviteClientTransaction)
-    transaction._begin_ready(layer, method, data, flow, user, branch, timeout, interval)
+    transaction._begin_ready(layer, method, method_code, data, flow, user, branch, timeout, interval)
     transaction._proceeding_timeout = proceeding_timeout
     transaction._table = _NON_INVITE
     transaction._state = _TRYING

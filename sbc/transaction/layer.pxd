@@ -24,6 +24,7 @@ cdef class TransactionLayer(Ledger):
     cdef ClientTransaction send_ready(
         self,
         str method,
+        int method_code,
         bytes data,
         Flow flow,
         ClientTransactionUser user,
@@ -33,7 +34,6 @@ cdef class TransactionLayer(Ledger):
         double proceeding_timeout,
     )
     cpdef object send_stateless(self, Request request, Flow flow, str branch)
-    cdef ClientTransaction _client(self, str branch, str method)
     cdef object _pass_up(self, ServerTransaction transaction, Request request, double trying_after)
     cdef InviteServerTransaction _invite_of(self, Request request)
     cdef object _ack_received(self, Request ack, Flow flow)

@@ -20,6 +20,7 @@ from sbc.transaction.timers import Timers
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import ACK, CANCEL, INVITE, OTHER
     from cython.cimports.sbc.sip.scanner import OPTIONS
     from cython.cimports.sbc.transaction.client import (
         ClientTransaction,
@@ -40,6 +41,7 @@ if cython.compiled:
 else:
     from sbc.flow import Flow
     from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import ACK, CANCEL, INVITE, OTHER
     from sbc.sip.scanner import OPTIONS
     from sbc.transaction.client import ClientTransaction, InviteClientTransaction, start_invite, start_non_invite, start_ready
     from sbc.transaction.interface import ClientTransactionUser, TransactionUser
@@ -61,7 +63,7 @@ class TransactionLayer(Ledger):
 
     `side_of` says who is behind a flow, phones or servers; set it where one socket has both on it. `retransmissions` are
     the messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}. `boot` stands
-    in every branch made here (`matching.ClientTable`); it is made up when not given.
+    in every branch made here (`ext/branches.pyx`); it is made up when not given.
     """
 
     def __init__(
@@ -88,19 +90,18 @@ class TransactionLayer(Ledger):
     @cython.ccall
     def request_received(self, request: Request, flow: Flow):
         """A request came in. Raises MalformedMessage when it has no usable Via; what the user raises passes through."""
-        method: str = request.method
-        if method == "ACK":
+        if request.method_code == ACK:
             self._ack_received(request, flow)
             return
         if request.method_code == OPTIONS and self.user.answered_at_once(request, flow):
             return
-        key = server_key(request, method)
+        key = server_key(request, request.method)
         transaction: ServerTransaction = self._servers.get(key)
         if transaction is not None:
             transaction.request_repeated()
-        elif method == "INVITE":
+        elif request.method_code == INVITE:
             self._pass_up(start_invite_server(self, key, request, flow), request, self.invite_trying)
-        elif method == "CANCEL":
+        elif request.method_code == CANCEL:
             self._cancel_received(key, request, flow)
         else:
             self._pass_up(start_non_invite_server(self, key, request, flow), request, self.non_invite_trying)
@@ -109,11 +110,16 @@ class TransactionLayer(Ledger):
     def response_received(self, response: Response, flow: Flow):
         """A response came in. Raises MalformedMessage when it has no usable Via."""
         # s.17.1.3: the branch of the top Via and the method of the CSeq; a CANCEL shares the branch of its INVITE.
-        transaction: ClientTransaction = self._client(response.branch_text(), response.cseq_method_text())
-        if transaction is not None:
-            transaction.response_received(response)
+        method_code: cython.int = response.cseq_code()
+        transaction: ClientTransaction
+        if method_code == CANCEL:
+            transaction = self._cancels.get(response.branch_text())
         else:
+            transaction = self.clients.find_for(response)
+        if transaction is None or not _answers(transaction, method_code, response):
             self.user.stray_response_received(response, flow)
+        else:
+            transaction.response_received(response)
 
     def quoted_datagram_failed(self, quoted: bytes, cause: str) -> bool:
         """An ICMP error quotes the start of a datagram. True when it is one of a live client transaction, which fails.
@@ -121,7 +127,7 @@ class TransactionLayer(Ledger):
         Anybody can send an ICMP error; only who saw our request, or has been on its way, knows the branch.
         """
         key = quoted_client_key(quoted)
-        transaction = self._client(key[0], key[1]) if key is not None else None
+        transaction = self.client_for(key[0], key[1]) if key is not None else None
         if transaction is None:
             return False
         transaction.transport_failed(cause)
@@ -177,7 +183,7 @@ class TransactionLayer(Ledger):
         A branch of `clients.new_branch` that was made just before costs least.
         """
         request.put_via(flow.via_start, branch)  # s.16.6 step 8
-        if request.method == "INVITE":
+        if request.method_code == INVITE:
             return start_invite(self, request, flow, user, branch, timeout, interval)
         return start_non_invite(self, request, flow, user, branch, timeout, interval, proceeding_timeout)
 
@@ -185,6 +191,7 @@ class TransactionLayer(Ledger):
     def send_ready(
         self,
         method: str,
+        method_code: cython.int,
         data: bytes,
         flow: Flow,
         user: ClientTransactionUser,
@@ -194,7 +201,7 @@ class TransactionLayer(Ledger):
         proceeding_timeout: cython.double,
     ) -> ClientTransaction:
         """`send` for a request other than INVITE that its user has written, our Via with that branch on top included."""
-        return start_ready(self, method, data, flow, user, branch, timeout, interval, proceeding_timeout)
+        return start_ready(self, method, method_code, data, flow, user, branch, timeout, interval, proceeding_timeout)
 
     @cython.ccall
     def send_stateless(self, request: Request, flow: Flow, branch: str):
@@ -212,17 +219,10 @@ class TransactionLayer(Ledger):
 
     def client_for(self, branch: str, method: str) -> ClientTransaction | None:
         """The live client transaction with this branch, or None."""
-        return self._client(branch, method)
+        transaction: ClientTransaction = self._cancels.get(branch) if method == "CANCEL" else self.clients.find(branch)
+        return transaction if transaction is not None and transaction.method == method else None
 
     # Our own part.
-
-    @cython.cfunc
-    def _client(self, branch: str, method: str) -> ClientTransaction:
-        transaction: ClientTransaction
-        if method == "CANCEL":
-            return self._cancels.get(branch)
-        transaction = self.clients.find(branch)
-        return transaction if transaction is not None and transaction.method == method else None
 
     @cython.cfunc
     def _pass_up(self, transaction: ServerTransaction, request: Request, trying_after: cython.double):
@@ -262,3 +262,11 @@ class TransactionLayer(Ledger):
         cancel.respond(Response.for_request(request, 200))
         if invite.final_status is None:
             self.user.cancel_received(invite, request)
+
+
+@cython.cfunc
+def _answers(transaction: ClientTransaction, method_code: cython.int, response: Response) -> cython.bint:
+    """True when the CSeq of a response has the transaction's method."""
+    if transaction.method_code != method_code:
+        return False
+    return method_code != OTHER or transaction.method == response.cseq_method_text()

@@ -2,8 +2,8 @@
 
 from sbc.clock cimport TimerQueue
 from sbc.flow cimport Flow
+from sbc.transaction.branches cimport ClientTable
 from sbc.transaction.interface cimport TransactionUser
-from sbc.transaction.matching cimport ClientTable
 
 
 cdef class Ledger:

@@ -11,13 +11,13 @@ import cython
 if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.transaction.branches import ClientTable
     from cython.cimports.sbc.transaction.interface import TransactionUser
-    from cython.cimports.sbc.transaction.matching import ClientTable
 else:
     from sbc.clock import TimerQueue
     from sbc.flow import Flow
+    from sbc.transaction.branches import ClientTable
     from sbc.transaction.interface import TransactionUser
-    from sbc.transaction.matching import ClientTable
 
 COMPILED = bool(cython.compiled)
 

@@ -16,8 +16,9 @@ cdef class Table:
 cdef class Machine(Transaction):
     cdef readonly Ledger layer
     cdef Table _table
-    cdef int _state
-    cdef int _event
+    cdef unsigned char method_code
+    cdef unsigned char _state
+    cdef unsigned char _event
 
     cpdef object _take(self, int event, object what)
     cdef object _act(self, int action, object what)

@@ -70,8 +70,9 @@ class Machine(Transaction):
 
     layer: Ledger
     _table: Table
-    _state: cython.int
-    _event: cython.int  # the input that the timer stands for
+    method_code: cython.uchar  # of the scanner
+    _state: cython.uchar
+    _event: cython.uchar  # the input that the timer stands for
 
     @property
     def state(self) -> IntEnum:

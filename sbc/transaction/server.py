@@ -18,12 +18,14 @@ from sbc.transaction.machine import Transitions
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.scanner import CANCEL, INVITE
     from cython.cimports.sbc.transaction.ledger import Ledger
     from cython.cimports.sbc.transaction.machine import Machine, Table
     from cython.cimports.sbc.transaction.matching import from_rfc2543
 else:
     from sbc.flow import Flow
     from sbc.sip.message import Request, Response
+    from sbc.sip.scanner import CANCEL, INVITE
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.machine import Machine, Table
     from sbc.transaction.matching import from_rfc2543
@@ -180,6 +182,7 @@ class ServerTransaction(Machine):
         self.layer = layer
         self.flow = flow
         self.method = request.method
+        self.method_code = request.method_code
         self.context = None
         self._request = request
         self._event = 0
@@ -245,9 +248,9 @@ class ServerTransaction(Machine):
         self._last_sent = None
         layer: Ledger = self.layer
         del layer._servers[self.key]
-        if self.method == "INVITE":
+        if self.method_code == INVITE:
             layer.invite_servers -= 1
-        elif self.method == "CANCEL":
+        elif self.method_code == CANCEL:
             return  # the user has never heard of it
         layer.user.server_transaction_ended(self)
 

@@ -1,10 +1,13 @@
 """Which transaction a message belongs to (RFC 3261 s.17.1.3, s.17.2.3)."""
 
+import os
+
 import pytest
 
 from sbc.sip.message import Response
 from sbc.transaction import Timers, TransactionLayer
-from sbc.transaction.matching import MAGIC_COOKIE, ClientTable, from_rfc2543, new_branch, server_key
+from sbc.transaction.branches import ClientTable
+from sbc.transaction.matching import MAGIC_COOKIE, from_rfc2543, new_branch, server_key
 from tests.helpers.network import request, response_to
 
 
@@ -222,3 +225,18 @@ def test_boot_is_made_up_when_not_given(clock, user):
     boots = {TransactionLayer(clock, Timers(), user.layer_user).clients.boot for _ in range(10)}
     assert len(boots) == 10
     assert {len(boot) for boot in boots} == {6}
+
+
+def test_forked_process_makes_branches_of_its_own():
+    """Random bits that were fetched in advance are not used by both."""
+    table = ClientTable("abcdef")
+    table.new_branch(0)
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write_end, table.new_branch(0).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read_end, 100).decode() != table.new_branch(0)
+    os.close(read_end)
+    os.close(write_end)
