@@ -23,7 +23,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
-    from cython.cimports.sbc.redundancy.outcome import NONE_GIVEN, Answered, Outcome, new_answered
+    from cython.cimports.sbc.redundancy.outcome import NONE_GIVEN, Outcome, new_answered
     from cython.cimports.sbc.redundancy.plan import Attempt, AttemptPlan
     from cython.cimports.sbc.registration.bindings import Upstream
     from cython.cimports.sbc.registration.contacts import Contact, granted
@@ -37,7 +37,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
-    from sbc.redundancy.outcome import NONE_GIVEN, Answered, Outcome, new_answered
+    from sbc.redundancy.outcome import NONE_GIVEN, Outcome, new_answered
     from sbc.redundancy.plan import Attempt, AttemptPlan
     from sbc.registration.bindings import Upstream
     from sbc.registration.contacts import Contact, granted

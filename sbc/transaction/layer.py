@@ -20,8 +20,7 @@ from sbc.transaction.timers import Timers
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.scanner import ACK, CANCEL, INVITE, OTHER
-    from cython.cimports.sbc.sip.scanner import OPTIONS
+    from cython.cimports.sbc.sip.scanner import ACK, CANCEL, INVITE, OPTIONS, OTHER
     from cython.cimports.sbc.transaction.client import (
         ClientTransaction,
         InviteClientTransaction,
@@ -41,9 +40,14 @@ if cython.compiled:
 else:
     from sbc.flow import Flow
     from sbc.sip.message import Request, Response
-    from sbc.sip.scanner import ACK, CANCEL, INVITE, OTHER
-    from sbc.sip.scanner import OPTIONS
-    from sbc.transaction.client import ClientTransaction, InviteClientTransaction, start_invite, start_non_invite, start_ready
+    from sbc.sip.scanner import ACK, CANCEL, INVITE, OPTIONS, OTHER
+    from sbc.transaction.client import (
+        ClientTransaction,
+        InviteClientTransaction,
+        start_invite,
+        start_non_invite,
+        start_ready,
+    )
     from sbc.transaction.interface import ClientTransactionUser, TransactionUser
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.matching import server_key
