@@ -9,7 +9,8 @@ cdef class Lines:
     cdef object _call_later
     cdef long long _second
     cdef str _stamp
+    cdef str _info
     cdef list _waiting
 
     cpdef object soon(self, str text)
-    cdef str _line(self, str level, str text)
+    cdef object _look_at_clock(self)

@@ -37,6 +37,7 @@ class Lines:
     _call_later: object
     _second: cython.longlong
     _stamp: str
+    _info: str  # what a line at level info begins with in this second
     _waiting: list
 
     def __init__(
@@ -54,6 +55,7 @@ class Lines:
         self._call_later = call_later
         self._second = -1
         self._stamp = ""
+        self._info = ""
         self._waiting = []
 
     def debug(self, format: str, **values: object) -> None:
@@ -71,7 +73,8 @@ class Lines:
     @cython.ccall
     def soon(self, text: str):
         """A line at level info that may wait; `text` is one line."""
-        self._waiting.append(self._line("info", text))
+        self._look_at_clock()
+        self._waiting.append(f"{self._info}{text}\n")
         if self._call_later is None:
             self.write_waiting()
         elif len(self._waiting) == 1:
@@ -88,13 +91,16 @@ class Lines:
             pass  # a full disk or a broken pipe must not end a call
 
     def _write(self, level: str, format: str, values: dict[str, object]) -> None:
-        self._waiting.append(self._line(level, format.format_map(values).replace("\n", "\n\t")))
+        self._look_at_clock()
+        text = format.format_map(values).replace("\n", "\n\t")
+        self._waiting.append(f"{self._stamp} [{self._namespace}#{level}] {text}\n")
         self.write_waiting()
 
     @cython.cfunc
-    def _line(self, level: str, text: str) -> str:
-        second: cython.longlong = int(self._wall_clock())
+    def _look_at_clock(self):
+        now: cython.double = self._wall_clock()
+        second: cython.longlong = cython.cast(cython.longlong, now)
         if second != self._second:
             self._second = second
             self._stamp = self._time_stamp(second)
-        return f"{self._stamp} [{self._namespace}#{level}] {text}\n"
+            self._info = f"{self._stamp} [{self._namespace}#info] "

@@ -1,6 +1,6 @@
 # The fields of what every new registration comes by. The words are in log.py.
 
-from sbc.events cimport Listener
+from sbc.events cimport Listener, RegistrationChanged
 from sbc.observe.lines cimport Lines
 
 
@@ -11,3 +11,4 @@ cdef class EventLog(Listener):
     cdef dict _write
 
     cpdef object hear(self, object event)
+    cdef object _hear_of_registration(self, RegistrationChanged event)

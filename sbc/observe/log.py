@@ -48,14 +48,23 @@ class EventLog(Listener):
 
     @cython.ccall
     def hear(self, event: object):
-        if not self._debug and is_for_debug(event):
+        if isinstance(event, RegistrationChanged):
+            self._hear_of_registration(event)
+        elif self._debug or not is_for_debug(event):
+            line = line_of(event, self._names)
+            if line is not None:
+                level, text = line
+                # The text is a value, never the format: a SIP URI may contain braces.
+                self._write[level]("{story}", story=text)
+
+    @cython.cfunc
+    def _hear_of_registration(self, event: RegistrationChanged):
+        level: str
+        text: str
+        if not self._debug and event.new == "registering":
             return
-        line: tuple = line_of_registration(event) if isinstance(event, RegistrationChanged) else line_of(event, self._names)
-        if line is None:
-            return
-        level, text = line
-        if self._lines is not None and level is INFO and isinstance(event, RegistrationChanged):
+        level, text = line_of_registration(event)
+        if self._lines is not None and level is INFO:
             self._lines.soon(text)
         else:
-            # The text is a value, never the format: a SIP URI may contain braces.
             self._write[level]("{story}", story=text)

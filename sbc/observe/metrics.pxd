@@ -30,11 +30,17 @@ cdef class Seen:
     cdef Attempts attempts
 
 
+cdef class StateEntered:
+    cdef str server
+    cdef str new
+    cdef long long number
+
+
 cdef class EverydayCounts(Everyday):
     cdef Histogram attempts
     cdef dict attempts_ended
     cdef Histogram call_setup
-    cdef dict registration_changes
+    cdef dict _entered
     cdef dict _seen
     cdef dict _call_setup_of
 

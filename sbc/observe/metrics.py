@@ -52,6 +52,9 @@ memory of Prometheus."""
 MOST_SEEN = 32
 """Combinations of strings, for each group."""
 
+MOST_STATES = 256
+"""The same, of servers and states of registration: more servers than a group has."""
+
 # Seconds. The steps follow what an administrator looks for: the local network (up to 50 ms), a caller's patience (1 to
 # 4 s) and the give-up times of retry_counts 3 (7.5 s) and of 64*T1 (32 s), each a little below a bucket's end.
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0)
@@ -200,13 +203,27 @@ class Seen:
 
 
 @cython.cclass
+class StateEntered:
+    """How often contacts entered that state of registration at that server."""
+
+    server: str
+    new: str
+    number: cython.longlong
+
+    def __init__(self, server: str, new: str) -> None:
+        self.server = server
+        self.new = new
+        self.number = 0
+
+
+@cython.cclass
 class EverydayCounts(Everyday):
     """What comes with every call, counted without making an event of it. Part of `Metrics`, which reads it."""
 
     attempts: Histogram
     attempts_ended: dict
     call_setup: Histogram
-    registration_changes: dict
+    _entered: dict
     _seen: dict
     _call_setup_of: dict
 
@@ -214,7 +231,7 @@ class EverydayCounts(Everyday):
         self.attempts = Histogram(DURATION_BUCKETS)
         self.attempts_ended: dict[Labels, Attempts] = {}
         self.call_setup = Histogram(CALL_SETUP_BUCKETS)
-        self.registration_changes: dict[Labels, int] = {}
+        self._entered: dict[str, list[StateEntered]] = {}
         self._seen: dict[str, list[Seen]] = {}
         self._call_setup_of: dict[str, Row] = {}
 
@@ -266,7 +283,33 @@ class EverydayCounts(Everyday):
 
     @cython.ccall
     def registration_changed(self, group: str, server: str, new: str):
-        count_one(self.registration_changes, (group, server, new))
+        entered: StateEntered
+        known: list = self._entered.get(group)
+        if known is None:
+            known = self._entered[group] = []
+        for entered in known:
+            if entered.new == new and entered.server == server:
+                break
+        else:
+            entered = self._another_state(known, server, new)
+        entered.number += 1
+
+    def _another_state(self, known: list[StateEntered], server: str, new: str) -> StateEntered:
+        """One more of the few that there are in a group."""
+        if len(known) >= MOST_STATES:
+            return known[-1]
+        if len(known) == MOST_STATES - 1:
+            server = new = OTHER
+        known.append(StateEntered(server, new))
+        return known[-1]
+
+    def registration_changes(self) -> dict[Labels, int]:
+        entered: StateEntered
+        numbers: dict = {}
+        for group, known in self._entered.items():
+            for entered in known:
+                numbers[group, entered.server, entered.new] = entered.number
+        return numbers
 
 
 @cython.cfunc
@@ -297,7 +340,6 @@ class Metrics:
         self.everyday = everyday
         """Counts what comes with every call; for `Reports`."""
         self._counts: dict[str, dict[Labels, int]] = {name: {} for name in _COUNTERS}
-        self._counts["sbc_registration_changes"] = everyday.registration_changes
         self._probes = Histogram(PROBE_BUCKETS)
 
         self.registry.register(self)  # type: ignore[arg-type]
@@ -384,6 +426,7 @@ class Metrics:
         yield from self._describe_groups(groups)
         yield from self._describe_registrations(groups)
         yield from self._describe_traffic()
+        self._counts["sbc_registration_changes"] = everyday.registration_changes()
         for name, (text, label_names) in _COUNTERS.items():
             yield _counter(name, text, label_names, self._counts[name])
         yield _counter(

@@ -1,6 +1,6 @@
 # The fields of what every new registration comes by. The words are in recent.py.
 
-from sbc.events cimport Listener
+from sbc.events cimport Listener, RegistrationChanged
 
 
 cdef class Entry:
@@ -9,13 +9,17 @@ cdef class Entry:
     cdef public object story
     cdef public long long count
     cdef public object last
+    cdef public str group
+    cdef public str server
+    cdef public str new
 
 
 cdef class RecentEvents(Listener):
     cdef object _names
     cdef object _wall_clock
     cdef object _entries
-    cdef dict _floods
+    cdef list _floods
     cdef dict _switches
 
     cpdef object hear(self, object event)
+    cdef bint _is_one_more(self, RegistrationChanged event)

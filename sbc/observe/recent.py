@@ -19,11 +19,9 @@ from sbc import events
 from sbc.observe.story import ALL_METHODS, NEVER_NOTABLE, NO_NAMES, ServerNames, Story, in_words, tell
 
 if cython.compiled:
-    from cython.cimports.sbc.events import Listener
-    from cython.cimports.sbc.observe.story import flood_key
+    from cython.cimports.sbc.events import Listener, RegistrationChanged
 else:
-    from sbc.events import Listener
-    from sbc.observe.story import flood_key
+    from sbc.events import Listener, RegistrationChanged
 
 KEPT = 50
 MERGE_WITHIN = 300.0  # seconds after its first fact that an entry still takes in others of its kind
@@ -34,6 +32,7 @@ class Entry:
     """One line of the list: `count` facts, between `first_at` and `last_at` by the wall clock.
 
     `last` is the last fact, while nobody has asked for its story: in a flood of phones only that of the last one is told.
+    `group`, `server` and `new` are those of the RegistrationChanged that an entry counts, "" of others.
     """
 
     first_at: cython.double
@@ -41,12 +40,18 @@ class Entry:
     story: object
     count: cython.longlong
     last: object
+    group: str
+    server: str
+    new: str
 
-    def __init__(self, at: float, story: Story) -> None:
+    def __init__(self, at: float, story: Story, fact: object) -> None:
         self.first_at = self.last_at = at
         self.story = story
         self.count = 1
         self.last = None
+        self.group = self.server = self.new = ""
+        if isinstance(fact, RegistrationChanged):
+            self.group, self.server, self.new = fact.group, fact.server, fact.new
 
     def text(self) -> str:
         if self.count == 1:
@@ -70,7 +75,7 @@ class RecentEvents(Listener):
     _names: object
     _wall_clock: object
     _entries: object
-    _floods: dict
+    _floods: list
     _switches: dict
 
     def __init__(
@@ -79,23 +84,32 @@ class RecentEvents(Listener):
         self._names = names
         self._wall_clock = wall_clock
         self._entries: deque[Entry] = deque(maxlen=kept)
-        self._floods: dict[tuple[str, ...], Entry] = {}
-        """Of the entries those of kinds that come in floods, by `flood_key`."""
+        self._floods: list[Entry] = []
+        """Of the entries those that count phones, the newest first."""
         self._switches: dict[str, Switch] = {}
 
     @cython.ccall
     def hear(self, event: object):
-        key: tuple = flood_key(event)
-        if key is not None:
-            entry: Entry = self._floods.get(key)
-            if entry is not None:
-                now: cython.double = self._wall_clock()
-                if now - entry.first_at < MERGE_WITHIN:
-                    entry.count += 1
-                    entry.last_at = now
-                    entry.last = event
-                    return
-        self._hear_another(event)
+        if not isinstance(event, RegistrationChanged) or not self._is_one_more(event):
+            self._hear_another(event)
+
+    @cython.cfunc
+    def _is_one_more(self, event: RegistrationChanged) -> cython.bint:
+        """Whether there is an entry already, which then counts it."""
+        entry: Entry
+        now: cython.double = self._wall_clock()
+        for entry in self._floods:
+            if (
+                entry.new == event.new
+                and entry.server == event.server
+                and entry.group == event.group
+                and now - entry.first_at < MERGE_WITHIN
+            ):
+                entry.count += 1
+                entry.last_at = now
+                entry.last = event
+                return True
+        return False
 
     def _hear_another(self, event: object) -> None:
         if type(event) in NEVER_NOTABLE:
@@ -108,9 +122,9 @@ class RecentEvents(Listener):
             self._switches[event.group] = Switch(now, event.to_candidate, in_words(event.cause))
         story = tell(event, self._names)
         if story is not None and story.notable:
-            self._remember(story, now, flood_key(event))
+            self._remember(story, now, event)
 
-    def _remember(self, story: Story, now: float, flood: tuple[str, ...] | None) -> None:
+    def _remember(self, story: Story, now: float, event: object) -> None:
         if story.several:
             for entry in self._entries:
                 if entry.story.key == story.key and now - entry.first_at < MERGE_WITHIN:
@@ -118,14 +132,9 @@ class RecentEvents(Listener):
                     entry.last_at = now
                     entry.story = story
                     return
-        if len(self._entries) == self._entries.maxlen:
-            gone = self._entries[0].story.key
-            if self._floods.get(gone) is self._entries[0]:
-                del self._floods[gone]
-        entry = Entry(now, story)
-        self._entries.append(entry)
-        if flood is not None:
-            self._floods[flood] = entry
+        self._entries.append(Entry(now, story, event))
+        self._floods = [each for each in self._entries if each.new]
+        self._floods.reverse()
 
     def switch(self, group: str) -> Switch | None:
         """The last failover or failback of this group; None since the start."""

@@ -2,6 +2,5 @@
 
 from sbc.events cimport RegistrationChanged
 
-cpdef tuple flood_key(object event)
 cpdef tuple line_of_registration(RegistrationChanged event)
 cpdef str printable(str text)

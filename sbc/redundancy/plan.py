@@ -24,6 +24,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import floor
 
 import cython
 
@@ -62,8 +63,10 @@ _NEXT = cython.declare(object, Verdict.NEXT)
 
 _NO_DEADLINE = cython.declare(cython.double, float("inf"))
 
-_AN_INSTANT = cython.declare(cython.double, 0.001)
-"""Seconds. An attempt that ends so much before the deadline uses up all the time there is."""
+_STEP = cython.declare(cython.double, 0.01)
+_ROUNDING = cython.declare(cython.double, 1e-6)
+"""Seconds. What a deadline cuts short lasts whole steps, so that all requests which have the same time left but for the
+microseconds share it; a sum of floats may fall short of a step by so little."""
 
 
 @cython.cclass
@@ -155,7 +158,7 @@ class Terms:
         timeout, sends = patience(None if last else server.retry_counts, kind, self.timing, self.interval)
         cut_short: cython.bint = remaining < timeout
         if cut_short:
-            timeout = remaining
+            timeout = _STEP * floor((remaining + _ROUNDING) / _STEP) if remaining > _STEP else remaining
             sends = sends_within(timeout, kind, self.timing, self.interval)
         return Attempt(server.name, option.candidate, timeout, self.interval, last, number, sends, cut_short)
 
@@ -207,13 +210,11 @@ class Order:
         """What a request with so many seconds left begins with, the same object for nearly all; None without options."""
         options: list = self.options()
         known: Attempt = self._first_of_invite if is_invite else self._first_of_other
-        # Requests that have the same time left in all but the last digits of the number share what is cut short by it.
-        if (
-            known is not None
-            and known.timeout <= remaining
-            and (not known.cut_short or remaining - known.timeout < _AN_INSTANT)
-        ):
-            return known
+        spare: cython.double
+        if known is not None:
+            spare = remaining - known.timeout
+            if spare >= -_ROUNDING and (spare < _STEP - _ROUNDING or not known.cut_short):
+                return known
         if not options:
             return None
         made: Attempt = self.terms.attempt(options[0], is_invite, len(options) == 1, 1, remaining)
