@@ -166,7 +166,6 @@ class App:
             overload=self.overload,
         )
         self.layer.user = self.proxy
-        self.layer.side_of = self.proxy.side_of
         self.edge = Edge(self.proxy, self.report)
         self.metrics.watch(
             seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge

@@ -364,7 +364,7 @@ class ClientTransaction(Machine):
 
     @cython.cfunc
     def _send_again(self):
-        self.layer.count_retransmission(self.flow, self.method)
+        self.layer.count_retransmission(self.flow, self.method_code)
         self.flow.send(self._data)
 
 

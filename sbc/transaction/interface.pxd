@@ -19,6 +19,7 @@ cdef class TransactionUser:
     cpdef object cancel_received(self, Transaction invite, Request request)
     cpdef object stray_response_received(self, Response response, Flow flow)
     cpdef object server_transaction_ended(self, Transaction transaction)
+    cpdef str side_of(self, Flow flow)
 
 
 cdef class ClientTransactionUser(Timer):

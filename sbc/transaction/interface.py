@@ -81,6 +81,11 @@ class TransactionUser:
         """Nothing more will be sent or absorbed for this request."""
         raise NotImplementedError
 
+    @cython.ccall
+    def side_of(self, flow: Flow) -> str:
+        """Who is behind a flow, phones or servers, where one socket has both on it."""
+        return flow.side
+
 
 @cython.cclass
 class ClientTransactionUser(Timer):

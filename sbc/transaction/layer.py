@@ -65,9 +65,7 @@ COMPILED = bool(cython.compiled)
 class TransactionLayer(Ledger):
     """All transactions of one process. Give it a `TimerQueue` for a clock: most of its timers never fire.
 
-    `side_of` says who is behind a flow, phones or servers; set it where one socket has both on it. `retransmissions` are
-    the messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}. `boot` stands
-    in every branch made here (`ext/branches.pyx`); it is made up when not given.
+    `boot` stands in every branch made here (`ext/branches.pyx`); it is made up when not given.
     """
 
     def __init__(

@@ -10,8 +10,7 @@ cdef class Ledger:
     cdef readonly object clock
     cdef readonly object timers
     cdef public TransactionUser user
-    cdef public object side_of
-    cdef readonly dict retransmissions
+    cdef list _retransmissions
     cdef TimerQueue queue
     cdef readonly ClientTable clients
     cdef readonly dict _cancels
@@ -33,4 +32,4 @@ cdef class Ledger:
     cdef double non_invite_trying
 
     cdef object open(self, object clock, object timers, TransactionUser user, str boot)
-    cpdef object count_retransmission(self, Flow flow, str method)
+    cdef object count_retransmission(self, Flow flow, int method_code)

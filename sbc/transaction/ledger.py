@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import cython
 
+from sbc.sip.scanner import NUMBERED_METHODS
+
 if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
@@ -21,8 +23,9 @@ else:
 
 COMPILED = bool(cython.compiled)
 
-_MOST_COUNTERS = 64
-"""Pairs of side and method that are counted by themselves: twice the methods there are."""
+_SIDES = cython.declare(tuple, ("phones", "servers", "both"))
+_METHODS = cython.declare(tuple, tuple([name or "other" for name in NUMBERED_METHODS]))
+"""Those that have a number are counted under their own name, so that no sender can make a label."""
 
 
 @cython.cclass
@@ -32,8 +35,7 @@ class Ledger:
     clock: object
     timers: object
     user: TransactionUser
-    side_of: object
-    retransmissions: dict
+    _retransmissions: list  # by side and method
     queue: TimerQueue  # the clock, or one of our own upon it
     clients: ClientTable  # but the CANCELs: they have the branch of their INVITE
     _cancels: dict
@@ -60,8 +62,7 @@ class Ledger:
         self.queue = clock if isinstance(clock, TimerQueue) else TimerQueue(clock)
         self.timers = timers
         self.user = user
-        self.side_of = _side_of_flow
-        self.retransmissions = {}
+        self._retransmissions = [0] * (len(_SIDES) * len(_METHODS))
         self.clients = ClientTable(boot)
         self._cancels = {}
         self._servers = {}
@@ -87,14 +88,14 @@ class Ledger:
         ):  # fmt: skip
             self.queue.lane(delay)
 
-    @cython.ccall
-    def count_retransmission(self, flow: Flow, method: str):
+    @cython.cfunc
+    def count_retransmission(self, flow: Flow, method_code: cython.int):
         """One message was sent once more."""
-        key = (self.side_of(flow), method)
-        if key not in self.retransmissions and len(self.retransmissions) >= _MOST_COUNTERS:
-            key = (key[0], "other")  # a sender may invent as many methods as he likes
-        self.retransmissions[key] = self.retransmissions.get(key, 0) + 1
+        place: cython.Py_ssize_t = _SIDES.index(self.user.side_of(flow)) * len(_METHODS) + method_code
+        self._retransmissions[place] += 1
 
-
-def _side_of_flow(flow) -> str:
-    return flow.side
+    @property
+    def retransmissions(self) -> dict[tuple[str, str], int]:
+        """Messages sent once more, by a timer or because the peer repeated its request: {(side, method): number}."""
+        pairs = [(side, method) for side in _SIDES for method in _METHODS]
+        return {pair: number for pair, number in zip(pairs, self._retransmissions, strict=True) if number}

@@ -239,7 +239,7 @@ class ServerTransaction(Machine):
     def _repeat(self):
         """The peer repeats its request: our response, if there was one, got lost."""
         if self._last_sent is not None:
-            self.layer.count_retransmission(self.flow, self.method)
+            self.layer.count_retransmission(self.flow, self.method_code)
             self.flow.send(self._last_sent)
 
     @cython.cfunc

@@ -148,10 +148,20 @@ def test_a_request_through_the_layer_and_back(layer, user, phone, flow, clock, m
     assert clock.pending == 0
 
 
-def test_invented_methods_fill_no_memory(layer, flow):
+def test_invented_methods_fill_no_memory(layer, user, phone):
     """Anybody may repeat requests with ever new methods; they are counted, together."""
-    for number in range(200):
-        layer.count_retransmission(flow, f"M{number}")
-    assert len(layer.retransmissions) < 70
-    assert sum(layer.retransmissions.values()) == 200
-    assert layer.retransmissions[flow.side, "other"] > 100
+    for number in range(100):
+        invented = [request(f"M{number}", branch=f"z9hG4bK{number}") for _ in range(2)]
+        layer.request_received(invented[0], phone)
+        user.servers[-1].respond(Response.for_request(invented[0], 200))
+        layer.request_received(invented[1], phone)
+    assert layer.retransmissions == {("phones", "other"): 100}
+
+
+def test_who_is_behind_a_flow_is_the_users_to_say(layer, user, clock):
+    """One socket may have phones and servers on it."""
+    user.layer_user.side_of = lambda flow: "servers"
+    both = FakeFlow(clock, side="both")
+    layer.send_request(request("OPTIONS", received=False), both, user)
+    clock.advance(2)
+    assert layer.retransmissions == {("servers", "OPTIONS"): 2}
