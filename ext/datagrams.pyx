@@ -16,11 +16,15 @@ cdef extern from "sys/socket.h" nogil:
     int MSG_DONTWAIT
     int recvmmsg(int fd, mmsghdr *vector, unsigned int length, int flags, void *timeout)
     int sendmmsg(int fd, mmsghdr *vector, unsigned int length, int flags)
+    ssize_t recvfrom(int fd, void *buffer, size_t length, int flags, void *address, unsigned int *address_length)
+    ssize_t sendto(int fd, const void *buffer, size_t length, int flags, const void *address, unsigned int address_length)
 
 cdef enum:
     SLOTS = 64         # per system call; at 10,000 messages a second that is 6 ms of traffic
     SIZE = 65536
     ADDRESS = 28       # sizeof(struct sockaddr_in6), the longest address we use
+    FEW = 3            # so many are sent faster one by one: the kernel need not read vectors, nor offer others its place
+    LOOK_AGAIN = 8     # so many calls that found one datagram each, then it is seen whether more arrive at a time now
 
 
 cdef class Datagrams:
@@ -72,7 +76,7 @@ cdef class Datagrams:
         cdef bytes raw
         cdef object peer
         cdef list datagrams = []
-        count = recvmmsg(self._fd, self._headers, SLOTS, MSG_DONTWAIT, NULL)
+        count = self._receive_one() if self._singly else self._receive_all()
         if count <= 0:
             # EAGAIN, EINTR, or the error of an earlier send: its story is in the error queue.
             return datagrams
@@ -88,6 +92,25 @@ cdef class Datagrams:
             )
         return datagrams
 
+    cdef int _receive_one(self):
+        """While they come one by one: one call that can take no more. Returns 1, or -1."""
+        cdef ssize_t length
+        cdef unsigned int address_length = ADDRESS
+        length = recvfrom(self._fd, self._buffers, SIZE, MSG_DONTWAIT, self._names, &address_length)
+        self._singly -= 1
+        if length < 0:
+            return -1
+        self._headers[0].msg_hdr.msg_namelen = address_length
+        self._headers[0].msg_len = <unsigned int>length
+        return 1
+
+    cdef int _receive_all(self):
+        """Returns how many came, -1 for none."""
+        cdef int count = recvmmsg(self._fd, self._headers, SLOTS, MSG_DONTWAIT, NULL)
+        if count == 1:
+            self._singly = LOOK_AGAIN
+        return count
+
     cpdef list queue(self, bytes raw_address, bytes data):
         """Take a datagram to be sent with the next `flush`, which happens by itself when 64 wait, and returns the same."""
         cdef Py_ssize_t i = len(self._out)
@@ -100,6 +123,17 @@ cdef class Datagrams:
             return self.flush()
         return None
 
+    cdef int _send(self, int first, int number):
+        """Like sendmmsg: how many were sent, -1 when not even the first."""
+        cdef msghdr *message = &self._out_headers[first].msg_hdr
+        if number > FEW:
+            return sendmmsg(self._fd, self._out_headers + first, number, MSG_DONTWAIT)
+        if sendto(
+            self._fd, message.msg_iov.iov_base, message.msg_iov.iov_len, MSG_DONTWAIT, message.msg_name, message.msg_namelen
+        ) < 0:
+            return -1
+        return 1
+
     cpdef list flush(self):
         """Send what waits. Returns None, or `[(data, errno), ...]` of datagrams that the kernel refused for good."""
         cdef list out = self._out
@@ -108,7 +142,7 @@ cdef class Datagrams:
         if length == 0:
             return None
         while first < length:
-            count = sendmmsg(self._fd, self._out_headers + first, length - first, MSG_DONTWAIT)
+            count = self._send(first, length - first)
             error = errno
             if count > 0:
                 self.sent += count

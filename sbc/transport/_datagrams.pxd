@@ -31,10 +31,14 @@ cdef class Datagrams:
     cdef iovec *_out_vectors
     cdef mmsghdr *_out_headers
     cdef list _out
+    cdef int _singly  # so many receive calls for one datagram each are ahead
     cdef readonly unsigned long long received
     cdef readonly unsigned long long sent
     cdef readonly unsigned long long dropped  # the socket's send buffer was full
 
     cpdef list receive(self)
+    cdef int _receive_one(self)
+    cdef int _receive_all(self)
+    cdef int _send(self, int first, int number)
     cpdef list queue(self, bytes raw_address, bytes data)
     cpdef list flush(self)
