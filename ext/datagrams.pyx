@@ -10,7 +10,7 @@ UDP (65,507 bytes at most), so nothing is ever cut.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from "sys/socket.h" nogil:
     int MSG_DONTWAIT
@@ -24,6 +24,7 @@ cdef enum:
     SIZE = 65536
     ADDRESS = 28       # sizeof(struct sockaddr_in6), the longest address we use
     FEW = 3            # so many are sent faster one by one: the kernel need not read vectors, nor offer others its place
+    NEAR = 512         # peers that are found without a look into the dictionary
     LOOK_AGAIN = 8     # so many calls that found one datagram each, then it is seen whether more arrive at a time now
 
 
@@ -43,13 +44,16 @@ cdef class Datagrams:
         self._peers = peers
         self._new_peer = new_peer
         self._out = []
+        self._out_addresses = []
         self._buffers = <char *>malloc(SLOTS * SIZE)
         self._names = <char *>calloc(SLOTS, ADDRESS)
+        self._near_names = <char *>calloc(NEAR, ADDRESS)
+        self._near = [None] * NEAR
         self._vectors = <iovec *>calloc(SLOTS, sizeof(iovec))
         self._headers = <mmsghdr *>calloc(SLOTS, sizeof(mmsghdr))
         self._out_vectors = <iovec *>calloc(SLOTS, sizeof(iovec))
         self._out_headers = <mmsghdr *>calloc(SLOTS, sizeof(mmsghdr))
-        if (self._buffers == NULL or self._names == NULL or self._vectors == NULL or self._headers == NULL
+        if (self._buffers == NULL or self._names == NULL or self._near_names == NULL or self._vectors == NULL or self._headers == NULL
                 or self._out_vectors == NULL or self._out_headers == NULL):
             raise MemoryError()
         for i in range(SLOTS):
@@ -65,32 +69,49 @@ cdef class Datagrams:
     def __dealloc__(self):
         free(self._buffers)
         free(self._names)
+        free(self._near_names)
         free(self._vectors)
         free(self._headers)
         free(self._out_vectors)
         free(self._out_headers)
 
-    cpdef list receive(self):
-        """Up to 64 waiting datagrams as `[(data, peer), ...]`; empty when none waits or an ICMP error was pending."""
-        cdef int count, i
-        cdef bytes raw
-        cdef object peer
-        cdef list datagrams = []
-        count = self._receive_one() if self._singly else self._receive_all()
+    cpdef int receive(self):
+        """Fetch up to 64 waiting datagrams: how many; 0 when none waits or an ICMP error was pending. Then ask for each."""
+        cdef int count = self._receive_one() if self._singly else self._receive_all()
         if count <= 0:
             # EAGAIN, EINTR, or the error of an earlier send: its story is in the error queue.
-            return datagrams
+            return 0
         self.received += count
-        for i in range(count):
-            raw = PyBytes_FromStringAndSize(self._names + i * ADDRESS, self._headers[i].msg_hdr.msg_namelen)
-            self._headers[i].msg_hdr.msg_namelen = ADDRESS  # the kernel has put there what the address needs
-            peer = self._peers.get(raw)
-            if peer is None:
-                peer = self._new_peer(raw)
-            datagrams.append(
-                (PyBytes_FromStringAndSize(self._buffers + i * SIZE, self._headers[i].msg_len), peer)
-            )
-        return datagrams
+        return count
+
+    cpdef bytes data(self, int i):
+        """What the datagram of this number says; until the next `receive`."""
+        return PyBytes_FromStringAndSize(self._buffers + i * SIZE, self._headers[i].msg_len)
+
+    cpdef object peer(self, int i):
+        """Who sent it."""
+        cdef const unsigned char *name = <const unsigned char *>self._names + i * ADDRESS
+        cdef unsigned int length = self._headers[i].msg_hdr.msg_namelen
+        # The port and the end of an IPv4 address tell the neighbours of a site apart; others are found by the dictionary.
+        cdef int place = (name[2] ^ (name[3] * 5) ^ (name[7] * 29)) % NEAR
+        cdef char *near = self._near_names + place * ADDRESS
+        cdef bytes raw
+        cdef object peer
+        self._headers[i].msg_hdr.msg_namelen = ADDRESS  # the kernel has put there what the address needs
+        if memcmp(near, name, length) == 0 and (peer := self._near[place]) is not None:
+            return peer
+        raw = PyBytes_FromStringAndSize(<const char *>name, length)
+        peer = self._peers.get(raw)
+        if peer is None:
+            peer = self._new_peer(raw)
+        self._near[place] = peer
+        memset(near, 0, ADDRESS)
+        memcpy(near, name, length)
+        return peer
+
+    cpdef object forget(self):
+        """`peers` has lost some."""
+        self._near = [None] * NEAR
 
     cdef int _receive_one(self):
         """While they come one by one: one call that can take no more. Returns 1, or -1."""
@@ -114,7 +135,8 @@ cdef class Datagrams:
     cpdef list queue(self, bytes raw_address, bytes data):
         """Take a datagram to be sent with the next `flush`, which happens by itself when 64 wait, and returns the same."""
         cdef Py_ssize_t i = len(self._out)
-        self._out.append((raw_address, data))  # what the arrays point at must live until it is sent
+        self._out.append(data)  # what the arrays point at must live until it is sent
+        self._out_addresses.append(raw_address)
         self._out_headers[i].msg_hdr.msg_name = PyBytes_AS_STRING(raw_address)
         self._out_headers[i].msg_hdr.msg_namelen = <unsigned int>PyBytes_GET_SIZE(raw_address)
         self._out_vectors[i].iov_base = PyBytes_AS_STRING(data)
@@ -160,8 +182,9 @@ cdef class Datagrams:
                 continue  # the pending ICMP error of an earlier datagram is reported once, on whichever call comes next
             if failed is None:
                 failed = []
-            failed.append((out[first][1], error))
+            failed.append((out[first], error))
             first += 1
             tries = 0
-        self._out = []
+        out.clear()
+        self._out_addresses.clear()
         return failed

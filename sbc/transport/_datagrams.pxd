@@ -26,17 +26,23 @@ cdef class Datagrams:
     cdef object _new_peer
     cdef char *_buffers
     cdef char *_names
+    cdef char *_near_names
+    cdef list _near
     cdef iovec *_vectors
     cdef mmsghdr *_headers
     cdef iovec *_out_vectors
     cdef mmsghdr *_out_headers
     cdef list _out
+    cdef list _out_addresses
     cdef int _singly  # so many receive calls for one datagram each are ahead
     cdef readonly unsigned long long received
     cdef readonly unsigned long long sent
     cdef readonly unsigned long long dropped  # the socket's send buffer was full
 
-    cpdef list receive(self)
+    cpdef int receive(self)
+    cpdef bytes data(self, int i)
+    cpdef object peer(self, int i)
+    cpdef object forget(self)
     cdef int _receive_one(self)
     cdef int _receive_all(self)
     cdef int _send(self, int first, int number)

@@ -192,21 +192,23 @@ class UdpTransport:
     def _forget_flows(self) -> None:
         self._flows.clear()
         self._flows_to.clear()
+        self._datagrams.forget()
 
     # -- out -------------------------------------------------------------------------------------------------------------
 
     @cython.cfunc
     def send(self, raw: bytes, data: bytes):
         """Queue while a batch of received datagrams is being worked on, else send at once."""
-        self._failed(self._datagrams.queue(raw, data))
-        if not self._in_batch:
-            self._failed(self._datagrams.flush())
+        refused: list = self._datagrams.queue(raw, data)
+        if refused is None and not self._in_batch:
+            refused = self._datagrams.flush()
+        if refused is not None:
+            self._failed(refused)
 
-    def _failed(self, refused: list[tuple[bytes, int]] | None) -> None:
-        if refused:
-            # Not from inside send(): the caller is in the middle of its own transition.
-            for data, code in refused:
-                self._reactor.callLater(0, self._datagram_failed, data, _cause_of_errno(code))
+    def _failed(self, refused: list[tuple[bytes, int]]) -> None:
+        # Not from inside send(): the caller is in the middle of its own transition.
+        for data, code in refused:
+            self._reactor.callLater(0, self._datagram_failed, data, _cause_of_errno(code))
 
     def _datagram_failed(self, quoted: bytes, cause: str) -> None:
         try:
@@ -254,15 +256,17 @@ class UdpTransport:
         """Readable: data, or an error in the queue."""
         self._in_batch = True
         try:
-            datagrams: list = self._datagrams.receive()
-            if not datagrams:
+            number: cython.int = self._datagrams.receive()
+            if number == 0:
                 self._read_errors()
-            datagram: tuple
-            for datagram in datagrams:
-                self._received(datagram[0], datagram[1])
+            i: cython.int
+            for i in range(number):
+                self._received(self._datagrams.data(i), self._datagrams.peer(i))
         finally:
             self._in_batch = False
-            self._failed(self._datagrams.flush())
+            refused: list = self._datagrams.flush()
+            if refused is not None:
+                self._failed(refused)
 
     def connectionLost(self, reason) -> None:  # noqa: N802 (Twisted's name)
         """The reactor saw the error flag without data: not a loss, but ICMP errors that wait to be read.
