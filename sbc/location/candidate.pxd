@@ -1,9 +1,6 @@
 # What compiled modules may use of candidate.py without going through Python. The words are in candidate.py.
 
-cimport cython
 
-
-@cython.final
 cdef class Candidate:
     cdef readonly str address
     cdef readonly int port

@@ -11,7 +11,6 @@ import cython
 COMPILED = bool(cython.compiled)
 
 
-@cython.final
 @cython.cclass
 class Candidate:
     """Address, port and transport, with the DNS preference that led to it; immutable.

@@ -23,7 +23,6 @@ cdef class Proxy(Surroundings):
     cdef public bint draining
     cdef public Overload overload
     cdef public object elsewhere
-    cdef bytes _key
     cdef str _name
     cdef Reports _reports
     cdef Branches _branches
@@ -48,4 +47,3 @@ cdef class Proxy(Surroundings):
     cdef object _remember_moved(self, ResponseContext context, Candidate candidate)
     cdef Response _options_answer(self, Request request)
     cdef object _refuse_when_full(self, Request request)
-    cdef str _to_tag(self, Request request)

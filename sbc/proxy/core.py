@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable
-from hashlib import blake2b
 
 import cython
 
@@ -30,7 +29,7 @@ if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
-    from cython.cimports.sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
+    from cython.cimports.sbc.proxy.destination import Destinations, Target, ToPhone, ToServers, ToUs
     from cython.cimports.sbc.proxy.network import Network
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.overload import Overload
@@ -40,6 +39,7 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.validation import Branches, check, hops_left
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.redundancy.plan import AttemptPlan
+    from cython.cimports.sbc.sip.lines import new_line
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
     from cython.cimports.sbc.transaction.interface import Transaction
@@ -49,7 +49,7 @@ else:
     from sbc.events import Reports, as_reports
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
-    from sbc.proxy.destination import Destinations, ToPhone, ToServers, ToUs
+    from sbc.proxy.destination import Destinations, Target, ToPhone, ToServers, ToUs
     from sbc.proxy.network import Network
     from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.overload import Overload
@@ -59,6 +59,7 @@ else:
     from sbc.proxy.validation import Branches, check, hops_left
     from sbc.redundancy.group import ServerGroup
     from sbc.redundancy.plan import AttemptPlan
+    from sbc.sip.lines import new_line
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
     from sbc.transaction.interface import Transaction
@@ -70,7 +71,13 @@ COMPILED = bool(cython.compiled)
 NON_INVITE_BUDGET = 31.0
 """Seconds after which a phone must have its answer, one less than its own Timer F (pitfall D1, RFC 4321 1.1)."""
 
+_LEAST_SHED = cython.declare(cython.double, LEAST_SHED)
+
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, REFER, MESSAGE, INFO, UPDATE, PRACK, PUBLISH"
+
+_OPTIONS_LINES = cython.declare(
+    tuple, (new_line("Allow", ALLOW), new_line("Accept", "application/sdp"), new_line("Supported", "path"))
+)
 
 
 @cython.cclass
@@ -85,7 +92,6 @@ class Proxy(Surroundings):
     draining: cython.bint
     overload: Overload
     elsewhere: object
-    _key: bytes
     _name: str
     _reports: Reports
     _branches: Branches
@@ -118,7 +124,6 @@ class Proxy(Surroundings):
         self.queue.lane(TIMER_C)
         self.registrar = registrar
         self.draining = False
-        self._key = key
         self._name = warn_agent(name)
         self._reports = as_reports(report)
         self.overload = overload or Overload()
@@ -168,7 +173,7 @@ class Proxy(Surroundings):
     @cython.ccall
     def answered_at_once(self, request: Request, flow: Flow) -> cython.bint:
         """OPTIONS to us: phones ask every few seconds whether their server is there."""
-        if self.overload.lateness > LEAST_SHED:
+        if self.overload.lateness > _LEAST_SHED:
             return False
         self._network.look(self.queue.now())
         if not self._destinations.is_question_to_us(request, flow):
@@ -186,10 +191,10 @@ class Proxy(Surroundings):
             if request.method_code == OPTIONS and hops_left(request) == 0:
                 self._answer_options(transaction, request)  # 16.3 item 3: the last hop may answer for the target
                 return
-            self._destinations.target_of(request)
+            target: Target = self._destinations.target_of(request)
             check(request)
             self._branches.check_loop(request)
-            destination = self._destinations.find(request, transaction.flow)
+            destination = self._destinations.reach(target, request, transaction.flow)
         except Refused as refusal:
             self._refuse(transaction, request, refusal)
             return
@@ -203,10 +208,10 @@ class Proxy(Surroundings):
         """An ACK for a 2xx follows its dialog, without a transaction (16.11). One that leads nowhere is dropped."""
         self._network.look(self.queue.now())
         try:
-            self._destinations.target_of(request)
+            target: Target = self._destinations.target_of(request)
             check(request)
             self._branches.check_loop(request)
-            destination = self._destinations.find(request, flow)
+            destination = self._destinations.reach(target, request, flow)
         except (Refused, MalformedMessage):
             return
         onward: Flow = None
@@ -313,7 +318,7 @@ class Proxy(Surroundings):
     def local_response(self, request: Request, status: cython.int, reason: str, detail: str = "") -> Response:
         """A response of our own; `detail` for the administrator who looks at a trace (20.43, warning code 399)."""
         headers = [("Warning", f'399 {self._name} "{_quotable(detail)}"')] if detail else []
-        return Response.for_request(request, status, reason, to_tag=self._to_tag(request), headers=headers)
+        return Response.for_request(request, status, reason, to_tag=self._branches.tag(request), headers=headers)
 
     # -- own part --------------------------------------------------------------------------------------------------------
 
@@ -362,20 +367,19 @@ class Proxy(Surroundings):
 
     @cython.cfunc
     def _options_answer(self, request: Request) -> Response:
-        headers = [("Allow", ALLOW), ("Accept", "application/sdp"), ("Supported", "path")]
-        return Response.for_request(request, 200, to_tag=self._to_tag(request), headers=headers)
+        return Response.answering(request, 200, None, self._branches.tag(request), _OPTIONS_LINES)
 
     def _refuse(self, transaction: ServerTransaction, request: Request, refusal: Refused) -> None:
         transaction.respond(
             Response.for_request(
-                request, refusal.status, refusal.reason, to_tag=self._to_tag(request), headers=refusal.headers
+                request, refusal.status, refusal.reason, to_tag=self._branches.tag(request), headers=refusal.headers
             )
         )
 
     @cython.cfunc
     def _refuse_when_full(self, request: Request):
         """Pitfall D29: new work only, never a request inside a dialog. While stopping: new calls only."""
-        if self.overload.lateness <= LEAST_SHED and not self.draining:
+        if self.overload.lateness <= _LEAST_SHED and not self.draining:
             return
         if request.to_tag or request.method not in ("INVITE", "REGISTER", "SUBSCRIBE", "OPTIONS"):
             return
@@ -383,12 +387,6 @@ class Proxy(Surroundings):
             raise Refused(503, headers=(("Retry-After", str(random.randint(30, 90))),))
         if self.draining and request.method == "INVITE":
             raise Refused(503, headers=(("Retry-After", str(random.randint(5, 15))),))
-
-    @cython.cfunc
-    def _to_tag(self, request: Request) -> str:
-        """The same tag for every response of ours to one request (8.2.6.2), without remembering it."""
-        text = f"{request.call_id}\n{request.from_tag}\n{request.cseq}".encode("utf-8", "surrogateescape")
-        return blake2b(text, key=self._key[:64], digest_size=6).hexdigest()
 
 
 def warn_agent(name: str) -> str:

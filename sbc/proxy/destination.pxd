@@ -13,7 +13,6 @@ from sbc.sip.message cimport Request
 
 
 @cython.final
-@cython.freelist(8)
 cdef class ToServers:
     cdef readonly ServerGroup group
     cdef readonly PhoneAddress phone
@@ -23,7 +22,6 @@ cdef class ToServers:
 
 
 @cython.final
-@cython.freelist(8)
 cdef class ToPhone:
     cdef readonly PhoneAddress phone
     cdef readonly Candidate candidate
@@ -32,7 +30,6 @@ cdef class ToPhone:
 
 
 @cython.final
-@cython.freelist(8)
 cdef class ToUs:
     cdef readonly ServerGroup group
 
@@ -58,12 +55,13 @@ cdef class Destinations:
     cdef dict _targets
 
     cpdef object find(self, Request request, Flow flow)
+    cdef object reach(self, Target target, Request request, Flow flow)
     cdef bint is_question_to_us(self, Request request, Flow flow)
     cdef Target target_of(self, Request request)
     cdef Target _new_target(self, Request request)
     cdef bint _is_ours(self, Target target)
     cdef ServerGroup _group_for(self, Request request, Target target)
-    cdef list _take_our_routes(self, Request request)
+    cdef list _take_our_routes(self, Target target, Request request)
     cdef object _untangle_strict_route(self, Request request, list cookies)
     cdef object _by_cookie(self, Request request, list cookies, Flow flow, Origin origin)
     cdef PhoneAddress _peer_behind(self, Request request)

@@ -50,6 +50,7 @@ _MOST_TARGETS = 16384
 
 
 @cython.final
+@cython.freelist(32)
 @cython.cclass
 class ToServers:
     """To the servers of a group, as its plan says.
@@ -66,6 +67,7 @@ class ToServers:
 
 
 @cython.final
+@cython.freelist(32)
 @cython.cclass
 class ToPhone:
     """To one phone. `candidate` is the server that sent it.
@@ -80,6 +82,7 @@ class ToPhone:
 
 
 @cython.final
+@cython.freelist(32)
 @cython.cclass
 class ToUs:
     """For the appliance itself: OPTIONS, or a REGISTER for `group`."""
@@ -144,11 +147,17 @@ class Destinations:
     @cython.ccall
     def find(self, request: Request, flow: Flow) -> object:  # Destination
         """Where it goes. Takes our own Route values off the request. Raises Refused (403, 404, 481) and MalformedMessage."""
-        cookies: list = self._take_our_routes(request) if request.may_have(ROUTE) else None
+        return self.reach(self.target_of(request), request, flow)
+
+    @cython.cfunc
+    def reach(self, target: Target, request: Request, flow: Flow) -> object:  # Destination
+        """`find` for who has asked for the target already."""
+        cookies: list = self._take_our_routes(target, request) if request.may_have(ROUTE) else None
         origin: Origin = self._sides.server_of(flow)
         if cookies is not None:
             return self._by_cookie(request, cookies, flow, origin)
-        target: Target = self.target_of(request)
+        if target.is_pass:  # and has perhaps been replaced
+            target = self.target_of(request)
         if self._is_ours(target):
             return self._for_us(request, target, origin)
         if origin is not None:
@@ -260,7 +269,7 @@ class Destinations:
     # -- inside dialogs --------------------------------------------------------------------------------------------------
 
     @cython.cfunc
-    def _take_our_routes(self, request: Request) -> list:
+    def _take_our_routes(self, target: Target, request: Request) -> list:
         """16.4: take the Route values that name us off the top. Returns their cookies, one for each pass through here; None
         when there is none.
 
@@ -268,7 +277,6 @@ class Destinations:
         """
         cookies: list = None
         route: ReadRoute
-        target: Target = self.target_of(request)
         if target.is_pass and request.has("Route") and self._is_ours(target):
             cookies = []
             self._untangle_strict_route(request, cookies)
@@ -284,7 +292,7 @@ class Destinations:
                 # Two lines with one cookie are one pass: we record-route on both sides when these differ.
                 if cookies is None:
                     cookies = [route.cookie]
-                elif route.cookie not in cookies:
+                elif not _has(cookies, route.cookie):
                     cookies.append(route.cookie)
             top = request.first_bytes(ROUTE)
         return cookies or None
@@ -308,7 +316,7 @@ class Destinations:
             # The servers between two passes did not record-route: the second pass leads straight to the other phone.
             cookie = cookies[len(cookies) - 1]
             from_server = True
-        groups: list = self._sides.groups_of(cookie.candidate)
+        groups: list = self._sides.groups_of(cookie)
         if from_server:
             return to_phone(cookie.phone, cookie.candidate, groups[0] if groups else None, None)
         group: ServerGroup = groups[0] if len(groups) == 1 else self._group_of_dialog(request, groups)
@@ -343,7 +351,8 @@ class Destinations:
     @cython.cfunc
     def _looks_like_phone(self, cookie: RouteCookie, flow: Flow) -> cython.bint:
         """Not from a known server's port. The phone's own address decides; after that, its host (it may have a new port)."""
-        if cookie.phone.host == flow.remote[0] and cookie.phone.port == flow.remote[1]:
+        port: cython.int = flow.remote[1]
+        if cookie.phone.port == port and cookie.phone.host == flow.remote[0]:
             return True
         return flow.side == "phones" or flow.remote[0] != cookie.candidate.address
 
@@ -381,6 +390,15 @@ class Destinations:
                 if bindings:
                     return max(bindings, key=lambda binding: binding.expires_at)
         return None
+
+
+@cython.cfunc
+def _has(cookies: list, wanted: RouteCookie) -> cython.bint:
+    cookie: RouteCookie
+    for cookie in cookies:
+        if cookie.same_as(wanted):
+            return True
+    return False
 
 
 @cython.cfunc

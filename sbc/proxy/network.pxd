@@ -1,17 +1,15 @@
 # What compiled modules may use of network.py without going through Python. The words are in network.py.
 
-cimport cython
-
 from sbc.flow cimport Flow
 from sbc.location.candidate cimport Candidate
 
 
-@cython.final
 cdef class PhoneAddress:
     cdef readonly str transport
     cdef readonly str host
     cdef readonly int port
     cdef readonly int local_port
+    cdef object written
     cdef Candidate _candidate
     cdef Flow _flow
     cdef long _flow_epoch
@@ -25,6 +23,8 @@ cdef class Network:
     cdef object _flows
     cdef object _is_ours
     cdef dict _to_servers
+    cdef Candidate _latest_server
+    cdef Flow _latest_flow
     cdef double _look_again
 
     cdef object look(self, double now)

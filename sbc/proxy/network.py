@@ -44,18 +44,18 @@ class FlowFinder(Protocol):
     def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> Flow | None: ...
 
 
-@cython.final
 @cython.cclass
 class PhoneAddress:
     """Where a phone was when it sent or answered the dialog's first request; immutable.
 
-    `local_port` is the port of ours that the phone talks to.
+    `local_port` is the port of ours that the phone talks to. `written` is a slot for `own_routes`.
     """
 
     transport: str
     host: str
     port: cython.int
     local_port: cython.int
+    written: object
     _candidate: Candidate
     _flow: Flow
     _flow_epoch: cython.long
@@ -65,6 +65,7 @@ class PhoneAddress:
         self.host = host
         self.port = port
         self.local_port = local_port
+        self.written = None
         self._candidate = None
         self._flow = None
         self._flow_epoch = 0
@@ -106,12 +107,16 @@ class Network:
     _flows: object
     _is_ours: object
     _to_servers: dict
+    _latest_server: Candidate
+    _latest_flow: Flow
     _look_again: cython.double
 
     def __init__(self, flows: FlowFinder, is_ours: Callable[[str, int | None], bool]) -> None:
         self._flows = flows
         self._is_ours = is_ours
         self._to_servers: dict[Candidate, Flow | None] = {}
+        self._latest_server = None
+        self._latest_flow = None
         self._look_again = 0.0
         self.epoch = new_epoch()
 
@@ -121,6 +126,7 @@ class Network:
         if now >= self._look_again:
             self._look_again = now + _LOOK_AGAIN_AFTER
             self._to_servers.clear()
+            self._latest_server = self._latest_flow = None
             self.epoch = new_epoch()
 
     @cython.cfunc
@@ -131,10 +137,14 @@ class Network:
     @cython.cfunc
     def to_server(self, candidate: Candidate) -> Flow:
         """None when we have no socket that reaches it."""
-        known: Flow = self._to_servers.get(candidate)
-        if known is None:
-            known = self._to_servers[candidate] = self._flows.flow_to_server(candidate)
-        return known
+        if candidate is self._latest_server:
+            return self._latest_flow
+        flow: Flow = self._to_servers.get(candidate)
+        if flow is None:
+            flow = self._to_servers[candidate] = self._flows.flow_to_server(candidate)
+        self._latest_server = candidate  # nearly all requests go to the same one
+        self._latest_flow = flow
+        return flow
 
     @cython.cfunc
     def to_phone(self, phone: PhoneAddress) -> Flow:

@@ -22,6 +22,8 @@ cdef class ReadRoute:
 cdef class _Written:
     cdef Candidate candidate
     cdef PhoneAddress phone
+    cdef Flow inner
+    cdef Flow outer
     cdef list lines
 
 

@@ -57,6 +57,8 @@ class _Written:
 
     candidate: Candidate
     phone: PhoneAddress
+    inner: Flow
+    outer: Flow
     lines: list
 
 
@@ -120,12 +122,17 @@ class OwnRoutes:
 
     @cython.cfunc
     def _lines(self, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow) -> list:
+        known: _Written = phone.written
+        if known is not None and known.candidate is candidate and known.inner is inner and known.outer is outer:
+            return known.lines  # a phone calls again, by the same server
         pair = (inner, outer)
-        known: _Written = self._written.get(pair)
+        known = self._written.get(pair)
         if known is None or not known.candidate.same_as(candidate) or not known.phone.same_as(phone):
             known = _Written.__new__(_Written)
             known.candidate = candidate
             known.phone = phone
+            known.inner = inner
+            known.outer = outer
             signed = RouteCookie(candidate, phone).sign(self._key)
             known.lines = [new_line("Record-Route", f"<sip:{inner.contact};lr;{PARAMETER}={signed}>")]
             if outer.contact != inner.contact:
@@ -133,4 +140,5 @@ class OwnRoutes:
             if len(self._written) >= _MOST_WRITTEN:
                 self._written.clear()
             self._written[pair] = known
+        phone.written = known
         return known.lines

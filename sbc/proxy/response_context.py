@@ -226,6 +226,7 @@ class Branch(ClientTransactionUser):
         self.context.rang_too_long(self)
 
 
+@cython.freelist(64)
 @cython.cclass
 class ResponseContext:
     """Forwards one request along a route. `start()` sends it; the rest happens by itself.

@@ -1,14 +1,13 @@
 # What compiled modules may use of route_cookie.py without going through Python. The words are in route_cookie.py.
 
-cimport cython
-
 from sbc.location.candidate cimport Candidate
 from sbc.proxy.network cimport PhoneAddress
 
 
-@cython.final
 cdef class RouteCookie:
     cdef readonly Candidate candidate
     cdef readonly PhoneAddress phone
+    cdef list groups
+    cdef long groups_epoch
 
     cdef bint same_as(self, RouteCookie other) noexcept

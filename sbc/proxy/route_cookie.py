@@ -39,17 +39,23 @@ _MAC_BYTES = 9  # 72 bits: guessing one at line rate takes longer than any appli
 _PORTS = struct.Struct("!BHHH")
 
 
-@cython.final
 @cython.cclass
 class RouteCookie:
-    """The two ends of a dialog as this appliance sees them; immutable."""
+    """The two ends of a dialog as this appliance sees them; immutable.
+
+    `groups` and `groups_epoch` are a slot for `sides`: who serves the candidate, and since when that is so.
+    """
 
     candidate: Candidate
     phone: PhoneAddress
+    groups: list
+    groups_epoch: cython.long
 
     def __init__(self, candidate: Candidate, phone: PhoneAddress) -> None:
         self.candidate = candidate
         self.phone = phone
+        self.groups = None
+        self.groups_epoch = 0
 
     def sign(self, key: bytes) -> str:
         """The cookie as a URI parameter value: about 40 characters for IPv4, 72 for IPv6."""

@@ -4,6 +4,7 @@ cimport cython
 
 from sbc.flow cimport Flow
 from sbc.location.candidate cimport Candidate
+from sbc.proxy.route_cookie cimport RouteCookie
 
 
 @cython.final
@@ -17,10 +18,9 @@ cdef class Sides:
     cdef dict _by_address
     cdef dict _by_host
     cdef list _networks
-    cdef dict _groups_known
     cdef long _epoch
 
     cpdef object refresh(self)
     cpdef Origin server_of(self, Flow flow)
     cdef Origin _find_server_of(self, Flow flow)
-    cpdef list groups_of(self, Candidate candidate)
+    cdef list groups_of(self, RouteCookie cookie)

@@ -20,13 +20,13 @@ from sbc.redundancy.group import ServerGroup
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.proxy.route_cookie import RouteCookie
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
+    from sbc.proxy.route_cookie import RouteCookie
 
 COMPILED = bool(cython.compiled)
-
-_MOST_CANDIDATES = 4096
 
 
 @cython.final
@@ -50,15 +50,13 @@ class Sides:
     _by_address: dict
     _by_host: dict
     _networks: list
-    _groups_known: dict
-    _epoch: cython.long  # of what the flows' slots remember; another one from each `refresh` on
+    _epoch: cython.long  # of what the slots of flows and cookies remember; another one from each `refresh` on
 
     def __init__(self, groups: Iterable[ServerGroup] = ()) -> None:
         self._groups = tuple(groups)
         self._by_address: dict[tuple[str, int], Origin] = {}
         self._by_host: dict[str, Origin] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, ServerGroup]] = []
-        self._groups_known: dict[Candidate, list[ServerGroup]] = {}
         self.refresh()
 
     @cython.ccall
@@ -67,7 +65,6 @@ class Sides:
         self._by_address.clear()
         self._by_host.clear()
         self._networks.clear()
-        self._groups_known.clear()
         self._epoch = new_epoch()
         for group in self._groups:
             for _server, candidate in group.candidates():
@@ -100,16 +97,13 @@ class Sides:
         """True when some server has this IP address."""
         return host in self._by_host
 
-    @cython.ccall
-    def groups_of(self, candidate: Candidate) -> list:  # list[ServerGroup]
-        """The groups that held this candidate at the last `refresh`."""
-        known: list = self._groups_known.get(candidate)
-        if known is None:
-            if len(self._groups_known) >= _MOST_CANDIDATES:
-                self._groups_known.clear()
-            known = [group for group in self._groups if group.owner(candidate) is not None]
-            self._groups_known[candidate] = known
-        return known
+    @cython.cfunc
+    def groups_of(self, cookie: RouteCookie) -> list:  # list[ServerGroup]
+        """The groups that held this cookie's candidate at the last `refresh`."""
+        if cookie.groups_epoch != self._epoch:
+            cookie.groups = [group for group in self._groups if group.owner(cookie.candidate) is not None]
+            cookie.groups_epoch = self._epoch
+        return cookie.groups
 
     def _from_sources(self, host: str, port: int, transport: str) -> Origin | None:
         address = ip_address(host.partition("%")[0])

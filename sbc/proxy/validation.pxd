@@ -10,8 +10,12 @@ cpdef object check(Request request)
 cdef class Branches:
     cdef str _boot
     cdef unsigned long long _serial
+    cdef bytearray _parameter
+    cdef bytearray _repeatable
+    cdef bytearray _tag
 
     cpdef str new(self, Request request)
     cdef object check_loop(self, Request request)
     cdef str stateless(self, Request request)
+    cdef str tag(self, Request request)
     cdef unsigned long long loop_hash(self, Request request)

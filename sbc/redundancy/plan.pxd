@@ -25,7 +25,6 @@ cdef class Attempt:
 
 
 @cython.final
-@cython.freelist(64)
 cdef class Tried:
     cdef readonly Attempt attempt
     cdef readonly Outcome outcome
@@ -69,7 +68,6 @@ cdef class Order:
 
 
 @cython.final
-@cython.freelist(64)
 cdef class AttemptPlan:
     cdef readonly str method
     cdef readonly double deadline

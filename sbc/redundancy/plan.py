@@ -102,6 +102,8 @@ class Attempt:
     """The request's deadline comes before the end of the time that the server would have."""
 
 
+@cython.final
+@cython.freelist(64)
 @cython.cclass
 class Tried:
     """An attempt that is over, from `started` to `ended`. `before`: the one before it."""
@@ -225,6 +227,8 @@ class Order:
         return made
 
 
+@cython.final
+@cython.freelist(64)
 @cython.cclass
 class AttemptPlan:
     """The attempts of one request of that `method`. Made by `ServerGroup.plan`.
