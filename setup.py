@@ -72,6 +72,7 @@ extensions += [
     Extension("sbc.sip.lines", ["ext/lines.pyx"]),
     Extension("sbc.sip.head", ["ext/head.pyx"]),
     Extension("sbc.transaction.branches", ["ext/branches.pyx"]),
+    Extension("sbc.sip.writer", ["ext/writer.pyx"]),
     Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]),
     Extension("sbc.transport._turns", ["ext/turns.pyx"]),
 ]

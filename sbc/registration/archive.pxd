@@ -2,6 +2,7 @@
 
 from sbc.clock cimport Timer, TimerQueue
 from sbc.registration.bindings cimport Binding
+from sbc.sip.writer cimport Writer
 
 
 cdef class Archive(Timer):
@@ -17,7 +18,7 @@ cdef class Archive(Timer):
     cdef object forget(self, str token)
     cdef object forget_later(self, str token)
     cdef object _come_back(self, double delay)
-    cdef object _note(self, str line)
+    cdef object _note(self, Writer writer)
     cdef object _note_what_waits(self)
     cdef object _save_some(self)
     cdef object _save_all(self)

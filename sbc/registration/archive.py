@@ -25,9 +25,11 @@ from sbc.store.interface import RegistrationStore
 if cython.compiled:
     from cython.cimports.sbc.clock import Timer, TimerQueue
     from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.sip.writer import Writer
 else:
     from sbc.clock import Timer, TimerQueue
     from sbc.registration.bindings import Binding, Upstream
+    from sbc.sip.writer import Writer
 
 COMPILED = bool(cython.compiled)
 
@@ -39,6 +41,7 @@ _SAVED_AT_ONCE = 250  # bindings in one transaction of the database, in some mil
 _PAUSE = 0.02  # seconds between two of them
 
 _REGISTERED = cython.declare(str, REGISTERED)
+_WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one line
 
 
 @cython.cclass
@@ -67,7 +70,10 @@ class Archive(Timer):
         binding.unsaved = False
         self._behind.pop(binding.token, None)
         self._unsaved[binding.token] = binding
-        self._note(_note_of(binding, self._wall_clock() - self._queue.now()))
+        writer: Writer = _WRITER
+        writer.begin()
+        _write_note(writer, binding, self._wall_clock() - self._queue.now())
+        self._note(writer)
 
     @cython.cfunc
     def keep_later(self, binding: Binding):
@@ -82,7 +88,12 @@ class Archive(Timer):
         """It is no contact any more. Returns when that survives a SIGKILL."""
         self._behind.pop(token, None)
         self._unsaved[token] = None
-        self._note(f"[[],[],[{_quoted(token)}],[]]\n")
+        writer: Writer = _WRITER
+        writer.begin()
+        writer.octets(b"[[],[],[")
+        _quote(writer, token)
+        writer.octets(b"],[]]\n")
+        self._note(writer)
 
     @cython.cfunc
     def forget_later(self, token: str):
@@ -112,9 +123,9 @@ class Archive(Timer):
             self._queue.arm(self, self._queue.now(), _PAUSE)
 
     @cython.cfunc
-    def _note(self, line: str):
-        """About something that is among the unsaved already."""
-        if self._store.note(line.encode("ascii")):
+    def _note(self, writer: Writer):
+        """A line about something that is among the unsaved already."""
+        if self._store.note(writer.written()):
             self._come_back(WRITE_BEHIND)
         else:
             self._save_all()
@@ -129,15 +140,27 @@ class Archive(Timer):
             self._behind = dict(islice(waiting.items(), _NOTED_AT_ONCE, None))
             waiting = dict(islice(waiting.items(), _NOTED_AT_ONCE))
         self._unsaved.update(waiting)
-        removed: list = []
-        renewed: list = []
+        writer: Writer = _WRITER
+        writer.begin()
         binding: Binding
+        first: cython.bint = True
+        writer.octets(b"[[],[],[")
         for token, binding in waiting.items():
             if binding is None:
-                removed.append(_quoted(token))
-            else:
-                renewed.append(_renewal(binding, wall_offset))
-        self._note(f"[[],[],[{','.join(removed)}],[{','.join(renewed)}]]\n")
+                if not first:
+                    writer.octets(b",")
+                first = False
+                _quote(writer, token)
+        first = True
+        writer.octets(b"],[")
+        for binding in waiting.values():
+            if binding is not None:
+                if not first:
+                    writer.octets(b",")
+                first = False
+                _write_renewal(writer, binding, wall_offset)
+        writer.octets(b"]]\n")
+        self._note(writer)
 
     @cython.cfunc
     def _save_some(self):
@@ -169,54 +192,79 @@ class Archive(Timer):
 
 
 @cython.cfunc
-def _note_of(binding: Binding, wall_offset: cython.double) -> str:
-    """The rows of a binding and of its registrations (`BindingRow`, `RegistrationRow`) as a note."""
-    token: str = _quoted(binding.token)
-    registrations: str = ""
+def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
+    """The rows of a binding and of its registrations (`BindingRow`, `RegistrationRow`) as a line."""
+    writer.octets(b"[[[")
+    for text in (binding.token, binding.group, binding.aor, binding.contact, binding.username, binding.call_id):
+        _quote(writer, text)
+        writer.octets(b",")
+    writer.number(binding.cseq)
+    writer.octets(b",")
+    _quote(writer, binding.transport)
+    writer.octets(b",")
+    _quote(writer, binding.host)
+    writer.octets(b",")
+    writer.number(binding.port)
+    writer.octets(b",")
+    _quote(writer, binding.local_host)
+    writer.octets(b",")
+    writer.number(binding.local_port)
+    writer.octets(b",")
+    _write_seconds(writer, binding.granted)
+    writer.octets(b",")
+    _write_seconds(writer, binding.expires_at + wall_offset)
+    writer.octets(b"]],[")
+    first: cython.bint = True
     upstream: Upstream
     for upstream in binding.upstreams:
-        comma: str = "," if registrations else ""
-        until: str = _seconds(upstream.expires_at + wall_offset) if upstream.state == _REGISTERED else "0"
-        registrations = (
-            f"{registrations}{comma}[{token},{_quoted(upstream.server)},{_quoted(upstream.state)},"
-            f"{_quoted(upstream.reason)},{until}]"
-        )
-    return (
-        f"[[[{token},{_quoted(binding.group)},{_quoted(binding.aor)},{_quoted(binding.contact)},{_quoted(binding.username)},"
-        f"{_quoted(binding.call_id)},{binding.cseq},{_quoted(binding.transport)},{_quoted(binding.host)},{binding.port},"
-        f"{_quoted(binding.local_host)},{binding.local_port},{_seconds(binding.granted)},"
-        f"{_seconds(binding.expires_at + wall_offset)}]],[{registrations}],[],[]]\n"
-    )
+        writer.octets(b"[" if first else b",[")
+        first = False
+        for text in (binding.token, upstream.server, upstream.state, upstream.reason):
+            _quote(writer, text)
+            writer.octets(b",")
+        _write_seconds(writer, upstream.expires_at + wall_offset if upstream.state == _REGISTERED else 0.0)
+        writer.octets(b"]")
+    writer.octets(b"],[],[]]\n")
 
 
 @cython.cfunc
-def _renewal(binding: Binding, wall_offset: cython.double) -> str:
+def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double):
     """Its token and its new times, and those of its registrations: `[token, granted, expires_at, server, expires_at ...]`."""
-    times: str = ""
+    writer.octets(b"[")
+    _quote(writer, binding.token)
+    writer.octets(b",")
+    _write_seconds(writer, binding.granted)
+    writer.octets(b",")
+    _write_seconds(writer, binding.expires_at + wall_offset)
     upstream: Upstream
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:
-            times = f"{times},{_quoted(upstream.server)},{_seconds(upstream.expires_at + wall_offset)}"
-    token: str = _quoted(binding.token)
-    return f"[{token},{_seconds(binding.granted)},{_seconds(binding.expires_at + wall_offset)}{times}]"
+            writer.octets(b",")
+            _quote(writer, upstream.server)
+            writer.octets(b",")
+            _write_seconds(writer, upstream.expires_at + wall_offset)
+    writer.octets(b"]")
 
 
 @cython.cfunc
-def _quoted(text: str) -> str:
+def _quote(writer: Writer, text: str):
     """As a text of JSON, in ASCII."""
     character: cython.Py_UCS4
     for character in text:
         if character < " " or character > "~" or character == '"' or character == "\\":
-            return encode_basestring_ascii(text)
-    return f'"{text}"'
+            writer.text(encode_basestring_ascii(text))
+            return
+    writer.octets(b'"')
+    writer.text(text)
+    writer.octets(b'"')
 
 
 @cython.cfunc
-def _seconds(seconds: cython.double) -> str:
+def _write_seconds(writer: Writer, seconds: cython.double):
     """With three digits behind the point; the shortest text that is exactly this number takes ten times as long to find."""
-    milliseconds: cython.longlong = cython.cast(cython.longlong, seconds * 1000.0)
-    if milliseconds < 0:
-        return repr(seconds)
-    whole: cython.longlong = milliseconds // 1000
-    rest: cython.int = milliseconds % 1000
-    return f"{whole}.{rest:03d}" if rest else f"{whole}"
+    milliseconds: cython.longlong = cython.cast(cython.longlong, max(0.0, seconds) * 1000.0)
+    rest: cython.longlong = milliseconds % 1000
+    writer.number(milliseconds // 1000)
+    if rest:
+        writer.octets(b".00" if rest < 10 else b".0" if rest < 100 else b".")
+        writer.number(rest)

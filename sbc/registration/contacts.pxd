@@ -1,6 +1,7 @@
 # What compiled modules may use of contacts.py without going through Python. The words are in contacts.py.
 
 from sbc.sip.message cimport Message, Request, Response
+from sbc.sip.writer cimport Writer
 
 
 cdef class Contact:
@@ -13,7 +14,7 @@ cdef class Contact:
     cdef str _after_time
 
     cdef Contact asking(self, long long default_expires)
-    cpdef str at_server(self, str user, str our_host_port, long long expires)
+    cdef object write_at_server(self, Writer writer, str user, str our_host_port, long long expires)
     cdef str with_time(self, long long seconds)
 
 

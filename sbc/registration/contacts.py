@@ -20,9 +20,11 @@ from sbc.sip.uri import SipUri
 if cython.compiled:
     from cython.cimports.sbc.sip.message import Message, Request, Response
     from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
+    from cython.cimports.sbc.sip.writer import Writer
 else:
     from sbc.sip.message import Message, Request, Response
     from sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
+    from sbc.sip.writer import Writer
 
 TOKEN_PARAMETER = "gw-tok"
 MAX_CONTACTS = 10
@@ -38,7 +40,7 @@ _NOT_PASSED_ON = ("expires", "reg-id", "ob", "pub-gruu", "temp-gruu", "temp-gruu
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
-_TOKEN_EQUALS = cython.declare(str, TOKEN_PARAMETER + "=")
+_TOKEN_EQUALS = cython.declare(bytes, f";{TOKEN_PARAMETER}=".encode())
 
 # `"Display" <uri>` up to its parameters: what is quoted or in brackets has none.
 _BEFORE_PARAMETERS = re.compile(r'\s*(?:"(?:[^"\\]|\\.)*"\s*)?[^"<;]*<[^>]*>|[^;]*', re.DOTALL)
@@ -94,11 +96,24 @@ class Contact:
         other._after_time = self._after_time
         return other
 
-    @cython.ccall
-    def at_server(self, user: str, our_host_port: str, expires: cython.longlong) -> str:
+    def at_server(self, user: str, our_host_port: str, expires: int) -> str:
         """Our Contact for it, as a header value."""
-        at: str = "@" if user else ""
-        return f"<sip:{user}{at}{our_host_port};{_TOKEN_EQUALS}{self.token}>;expires={expires}{self.parameters}"
+        writer = Writer()
+        self.write_at_server(writer, user, our_host_port, expires)
+        return writer.written().decode("utf-8", "surrogateescape")
+
+    @cython.cfunc
+    def write_at_server(self, writer: Writer, user: str, our_host_port: str, expires: cython.longlong):
+        writer.octets(b"<sip:")
+        if user:
+            writer.text(user)
+            writer.octets(b"@")
+        writer.text(our_host_port)
+        writer.octets(_TOKEN_EQUALS)
+        writer.text(self.token)
+        writer.octets(b">;expires=")
+        writer.number(expires)
+        writer.text(self.parameters)
 
     @cython.cfunc
     def with_time(self, seconds: cython.longlong) -> str:

@@ -2,11 +2,13 @@
 # exchange.py.
 
 from sbc.clock cimport Timer, TimerQueue
+from sbc.location.candidate cimport Candidate
 from sbc.registration.bindings cimport Bindings, Upstream
 from sbc.registration.leg cimport Leg, LegUser
 from sbc.sip.message cimport Request, Response
 from sbc.flow cimport Flow
 from sbc.registration.targets cimport Target, Targets
+from sbc.sip.writer cimport Writer
 from sbc.transaction.layer cimport TransactionLayer
 from sbc.transaction.server cimport ServerTransaction
 
@@ -19,12 +21,12 @@ cdef class Reminder(Timer):
 cdef class ExchangeUser:
     cdef readonly TransactionLayer layer
     cdef TimerQueue queue
-    cdef readonly object flow_to
     cdef public object credentials
     cdef readonly Bindings bindings
     cdef readonly object nonces
     cdef public str boot
 
+    cdef Flow server_flow(self, Candidate candidate)
     cdef str query_token(self, str aor)
     cdef Upstream new_upstream(self, str server)
     cdef long long next_cseq(self, Upstream upstream)
@@ -83,6 +85,7 @@ cdef class Exchange(LegUser):
     cdef Reminder _remind(self, int of, double delay)
     cdef object reminded(self, int of)
     cdef object _stop_hedging(self)
+    cdef object _write_contacts(self, Writer writer, Flow flow, list seconds)
     cdef object _make_template(self)
     cdef list _accepted_legs(self)
     cdef object _answer(self)

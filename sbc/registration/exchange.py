@@ -68,6 +68,7 @@ if cython.compiled:
         TO,
         VIA,
     )
+    from cython.cimports.sbc.sip.writer import Writer
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
@@ -100,6 +101,7 @@ else:
         TO,
         VIA,
     )
+    from sbc.sip.writer import Writer
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -133,6 +135,7 @@ _ABOUT_CREDENTIALS = cython.declare(
     tuple, tuple(name_of(name) for name in ("Authentication-Info", "Proxy-Authentication-Info"))
 )
 _REPEATED = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ)  # in a response (RFC 3261 8.2.6.2)
+_WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one message
 _NO_BODY = cython.declare(OwnLine, new_line("Content-Length", "0"))
 _DEADLINE = cython.declare(cython.int, 0)
 _HEDGE = cython.declare(cython.int, 1)
@@ -159,11 +162,15 @@ class ExchangeUser:
 
     layer: TransactionLayer
     queue: TimerQueue
-    flow_to: object
     credentials: object
     bindings: Bindings
     nonces: object
     boot: str
+
+    @cython.cfunc
+    def server_flow(self, candidate: Candidate) -> Flow:
+        """The way to a server, None when there is no socket for it."""
+        raise NotImplementedError
 
     @cython.cfunc
     def query_token(self, aor: str) -> str:
@@ -236,7 +243,7 @@ class Exchange(LegUser):
     _token: str  # of the first contact, which names the series
     _shown: list
     _upstreams: list
-    # What all servers are sent: the request line, the header lines that are the phone's, and the From around its tag.
+    # What all servers are sent: the request line, from the end of our branch to the From, and the From around its tag.
     _start_line: bytes
     _kept: bytes
     _before_tag: str
@@ -555,7 +562,7 @@ class Exchange(LegUser):
 
     @cython.cfunc
     def flow_to(self, candidate: Candidate) -> Flow:
-        return self._registrar.flow_to(candidate)
+        return self._registrar.server_flow(candidate)
 
     @cython.cfunc
     def upstream(self, target: Target) -> Upstream:
@@ -575,11 +582,39 @@ class Exchange(LegUser):
             self._make_template()
         registrar: ExchangeUser = self._registrar
         cseq: cython.longlong = registrar.next_cseq(self.upstream(target))
-        boot: str = registrar.boot
-        lines: str = (
-            f"{self._before_tag}{boot}{target.series}{self._after_tag}\r\n"
-            f"Call-ID: {boot}-{self._token}-{target.series}\r\nCSeq: {cseq} REGISTER\r\n"
-        )
+        writer: Writer = _WRITER
+        writer.begin()
+        writer.octets(self._start_line)
+        writer.octets(flow.via_start)
+        writer.text(branch)
+        writer.octets(self._kept)
+        writer.text(self._before_tag)
+        writer.text(registrar.boot)
+        writer.text(target.series)
+        writer.text(self._after_tag)
+        writer.octets(b"\r\nCall-ID: ")
+        writer.text(registrar.boot)
+        writer.octets(b"-")
+        writer.text(self._token)
+        writer.octets(b"-")
+        writer.text(target.series)
+        writer.octets(b"\r\nCSeq: ")
+        writer.number(cseq)
+        writer.octets(b" REGISTER\r\n")
+        if self.contacts:
+            self._write_contacts(writer, flow, seconds)
+        if credentials is not None:
+            for name, value in credentials:
+                writer.text(f"{name}: {value}\r\n")
+        body: bytes = self.request.get_body()
+        if flow.reliable and not self.request.may_have(CONTENT_LENGTH):
+            writer.text(f"Content-Length: {len(body)}\r\n")  # 20.14
+        writer.octets(b"\r\n")
+        writer.octets(body)
+        return writer.written()
+
+    @cython.cfunc
+    def _write_contacts(self, writer: Writer, flow: Flow, seconds: list):
         contact: Contact
         longest: cython.longlong = 0
         wanted: cython.longlong
@@ -588,46 +623,39 @@ class Exchange(LegUser):
             contact = self.contacts[place]
             wanted = seconds[place]
             longest = max(longest, wanted)
-            lines = f"{lines}Contact: {contact.at_server(self._user, flow.registered_contact, wanted)}\r\n"
-        if self.contacts:
-            lines = f"{lines}Expires: {longest}\r\n"
-        if credentials is not None:
-            for name, value in credentials:
-                lines = f"{lines}{name}: {value}\r\n"
-        request: Request = self.request
-        body: bytes = request.get_body()
-        if flow.reliable and not request.may_have(CONTENT_LENGTH):
-            lines = f"{lines}Content-Length: {len(body)}\r\n"  # 20.14
-        return b"".join(
-            (
-                self._start_line,
-                flow.via_start,
-                branch.encode("ascii"),
-                b"\r\n",
-                self._kept,
-                lines.encode("utf-8", "surrogateescape"),
-                b"\r\n",
-                body,
-            )
-        )
+            writer.octets(b"Contact: ")
+            contact.write_at_server(writer, self._user, flow.registered_contact, wanted)
+            writer.octets(b"\r\n")
+        writer.octets(b"Expires: ")
+        writer.number(longest)
+        writer.octets(b"\r\n")
 
     @cython.cfunc
     def _make_template(self):
         """What is the same for all servers."""
         request: Request = self.request
-        self._start_line = b"REGISTER %b SIP/2.0\r\n" % request.request_uri_bytes()
+        writer: Writer = _WRITER
+        writer.begin()
+        writer.octets(b"REGISTER ")
+        writer.octets(request.request_uri_bytes())
+        writer.octets(b" SIP/2.0\r\n")
+        self._start_line = writer.written()
+        writer.begin()
         # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
         hops: cython.int = request.hops_left()
-        hops = 70 if hops < 0 else max(0, hops - 1)
-        self._kept = b"%bMax-Forwards: %d\r\n" % (_without_promises(request).other_lines(_NOT_KEPT), hops)
+        writer.octets(b"\r\n")
+        writer.octets(_without_promises(request).other_lines(_NOT_KEPT))
+        writer.octets(b"Max-Forwards: ")
+        writer.number(70 if hops < 0 else max(0, hops - 1))
+        writer.octets(b"\r\nFrom: ")
+        self._kept = writer.written()
         value: str = request.value_of(FROM)
         tag: str = request.from_tag_text()
         if tag and value.endswith(f">;tag={tag}"):
-            self._before_tag = f"From: {value[: len(value) - len(tag)]}"
+            self._before_tag = value[: len(value) - len(tag)]
             self._after_tag = ""
         else:
-            before, self._after_tag = around_parameter(value, "tag")
-            self._before_tag = f"From: {before}"
+            self._before_tag, self._after_tag = around_parameter(value, "tag")
 
     # What the phone is told
 

@@ -17,6 +17,9 @@ from sbc.transaction.server cimport ServerTransaction
 cdef class Registrar(ExchangeUser):
     cdef readonly object clock
     cdef public object moved_here
+    cdef object _flow_to
+    cdef dict _flows
+    cdef double _flows_until
     cdef object _wall_clock
     cdef object _store
     cdef Reports _reports

@@ -23,7 +23,6 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
-from sbc.location.candidate import Candidate
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import canonical_aor, read_contact, read_contacts, with_parameter
 from sbc.registration.exchange import OPTION_TAGS_OF_A_CONTACT, PHONE_PATIENCE
@@ -38,6 +37,7 @@ from sbc.store.interface import RegistrarStore, RegistrationRow
 if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
     from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
@@ -59,6 +59,7 @@ if cython.compiled:
 else:
     from sbc.events import Reports, as_reports
     from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Upstream
@@ -77,6 +78,9 @@ COMPILED = bool(cython.compiled)
 MAX_CONTACTS_OF_AOR = 50
 """Then the one that lapses first makes room. A phone that takes another port with each start leaves its old contacts
 behind, and a call rings at all of them."""
+
+_FLOWS_GOOD_FOR = cython.declare(cython.double, 1.0)
+"""Seconds in which the way to a server is not looked for again: our own addresses may change."""
 
 _LONGEST_RESTART = 60.0
 """Seconds from a kill to the restart in which no contact is lost whose last renewal was not on disk."""
@@ -102,6 +106,9 @@ class Registrar(ExchangeUser):
     """
 
     clock: object
+    _flow_to: object
+    _flows: dict
+    _flows_until: cython.double
     moved_here: object
     _wall_clock: object
     _store: object
@@ -130,7 +137,9 @@ class Registrar(ExchangeUser):
         self.queue = layer.queue
         self.queue.lane(PHONE_PATIENCE)
         self.clock = clock
-        self.flow_to = flow_to
+        self._flow_to = flow_to
+        self._flows: dict[Candidate, Flow | None] = {}
+        self._flows_until = 0.0
         self.credentials = credentials
         self.moved_here: Callable[[str], object] | None = None
         self.bindings = Bindings()
@@ -385,6 +394,17 @@ class Registrar(ExchangeUser):
                     self.exchange_over(other)
 
     # From an exchange
+
+    @cython.cfunc
+    def server_flow(self, candidate: Candidate) -> Flow:
+        now: cython.double = self.queue.now()
+        if now >= self._flows_until:
+            self._flows.clear()
+            self._flows_until = now + _FLOWS_GOOD_FOR
+        known: Flow = self._flows.get(candidate)
+        if known is None:
+            known = self._flows[candidate] = self._flow_to(candidate)
+        return known
 
     @cython.cfunc
     def query_token(self, aor: str) -> str:

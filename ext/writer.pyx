@@ -1,0 +1,78 @@
+"""Bytes that are put together from many small pieces: `Writer`.
+
+Not ordinary Python because each piece would be an object there, and the whole would be made of them in a second step. Here
+a piece is copied to where it belongs, and the bytes object at the end is the only one that is made.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.string cimport memcpy
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(str text)
+    void *PyUnicode_DATA(str text)
+    Py_ssize_t PyUnicode_GET_LENGTH(str text)
+
+cdef enum:
+    ROOM = 2048     # octets, at first and at least added when there are more
+    MOST_DIGITS = 20
+
+
+cdef class Writer:
+    """`begin`, put pieces one after the other, and take all of them with `written`; then it may be used anew."""
+
+    def __dealloc__(self):
+        PyMem_Free(self._octets)
+
+    cdef char *_more(self, Py_ssize_t length) except NULL:
+        """Where the next piece goes, with room for so many octets, which count as written."""
+        cdef char *grown
+        if self._length + length > self._room:
+            grown = <char *>PyMem_Realloc(self._octets, self._length + length + ROOM)
+            if grown == NULL:
+                raise MemoryError()
+            self._octets = grown
+            self._room = self._length + length + ROOM
+        self._length += length
+        return self._octets + self._length - length
+
+    cpdef int begin(self) except -1:
+        """Forget what an error has left."""
+        self._length = 0
+        return 0
+
+    cpdef int octets(self, bytes octets) except -1:
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(octets)
+        memcpy(self._more(length), PyBytes_AS_STRING(octets), length)
+        return 0
+
+    cpdef int text(self, str text) except -1:
+        """In UTF-8; surrogate escapes become the octets that they stand for."""
+        cdef Py_ssize_t length
+        if PyUnicode_IS_COMPACT_ASCII(text):
+            length = PyUnicode_GET_LENGTH(text)
+            memcpy(self._more(length), PyUnicode_DATA(text), length)
+        else:
+            self.octets(text.encode("utf-8", "surrogateescape"))
+        return 0
+
+    cpdef int number(self, long long number) except -1:
+        """In decimal."""
+        cdef char digits[MOST_DIGITS]
+        cdef int place = MOST_DIGITS
+        cdef unsigned long long rest
+        if number < 0:
+            self.octets(b"-")
+        rest = -<unsigned long long>number if number < 0 else <unsigned long long>number
+        while True:
+            place -= 1
+            digits[place] = <char>(0x30 + rest % 10)
+            rest //= 10
+            if rest == 0:
+                break
+        memcpy(self._more(MOST_DIGITS - place), digits + place, MOST_DIGITS - place)
+        return 0
+
+    cpdef bytes written(self):
+        """All of it."""
+        return PyBytes_FromStringAndSize(self._octets, self._length)

@@ -1,0 +1,33 @@
+"""Bytes put together from pieces."""
+
+from __future__ import annotations
+
+import pytest
+
+from sbc.sip.writer import Writer
+
+
+def test_pieces_stand_one_after_the_other():
+    writer = Writer()
+    for piece in range(1000):
+        writer.octets(b"<%d>" % piece)
+        writer.text("é\udcff")
+        writer.number(piece)
+    assert b"".join(b"<%d>\xc3\xa9\xff%d" % (piece, piece) for piece in range(1000)) == writer.written()
+
+
+def test_it_may_be_used_anew():
+    writer = Writer()
+    writer.text("x" * 5000)
+    assert 5000 == len(writer.written())
+    writer.begin()
+    assert b"" == writer.written()
+    writer.text("y")
+    assert b"y" == writer.written()
+
+
+@pytest.mark.parametrize("number", [0, 7, 10, 4294967295, 2**63 - 1, -1, -(2**63)])
+def test_numbers(number):
+    writer = Writer()
+    writer.number(number)
+    assert str(number).encode() == writer.written()
