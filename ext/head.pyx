@@ -120,15 +120,26 @@ cdef inline void _move(int *position, int line_start, int behind, int more) noex
     position[0] += more - line_start if position[0] >= behind else -line_start
 
 
+cdef inline Line *_there(Line *line, int bit) except NULL:
+    if line == NULL:
+        raise malformed(bit, "Missing")
+    return line
+
+
+cdef inline long long _number_in(Line *line, long long limit) except -1:
+    cdef long long number = number_at(
+        <Octets>PyBytes_AS_STRING(<object>line.data), line.value_start, line.value_end, limit
+    )
+    if number < 0:
+        raise malformed(line.bit)
+    return number
+
+
 cdef class Head(Lines):
     """Of a request, or of a response, whose `method` is "" and `_status` is not 0.
 
     `method_code` is its number in scanner.pxd, OTHER for one without; `scheme` the Request-URI's, as far as we know it.
     """
-
-    def __cinit__(self):
-        self.method = ""
-        self.start_line = b""
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -161,12 +172,16 @@ cdef class Head(Lines):
         cdef Py_ssize_t uri_start = min(method_end + 1, end)
         cdef Py_ssize_t uri_end = blank_at(octets, uri_start, end)
         cdef Octets colon
+        cdef bint good = uri_end != end and octets[method_end] == SPACE and octets[uri_end] == SPACE
         self.method_code = method_at(octets, start, method_end)
         if self.method_code != OTHER:
             self.method = METHODS[self.method_code]
         elif is_token(octets, start, method_end):
             self.method = text_at(octets, start, method_end)
-        if self.method == "" or uri_end == end or octets[method_end] != SPACE or octets[uri_end] != SPACE:
+        else:
+            self.method = ""
+            good = False
+        if not good:
             return self._malformed_request_line(self.data[start:end])
         self._uri.octets = octets
         self._uri.start = <int>uri_start
@@ -207,24 +222,52 @@ cdef class Head(Lines):
         return None
 
     cdef int _check(self, bint is_request) except -1:
-        """Read what `parse` promises."""
-        cdef long long length
-        self.read_via()
-        self.read_from_tag()
-        self.read_to_tag()
-        self.read_call_id()
-        self.read_cseq()
+        """Read what `parse` promises. The lines are walked once, and what is wrong is told in this order."""
+        cdef Line *via = NULL
+        cdef Line *from_ = NULL
+        cdef Line *to = NULL
+        cdef Line *call_id = NULL
+        cdef Line *cseq = NULL
+        cdef Line *hops = NULL
+        cdef Line *length = NULL
+        cdef Line *line = self._lines
+        cdef Line *behind = line + self._count
+        cdef long long octets
+        while line < behind:
+            if line.bit == VIA:
+                if via == NULL:
+                    via = line
+            elif line.bit == FROM:
+                from_ = line
+            elif line.bit == TO:
+                to = line
+            elif line.bit == CALL_ID:
+                call_id = line
+            elif line.bit == CSEQ:
+                cseq = line
+            elif line.bit == MAX_FORWARDS:
+                hops = line
+            elif line.bit == CONTENT_LENGTH:
+                length = line
+            line += 1
+        self._via_in(_there(via, VIA))
+        self._tag_in(_there(from_, FROM), &self._from_tag)
+        self._tag_in(_there(to, TO), &self._to_tag)
+        self._call_id_in(_there(call_id, CALL_ID))
+        self._cseq_in(_there(cseq, CSEQ))
+        self._fresh = REQUIRED
         if is_request:
             if self._cseq_code != self.method_code or (
                 self._cseq_code == OTHER and self.cseq_method_text() != self.method
             ):
                 raise MalformedMessage("CSeq method does not match", header="CSeq")
-            self.hops_left()
-        length = self.number_of(CONTENT_LENGTH, _LARGEST)
-        if length > self._body_end - self._body_start:
-            raise MalformedMessage("Body shorter than Content-Length", header="Content-Length")
-        if length >= 0:
-            self._body_end = self._body_start + <int>length
+            self._max_forwards = -1 if hops == NULL else <int>_number_in(hops, _MOST_HOPS)
+            self._fresh |= MAX_FORWARDS
+        if length != NULL:
+            octets = _number_in(length, _LARGEST)
+            if octets > self._body_end - self._body_start:
+                raise MalformedMessage("Body shorter than Content-Length", header="Content-Length")
+            self._body_end = self._body_start + <int>octets
         return 0
 
     cpdef bint answerable(self):
@@ -232,7 +275,7 @@ cdef class Head(Lines):
         cdef int present = 0, place
         for place in range(self._count):
             present |= self._lines[place].bit
-        if self.method == "" or self.method_code == ACK or present & REQUIRED != REQUIRED:
+        if not self.method or self.method_code == ACK or present & REQUIRED != REQUIRED:
             return False
         try:
             self.read_via()
@@ -258,101 +301,89 @@ cdef class Head(Lines):
         other._cseq_method = self._cseq_method
         other._from_tag = self._from_tag
         other._to_tag = self._to_tag
-        other._uri_text = self._uri_text
-        other._reason = self._reason
-        other._branch = self._branch
-        other._call_id_text = self._call_id_text
-        other._cseq_method_text = self._cseq_method_text
-        other._from_tag_text = self._from_tag_text
-        other._to_tag_text = self._to_tag_text
-        other._top_via = self._top_via
-        other._from = self._from
-        other._to = self._to
-        other._uri_object = self._uri_object
+        # What was made of them is made again when it is asked for, which hardly ever happens.
 
-    # Each of these finds a value again after an edit. MalformedMessage when it is not there, or is not one.
+    # Values are found when the message is parsed, and again after an edit. MalformedMessage when one is not there, or is not
+    # what it should be.
 
     cpdef int read_via(self) except -1:
         """Make `via` and `via_octets` those of the top Via."""
-        cdef Line *line
-        cdef Octets octets
-        cdef Py_ssize_t end
-        if self._fresh & VIA:
-            return 0
-        line = &self._lines[self.required(VIA)]
-        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
-        end = comma_at(octets, line.value_start, line.value_end)
-        if not via_at(octets, line.value_start, trimmed_end(octets, line.value_start, end), &self.via):
-            raise malformed(VIA)
-        self.via_octets = octets
-        self._branch = None
-        self._top_via = None
-        self._fresh |= VIA
+        if not self._fresh & VIA:
+            self._via_in(&self._lines[self.required(VIA)])
+            self._branch = None
+            self._top_via = None
+            self._fresh |= VIA
         return 0
 
     cdef int read_call_id(self) except -1:
-        cdef Line *line
-        cdef Octets octets
-        if self._fresh & CALL_ID:
-            return 0
-        line = &self._lines[self.required(CALL_ID)]
-        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        if not self._fresh & CALL_ID:
+            self._call_id_in(&self._lines[self.required(CALL_ID)])
+            self._call_id_text = None
+            self._fresh |= CALL_ID
+        return 0
+
+    cdef int read_cseq(self) except -1:
+        if not self._fresh & CSEQ:
+            self._cseq_in(&self._lines[self.required(CSEQ)])
+            self._cseq_method_text = None
+            self._fresh |= CSEQ
+        return 0
+
+    cdef int read_from_tag(self) except -1:
+        if not self._fresh & FROM:
+            self._tag_in(&self._lines[self.required(FROM)], &self._from_tag)
+            self._from_tag_text = None
+            self._from = None
+            self._fresh |= FROM
+        return 0
+
+    cdef int read_to_tag(self) except -1:
+        if not self._fresh & TO:
+            self._tag_in(&self._lines[self.required(TO)], &self._to_tag)
+            self._to_tag_text = None
+            self._to = None
+            self._fresh |= TO
+        return 0
+
+    cdef inline int _via_in(self, Line *line) except -1:
+        cdef Octets octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        cdef Py_ssize_t end = comma_at(octets, line.value_start, line.value_end)
+        if not via_at(octets, line.value_start, trimmed_end(octets, line.value_start, end), &self.via):
+            raise malformed(VIA)
+        self.via_octets = octets
+        return 0
+
+    cdef inline int _tag_in(self, Line *line, Piece *tag) except -1:
+        tag.octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        if not tag_at(tag.octets, line.value_start, line.value_end, &tag.start, &tag.end):
+            raise malformed(line.bit)
+        return 0
+
+    cdef inline int _call_id_in(self, Line *line) except -1:
+        cdef Octets octets = <Octets>PyBytes_AS_STRING(<object>line.data)
         if line.value_start == line.value_end or blank_at(octets, line.value_start, line.value_end) != line.value_end:
             raise malformed(CALL_ID)
         self._call_id.octets = octets
         self._call_id.start = line.value_start
         self._call_id.end = line.value_end
-        self._call_id_text = None
-        self._fresh |= CALL_ID
         return 0
 
-    cdef int read_cseq(self) except -1:
-        cdef Line *line
-        cdef Octets octets
-        cdef Py_ssize_t number_end, method_start
-        cdef long long number
-        if self._fresh & CSEQ:
-            return 0
-        line = &self._lines[self.required(CSEQ)]
-        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
-        number_end = line.value_start
+    cdef inline int _cseq_in(self, Line *line) except -1:
+        cdef Octets octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        cdef Py_ssize_t method_start
+        cdef Py_ssize_t number_end = line.value_start
         while number_end < line.value_end and octets[number_end] > SPACE:
             number_end += 1
-        number = number_at(octets, line.value_start, number_end, _MOST_CSEQ)
-        method_start = whitespace_end(octets, number_end, line.value_end)
-        if number == -2:
+        self._cseq = number_at(octets, line.value_start, number_end, _MOST_CSEQ)
+        if self._cseq == -2:
             raise MalformedMessage("CSeq number too large", header="CSeq")
+        method_start = whitespace_end(octets, number_end, line.value_end)
         self._cseq_code = method_at(octets, method_start, line.value_end)
-        if number < 0 or (self._cseq_code == OTHER and not is_token(octets, method_start, line.value_end)):
+        if self._cseq < 0 or (self._cseq_code == OTHER and not is_token(octets, method_start, line.value_end)):
             raise malformed(CSEQ)
-        self._cseq = number
         self._cseq_method.octets = octets
         self._cseq_method.start = <int>method_start
         self._cseq_method.end = line.value_end
-        self._cseq_method_text = None
-        self._fresh |= CSEQ
-        return 0
-
-    cdef int read_from_tag(self) except -1:
-        if not self._fresh & FROM:
-            self._read_tag(FROM, &self._from_tag)
-            self._from_tag_text = None
-            self._from = None
-        return 0
-
-    cdef int read_to_tag(self) except -1:
-        if not self._fresh & TO:
-            self._read_tag(TO, &self._to_tag)
-            self._to_tag_text = None
-            self._to = None
-        return 0
-
-    cdef int _read_tag(self, int bit, Piece *tag) except -1:
-        cdef Line *line = &self._lines[self.required(bit)]
-        tag.octets = <Octets>PyBytes_AS_STRING(<object>line.data)
-        if not tag_at(tag.octets, line.value_start, line.value_end, &tag.start, &tag.end):
-            raise malformed(bit)
-        self._fresh |= bit
         return 0
 
     # -- values ----------------------------------------------------------------------------------------------------------
@@ -439,13 +470,10 @@ cdef class Head(Lines):
 
     cpdef str reason_text(self):
         """The reason phrase."""
-        cdef Octets octets
+        cdef bytes line
         if self._reason is None:
-            if self.start_line is None:
-                octets = <Octets>PyBytes_AS_STRING(self.data)
-                self._reason = text_at(octets, min(self._start + 12, self._start_end - 2), self._start_end - 2)
-            else:
-                self._reason = ""
+            line = self.data[self._start:self._start_end] if self.start_line is None else self.start_line
+            self._reason = text_at(<Octets>PyBytes_AS_STRING(line), min(12, len(line) - 2), len(line) - 2)
         return self._reason
 
     # -- keys ------------------------------------------------------------------------------------------------------------
@@ -547,7 +575,7 @@ cdef class Head(Lines):
                 _STATUS_LINES[status] = line
         self.start_line = line
         self._status = status
-        self._reason = reason_phrase(status) if reason is None else reason
+        self._reason = None
 
     cpdef object allow_hops(self, int number):
         """Write Max-Forwards, at most 255, where it stands; below all headers when there is none."""

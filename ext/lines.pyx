@@ -7,7 +7,7 @@ order, folding and spelling survive byte for byte, and `to_bytes` copies what st
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy, memmove
 
 from sbc.sip.errors import LocalError, MalformedMessage
@@ -15,38 +15,31 @@ from sbc.sip.limits import MAX_HEADER_LINE, MAX_HEADER_LINES
 from sbc.sip.names import COMPACT_FORMS, LIST_HEADERS, SPELLINGS, canonical_name
 
 from sbc.sip.scanner cimport (
-    CALL_ID,
     CONTENT_LENGTH,
-    CONTENT_TYPE,
-    CSEQ,
-    EXPIRES,
-    FROM,
     HEADER_BITS,
-    MAX_FORWARDS,
-    TO,
+    NO_FAULT,
+    NO_HEADER,
+    REPEATED,
     VIA,
+    WITHOUT_END,
+    Headers,
     comma_at,
     is_token,
-    line_at,
+    lines_at,
     number_at,
-    same_letters,
     text_at,
     trimmed_end,
     whitespace_end,
 )
 
 cdef enum:
-    CR = 0x0D
-    LF = 0x0A
     SPARE = 4          # lines that a message may get without its array being made anew
     MOST_LINES = 256   # MAX_HEADER_LINES
 
-# s.7.3.1: a second line of these contradicts the first.
-cdef int _UNIQUE = FROM | TO | CALL_ID | CSEQ | MAX_FORWARDS | CONTENT_LENGTH | EXPIRES | CONTENT_TYPE
 cdef int _LINE_LIMIT = MAX_HEADER_LINE
 
 # Where the lines of a message are found before it is known how many they are. Nothing else runs meanwhile.
-cdef Line _found[MOST_LINES + 1]
+cdef Line _found[MOST_LINES]
 assert MOST_LINES == MAX_HEADER_LINES
 
 cdef dict _SPELLED = {bit: SPELLINGS[key] for key, bit in HEADER_BITS.items()}
@@ -114,6 +107,14 @@ cpdef OwnLine new_line(str name, str value):
 cdef OwnLine _NO_BODY = new_line("Content-Length", "0")
 
 
+cdef object _fault(int fault, int bit):
+    if fault == REPEATED:
+        return malformed(bit, "Repeated")
+    if fault == NO_HEADER:
+        return MalformedMessage("Malformed header line")
+    return MalformedMessage("Headers without end" if fault == WITHOUT_END else "Headers too large")
+
+
 cdef class Lines:
     """Start line, header lines and body of a message, as bytes. What they say is for the subclasses.
 
@@ -122,52 +123,38 @@ cdef class Lines:
     """
 
     def __dealloc__(self):
-        cdef int place
-        for place in range(self._count):
-            if self._lines[place].data != <void *>self.data:
-                Py_DECREF(<object>self._lines[place].data)
+        cdef Line *line = self._lines
+        cdef Line *behind = line + self._count
+        while line < behind:
+            if line.data != <void *>self.data:
+                Py_DECREF(<object>line.data)
+            line += 1
         PyMem_Free(self._lines)
-
-    def __cinit__(self):
-        self._body = b""
 
     # -- reading the received bytes --------------------------------------------------------------------------------------
 
     cdef object read_lines(self, Py_ssize_t position):  # -> MalformedMessage | None
         """Find the lines and the body of `data` behind the start line. What is wrong first is returned when all that can be
         read has been read."""
-        cdef Octets octets = <Octets>PyBytes_AS_STRING(self.data)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(self.data)
-        cdef Line *line
-        cdef int count = 0
-        cdef int seen = 0
-        cdef bint good
-        cdef object fault = None
-        while position + 1 >= size or octets[position] != CR or octets[position + 1] != LF:
-            line = &_found[count]
-            good = line_at(octets, position, size, line)
-            if line.end < 0 or line.end - position > _LINE_LIMIT or count >= MOST_LINES:
-                if fault is None:
-                    fault = MalformedMessage("Headers without end" if line.end < 0 else "Headers too large")
-                break
-            if good:
-                if line.bit & seen & _UNIQUE and fault is None:
-                    fault = malformed(line.bit, "Repeated")
-                seen |= line.bit
-                line.data = <void *>self.data
-                count += 1
-            elif fault is None:
-                fault = MalformedMessage("Malformed header line")
-            position = line.end
-        else:
-            self._body = None
-            self._body_start = <int>position + 2
-            self._body_end = <int>size
+        cdef Headers headers
+        cdef int count = lines_at(
+            <Octets>PyBytes_AS_STRING(self.data),
+            position,
+            PyBytes_GET_SIZE(self.data),
+            <void *>self.data,
+            _found,
+            MOST_LINES,
+            _LINE_LIMIT,
+            &headers,
+        )
         self._make_room(count)
         memcpy(self._lines, _found, count * sizeof(Line))
         self._count = count
-        self._bits = seen
-        return fault
+        self._bits = headers.seen
+        if headers.end >= 0:
+            self._body_start = <int>headers.end
+            self._body_end = <int>PyBytes_GET_SIZE(self.data)
+        return None if headers.fault == NO_FAULT else _fault(headers.fault, headers.fault_bit)
 
     cdef int _make_room(self, int count) except -1:
         """For so many lines and a few more."""
@@ -175,8 +162,9 @@ cdef class Lines:
         cdef Line *lines = <Line *>PyMem_Malloc(room * sizeof(Line))
         if lines == NULL:
             raise MemoryError()
-        memcpy(lines, self._lines, self._count * sizeof(Line))
-        PyMem_Free(self._lines)
+        if self._lines != NULL:
+            memcpy(lines, self._lines, self._count * sizeof(Line))
+            PyMem_Free(self._lines)
         self._lines = lines
         self._room = room
         return 0
@@ -185,7 +173,8 @@ cdef class Lines:
 
     cdef object copy_lines_to(self, Lines other):
         """Into a message that has nothing yet."""
-        cdef int place
+        cdef Line *line
+        cdef Line *behind
         other.data = self.data
         other.start_line = self.start_line
         other._start = self._start
@@ -197,9 +186,12 @@ cdef class Lines:
         other._make_room(self._count)
         memcpy(other._lines, self._lines, self._count * sizeof(Line))
         other._count = self._count
-        for place in range(other._count):
-            if other._lines[place].data != <void *>other.data:
-                Py_INCREF(<object>other._lines[place].data)
+        line = other._lines
+        behind = line + other._count
+        while line < behind:
+            if line.data != <void *>other.data:
+                Py_INCREF(<object>line.data)
+            line += 1
 
     cdef object take_lines(self, Lines other, int bits):
         """Append those lines of another message whose bit is among these."""
@@ -541,7 +533,7 @@ cdef class Lines:
 
     cpdef bytes get_body(self):
         if self._body is None:
-            self._body = self.data[self._body_start:self._body_end]
+            self._body = b"" if self.data is None else self.data[self._body_start:self._body_end]
         return self._body
 
     cpdef object set_body(self, bytes body):
@@ -561,7 +553,10 @@ cdef class Lines:
         cdef void *run_data
         cdef Line *line = self._lines
         cdef Line *behind = self._lines + self._count
-        if self._body is None:
+        if self._body is None and self.data is None:
+            body = NULL
+            body_length = 0
+        elif self._body is None:
             body = <Octets>PyBytes_AS_STRING(self.data) + self._body_start
             body_length = self._body_end - self._body_start
         else:
@@ -569,6 +564,8 @@ cdef class Lines:
             body_length = PyBytes_GET_SIZE(self._body)
         # A run is a stretch of bytes that is copied in one piece: neighbouring lines of the same bytes.
         if self.start_line is None:
+            if self.data is None:
+                raise LocalError("a message without a start line")
             run_data = <void *>self.data
             run_start = self._start
             run_end = self._start_end
@@ -596,7 +593,7 @@ cdef class Lines:
                 run_start = line.start
             run_end = line.end
             line += 1
-        if run + run_end + 2 == body and length_line is None:
+        if body == run + run_end + 2 and length_line is None:
             # The empty line and the body stand where they came.
             memcpy(position, run + run_start, run_end - run_start + 2 + body_length)
             return written
@@ -606,7 +603,8 @@ cdef class Lines:
             memcpy(position, PyBytes_AS_STRING(length_line), PyBytes_GET_SIZE(length_line))
             position += PyBytes_GET_SIZE(length_line)
         memcpy(position, <const char *>b"\r\n", 2)
-        memcpy(position + 2, body, body_length)
+        if body_length > 0:
+            memcpy(position + 2, body, body_length)
         return written
 
 

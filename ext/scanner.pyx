@@ -14,10 +14,24 @@ import sys
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from sbc.sip.names import COMPACT_FORMS
+from sbc.sip.names import COMPACT_FORMS, SPELLINGS
+
+cdef extern from *:
+    """
+    #define HIGH_BITS 0x8080808080808080ULL
+    /* Which of eight octets has the first mark. Where octets stand the other way round, none is told: the callers look at
+       what they get, and go on from there. */
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define FIRST_MARKED(marks) (__builtin_ctzll(marks) >> 3)
+    #else
+    #define FIRST_MARKED(marks) 0
+    #endif
+    """
+    uint64_t HIGH_BITS
+    int FIRST_MARKED(uint64_t marks) nogil
 
 cdef enum:
     HTAB = 0x09
@@ -40,6 +54,10 @@ cdef enum:
     LEFT_BRACKET = 0x5B
     BACKSLASH = 0x5C
     RIGHT_BRACKET = 0x5D
+
+# s.7.3.1: a second line of these contradicts the first.
+cdef enum:
+    UNIQUE = FROM | TO | CALL_ID | CSEQ | MAX_FORWARDS | CONTENT_LENGTH | EXPIRES | CONTENT_TYPE
 
 # What an octet may be part of.
 cdef enum:
@@ -133,6 +151,7 @@ cdef bint same_letters(Octets octets, Py_ssize_t start, const char *lowered, Py_
     """Is the token at `start` this word in any case? Setting the bit 0x20 makes lower case of a letter and keeps the other
     token characters apart. Eight octets at a time, the last eight perhaps once more: names are long."""
     cdef uint64_t spelled, wanted
+    cdef uint32_t first, last, wanted_first, wanted_last
     cdef Py_ssize_t position = 0
     if length >= 8:
         while position < length:
@@ -144,6 +163,12 @@ cdef bint same_letters(Octets octets, Py_ssize_t start, const char *lowered, Py_
                 return False
             position += 8
         return True
+    if length >= 4:
+        memcpy(&first, octets + start, 4)
+        memcpy(&last, octets + start + length - 4, 4)
+        memcpy(&wanted_first, lowered, 4)
+        memcpy(&wanted_last, lowered + length - 4, 4)
+        return first | <uint32_t>0x20202020 == wanted_first and last | <uint32_t>0x20202020 == wanted_last
     while position < length:
         if octets[start + position] | 0x20 != <unsigned char>lowered[position]:
             return False
@@ -152,7 +177,7 @@ cdef bint same_letters(Octets octets, Py_ssize_t start, const char *lowered, Py_
 
 
 cdef inline int _bit_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    """The bit of a header name, a token with at least one octet; 0 without one."""
+    """The bit of a header name, at least one octet without line breaks; 0 without one."""
     cdef int place = _place(octets, start, end)
     while _names[place].length != 0:
         if _names[place].length == end - start and same_letters(octets, start, <const char *>_names[place].lowered, end - start):
@@ -178,6 +203,86 @@ def _fill_names():
 
 
 _fill_names()
+
+
+# Header names as almost everybody spells them, with the colon and the blank behind it: found by their first four octets and
+# compared eight octets at a time. `first` is the first eight octets, of which those in `mask` belong to the name; `middle` the
+# next eight where there are more than 16, and `last` the last eight where there are more than 8.
+cdef struct UsualName:
+    uint64_t first
+    uint64_t mask
+    uint64_t middle
+    uint64_t last
+    int length
+    int bit
+
+cdef enum:
+    USUAL_PLACES = 128
+cdef UsualName _usual[USUAL_PLACES]
+
+
+cdef inline unsigned int _usual_place(Octets octets) noexcept nogil:
+    cdef uint32_t four
+    memcpy(&four, octets, 4)
+    return (four * <uint32_t>2654435761) >> 25
+
+
+cdef inline bint _usual_name_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) noexcept nogil:
+    """Fill in the name of the line at `start`, if it is one of these, and there are eight octets."""
+    cdef unsigned int place
+    cdef UsualName *name
+    cdef uint64_t eight
+    if start + 8 > end:
+        return False
+    place = _usual_place(octets + start)
+    memcpy(&eight, octets + start, 8)
+    while _usual[place].length != 0:
+        name = &_usual[place]
+        if (
+            (eight ^ name.first) & name.mask == 0
+            and start + name.length <= end
+            and (name.length <= 8 or _has_rest(octets + start, name))
+        ):
+            line.bit = name.bit
+            line.name_end = <int>start + name.length - 2
+            line.value_start = <int>start + name.length
+            return True
+        place = (place + 1) & (USUAL_PLACES - 1)
+    return False
+
+
+cdef inline bint _has_rest(Octets octets, UsualName *name) noexcept nogil:
+    cdef uint64_t eight
+    memcpy(&eight, octets + name.length - 8, 8)
+    if eight != name.last:
+        return False
+    memcpy(&eight, octets + 8, 8)
+    return name.length <= 16 or eight == name.middle
+
+
+def _fill_usual_names():
+    cdef bytes spelled
+    cdef Octets octets
+    cdef UsualName *name
+    cdef unsigned int place
+    for key, bit in HEADER_BITS.items():
+        spelled = f"{SPELLINGS[key]}: ".encode()
+        octets = <Octets>PyBytes_AS_STRING(spelled)
+        place = _usual_place(octets)
+        while _usual[place].length != 0:
+            place = (place + 1) & (USUAL_PLACES - 1)
+        name = &_usual[place]
+        name.length = len(spelled)
+        name.bit = bit
+        memcpy(&name.first, octets, min(name.length, 8))
+        memcpy(&name.mask, <const char *>b"\xff\xff\xff\xff\xff\xff\xff\xff", min(name.length, 8))
+        if name.length > 8:
+            memcpy(&name.last, octets + name.length - 8, 8)
+        if name.length > 16:
+            memcpy(&name.middle, octets + 8, 8)
+
+
+_fill_usual_names()
 
 
 cdef int method_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
@@ -234,9 +339,26 @@ cdef str text_at(Octets octets, Py_ssize_t start, Py_ssize_t end):
 
 
 cdef inline Py_ssize_t _skip(Octets octets, Py_ssize_t start, Py_ssize_t end, int kind) noexcept nogil:
-    """The first position whose octet is not of that kind."""
+    """The first position whose octet is not of that kind. Four in a turn: this is where most of the time goes."""
+    while start + 4 <= end:
+        if not _classes[octets[start]] & kind:
+            return start
+        if not _classes[octets[start + 1]] & kind:
+            return start + 1
+        if not _classes[octets[start + 2]] & kind:
+            return start + 2
+        if not _classes[octets[start + 3]] & kind:
+            return start + 3
+        start += 4
     while start < end and _classes[octets[start]] & kind:
         start += 1
+    return start
+
+
+cdef inline Py_ssize_t _skip_blank(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """The first position that is no white space: mostly the one that it was given."""
+    if start < end and octets[start] <= SPACE:
+        return _skip(octets, start, end, BLANK)
     return start
 
 
@@ -250,7 +372,7 @@ cdef Py_ssize_t blank_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexce
     # Eight octets at a time: the expression has a bit left where one of them is below 0x21.
     while start + 8 <= end:
         memcpy(&eight, octets + start, 8)
-        if (eight - <uint64_t>0x2121212121212121) & ~eight & <uint64_t>0x8080808080808080:
+        if (eight - <uint64_t>0x2121212121212121) & ~eight & HIGH_BITS:
             break
         start += 8
     while start < end and octets[start] > SPACE:
@@ -353,54 +475,139 @@ cdef bint is_sip_2(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nog
 # -- header lines --------------------------------------------------------------------------------------------------------
 
 
-cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) noexcept nogil:
-    """The header line that begins at `start`; its `data` is the caller's. False when it is none, `end` -1 when no CRLF came."""
-    cdef Py_ssize_t position, colon, name_end
-    cdef Octets found
-    cdef bint named
-    line.start = <int>start
-    line.bit = 0
-    line.end = -1
-    name_end = _skip(octets, start, end, TOKEN)
-    line.name_end = <int>name_end
-    colon = name_end
-    while colon < end and (octets[colon] == SPACE or octets[colon] == HTAB):  # s.25.1 HCOLON
-        colon += 1
-    named = name_end > start and colon < end and octets[colon] == COLON
-    position = colon
+cdef int lines_at(
+    Octets octets, Py_ssize_t start, Py_ssize_t end, void *data, Line *lines, int most, int longest, Headers *headers
+) noexcept nogil:
+    """The header lines of `data` from `start` on, up to and with the empty line. Returns how many were put into `lines`; there
+    is room for `most`, and no line may have more than `longest` octets.
+
+    A line that is none is a fault, and left out; what comes first is the fault that counts.
+    """
+    cdef int count = 0
+    cdef bint good
+    cdef Line *line
+    headers.seen = 0
+    headers.fault = NO_FAULT
+    headers.end = -1
     while True:
-        found = <Octets>memchr(octets + position, CR, end - position)
-        if found == NULL:
+        if start + 1 < end and octets[start] == CR and octets[start + 1] == LF:
+            headers.end = start + 2
+            return count
+        if count == most:
+            _note(headers, TOO_LARGE, 0)
+            return count
+        line = lines + count
+        good = line_at(octets, start, end, line)
+        if line.end < 0:
+            _note(headers, WITHOUT_END, 0)
+            return count
+        if line.end - start > longest:
+            _note(headers, TOO_LARGE, 0)
+            return count
+        start = line.end
+        if good:
+            if line.bit & headers.seen & UNIQUE:
+                _note(headers, REPEATED, line.bit)
+            headers.seen |= line.bit
+            line.data = data
+            count += 1
+        else:
+            _note(headers, NO_HEADER, 0)
+
+
+cdef inline void _note(Headers *headers, int fault, int bit) noexcept nogil:
+    if headers.fault == NO_FAULT:
+        headers.fault = fault
+        headers.fault_bit = bit
+
+
+cdef inline bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) noexcept nogil:
+    """The header line that begins at `start`. False when it is none; its `end` is -1 when no CRLF came."""
+    cdef Py_ssize_t position = start, name_end, colon
+    cdef bint calm = True
+    line.end = -1
+    while True:
+        position = _break_at(octets, position, end)
+        if position + 1 >= end:
             return False
-        position = found - octets
-        if position + 1 < end and octets[position + 1] == LF:
+        if octets[position] == CR and octets[position + 1] == LF:
             if position + 2 >= end or (octets[position + 2] != SPACE and octets[position + 2] != HTAB):
                 break
             position += 3  # a fold
         else:
-            named = False  # a carriage return on its own: others might see a line end in it
+            calm = False  # half of a CRLF on its own: others might see a line end in it
             position += 1
     line.end = <int>position + 2
-    line.value_start = <int>colon
-    line.value_end = <int>colon
-    if not named or not _line_feeds_are_folds(octets, colon, position):
+    if not calm:
+        return False
+    line.start = <int>start
+    if _usual_name_at(octets, start, end, line):
+        if octets[line.value_start] <= SPACE:
+            line.value_start = <int>_skip(octets, line.value_start, position, BLANK)
+        line.value_end = <int>position
+        if octets[position - 1] <= SPACE:
+            line.value_end = <int>trimmed_end(octets, line.value_start, position)
+        return True
+    colon = _colon_at(octets, start, position)
+    name_end = colon
+    while name_end > start and (octets[name_end - 1] == SPACE or octets[name_end - 1] == HTAB):  # s.25.1 HCOLON
+        name_end -= 1
+    if colon == position or name_end == start:
+        return False
+    line.name_end = <int>name_end
+    line.bit = _bit_at(octets, start, name_end)
+    if line.bit == 0 and not is_token(octets, start, name_end):
         return False
     line.value_start = <int>_skip(octets, colon + 1, position, BLANK)
     line.value_end = <int>trimmed_end(octets, line.value_start, position)
-    line.bit = _bit_at(octets, start, name_end)
     return True
 
 
-cdef inline bint _line_feeds_are_folds(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    """False where a line feed stands on its own: others might see a line end in it."""
-    cdef Octets found = octets + start
-    while True:
-        found = <Octets>memchr(found, LF, octets + end - found)
-        if found == NULL:
-            return True
-        if found == octets + start or found[-1] != CR:
-            return False
-        found += 1
+cdef inline Py_ssize_t _break_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """The first carriage return or line feed; `end` when there is none."""
+    cdef uint64_t eight, next_eight, marks
+    while start + 16 <= end:
+        memcpy(&eight, octets + start, 8)
+        memcpy(&next_eight, octets + start + 8, 8)
+        # As below, for both at once.
+        if (
+            ((eight - <uint64_t>0x0E0E0E0E0E0E0E0E) & ~eight)
+            | ((next_eight - <uint64_t>0x0E0E0E0E0E0E0E0E) & ~next_eight)
+        ) & HIGH_BITS:
+            break
+        start += 16
+    while start + 8 <= end:
+        memcpy(&eight, octets + start, 8)
+        marks = (eight - <uint64_t>0x0E0E0E0E0E0E0E0E) & ~eight & HIGH_BITS  # a mark where an octet is below 0x0E
+        if marks == 0:
+            start += 8
+            continue
+        start += FIRST_MARKED(marks)
+        if octets[start] == CR or octets[start] == LF:
+            return start
+        start += 1
+    while start < end and octets[start] != CR and octets[start] != LF:
+        start += 1
+    return start
+
+
+cdef inline Py_ssize_t _colon_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """The first colon; `end` when there is none."""
+    cdef uint64_t eight, marks
+    while start + 8 <= end:
+        memcpy(&eight, octets + start, 8)
+        eight ^= <uint64_t>0x3A3A3A3A3A3A3A3A
+        marks = (eight - <uint64_t>0x0101010101010101) & ~eight & HIGH_BITS  # a mark where an octet is zero now
+        if marks == 0:
+            start += 8
+            continue
+        start += FIRST_MARKED(marks)
+        if octets[start] == COLON:
+            return start
+        start += 1
+    while start < end and octets[start] != COLON:
+        start += 1
+    return start
 
 
 # -- parameters ----------------------------------------------------------------------------------------------------------
@@ -412,7 +619,7 @@ cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Pa
     cdef Py_ssize_t position = start
     if octets[position] != SEMICOLON:
         return -1
-    position = _skip(octets, position + 1, end, BLANK)
+    position = _skip_blank(octets, position + 1, end)
     parameter.name_start = <int>position
     position = _skip(octets, position, end, TOKEN)
     parameter.name_end = <int>position
@@ -420,9 +627,9 @@ cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Pa
     parameter.value_end = -1
     if position == parameter.name_start:
         return -1
-    position = _skip(octets, position, end, BLANK)
+    position = _skip_blank(octets, position, end)
     if position < end and octets[position] == EQUALS:
-        position = _skip(octets, position + 1, end, BLANK)
+        position = _skip_blank(octets, position + 1, end)
         parameter.value_start = <int>position
         if position < end and octets[position] == QUOTE:
             position = _quoted_end(octets, position, end)
@@ -431,7 +638,7 @@ cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Pa
         else:
             position = _skip(octets, position, end, VALUE)
         parameter.value_end = <int>position
-        position = _skip(octets, position, end, BLANK)
+        position = _skip_blank(octets, position, end)
     return position
 
 
@@ -472,7 +679,7 @@ cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressPar
 
     The parameters are not looked at, and of the URI only that it has a colon and no white space.
     """
-    cdef Py_ssize_t position = _skip(octets, start, end, BLANK)
+    cdef Py_ssize_t position = _skip_blank(octets, start, end)
     cdef Py_ssize_t word
     cdef bint colon = False
     cdef bint bracketed = False
@@ -483,14 +690,14 @@ cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressPar
         if position < 0:
             return False
         address.name_end = <int>position
-        position = _skip(octets, position, end, BLANK)
+        position = _skip_blank(octets, position, end)
         if position >= end or octets[position] != LESS:
             return False
     else:
         # Words without quotes are a name when a bracket follows, and the beginning of a URI otherwise.
         while position < end and octets[position] != LESS:
             word = position
-            position = _skip(octets, _skip(octets, position, end, TOKEN), end, BLANK)
+            position = _skip_blank(octets, _skip(octets, position, end, TOKEN), end)
             if position == word:
                 break
         if position < end and octets[position] == LESS:
@@ -499,7 +706,7 @@ cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressPar
             position = address.name_start
     if position < end and octets[position] == LESS:
         bracketed = True
-        position = _skip(octets, position + 1, end, BLANK)  # blanks in the brackets: RFC 4475 s.3.1.2.14 lets us
+        position = _skip_blank(octets, position + 1, end)  # blanks in the brackets: RFC 4475 s.3.1.2.14 lets us
     address.uri_start = <int>position
     # Outside of brackets a semicolon ends the URI, and a URI with a comma or question mark is not allowed (s.20).
     while True:
@@ -516,11 +723,11 @@ cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressPar
             return False
         position += 1
     address.uri_end = <int>position
-    position = _skip(octets, position, end, BLANK)
+    position = _skip_blank(octets, position, end)
     if bracketed:
         if position >= end or octets[position] != GREATER:
             return False
-        position = _skip(octets, position + 1, end, BLANK)
+        position = _skip_blank(octets, position + 1, end)
     if not colon or (position < end and octets[position] != SEMICOLON):
         return False
     address.parameters_start = <int>position
@@ -551,16 +758,18 @@ cdef bint tag_at(Octets octets, Py_ssize_t start, Py_ssize_t end, int *tag_start
     return not doubtful or not _repeats(octets, address.parameters_start, end)
 
 
-cdef bint _host_port_at(
+cdef Py_ssize_t _host_port_end(
     Octets octets, Py_ssize_t start, Py_ssize_t end, int *host_start, int *host_end, int *port
 ) noexcept nogil:
-    """`host[:port]`, white space allowed around the colon as in a Via. The host without brackets, port -1 when absent."""
-    cdef Py_ssize_t position, last
+    """`host[:port]`, white space allowed around the colon and behind as in a Via: the host without brackets, port -1 when
+    absent. Returns what is behind it; -1 when it is none."""
+    cdef Py_ssize_t position, digits
+    cdef int number = 0
     port[0] = -1
     if start < end and octets[start] == LEFT_BRACKET:
         position = _skip(octets, start + 1, end, IPV6)
         if position >= end or octets[position] != RIGHT_BRACKET or not _is_ipv6(octets, start + 1, position):
-            return False
+            return -1
         host_start[0] = <int>start + 1
         host_end[0] = <int>position
         position += 1
@@ -568,20 +777,21 @@ cdef bint _host_port_at(
         position = _skip(octets, start, end, HOST)
         # s.25.1: a label begins with a letter or digit; "..", too, is no host name.
         if position == start or octets[start] == HYPHEN or octets[start] == DOT:
-            return False
+            return -1
         host_start[0] = <int>start
         host_end[0] = <int>position
-    position = _skip(octets, position, end, BLANK)
-    if position == end:
-        return True
-    if octets[position] != COLON:
-        return False
-    position = _skip(octets, position + 1, end, BLANK)
-    last = trimmed_end(octets, position, end)
-    if position == last or last - position > 5:
-        return False
-    port[0] = <int>number_at(octets, position, last, 65535)
-    return port[0] >= 0
+    position = _skip_blank(octets, position, end)
+    if position == end or octets[position] != COLON:
+        return position
+    position = _skip_blank(octets, position + 1, end)
+    digits = position
+    while position < end and ZERO <= octets[position] <= NINE and position - digits < 6:
+        number = number * 10 + (octets[position] - ZERO)
+        position += 1
+    if position == digits or position - digits > 5 or number > 65535:
+        return -1
+    port[0] = number
+    return _skip_blank(octets, position, end)
 
 
 cdef bint _is_ipv6(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
@@ -598,7 +808,7 @@ cdef bint _is_ipv6(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nog
 
 cdef bint via_at(Octets octets, Py_ssize_t start, Py_ssize_t end, ViaParts *via) except -1:
     """One Via value (s.20.42). False when it is not one."""
-    cdef Py_ssize_t position, token_end, sent_by
+    cdef Py_ssize_t position
     cdef Parameter parameter
     cdef uint64_t mark, seen = 0
     cdef bint doubtful = False
@@ -612,12 +822,9 @@ cdef bint via_at(Octets octets, Py_ssize_t start, Py_ssize_t end, ViaParts *via)
         position = _sent_protocol_end(octets, start, end, via)
         if position < 0:
             return False
-    position = _skip(octets, position, end, BLANK)
-    sent_by = position
-    position = _semicolon_at(octets, position, end)
-    if not _host_port_at(
-        octets, sent_by, trimmed_end(octets, sent_by, position), &via.host_start, &via.host_end, &via.port
-    ):
+    position = _skip_blank(octets, position, end)
+    position = _host_port_end(octets, position, end, &via.host_start, &via.host_end, &via.port)
+    if position < 0:
         return False
     via.parameters_start = <int>position
     via.branch_start = via.branch_end = <int>start
@@ -652,7 +859,7 @@ cdef Py_ssize_t _sent_protocol_end(Octets octets, Py_ssize_t start, Py_ssize_t e
     cdef Py_ssize_t token_start, token_end = start
     cdef int part
     for part in range(3):
-        token_start = _skip(octets, token_end + 1 if part else start, end, BLANK)
+        token_start = _skip_blank(octets, token_end + 1 if part else start, end)
         token_end = _skip(octets, token_start, end, TOKEN)
         if token_start == token_end:
             return -1
@@ -660,7 +867,7 @@ cdef Py_ssize_t _sent_protocol_end(Octets octets, Py_ssize_t start, Py_ssize_t e
             return -1
         if part == 2:
             break
-        token_end = _skip(octets, token_end, end, BLANK)
+        token_end = _skip_blank(octets, token_end, end)
         if token_end >= end or octets[token_end] != SLASH:
             return -1
     via.transport_start = <int>token_start
@@ -668,12 +875,6 @@ cdef Py_ssize_t _sent_protocol_end(Octets octets, Py_ssize_t start, Py_ssize_t e
     if token_end >= end or not _classes[octets[token_end]] & BLANK:
         return -1
     return token_end
-
-
-cdef inline Py_ssize_t _semicolon_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    while start < end and octets[start] != SEMICOLON:
-        start += 1
-    return start
 
 
 # -- for Python ----------------------------------------------------------------------------------------------------------
@@ -737,7 +938,7 @@ cpdef tuple scan_host_port(bytes data, Py_ssize_t start, Py_ssize_t end):
     """`host[:port]`, white space allowed around the colon as in a Via: (host without brackets, port or None), or None."""
     cdef Octets octets = _part(data, start, end)
     cdef int host_start, host_end, port
-    if not _host_port_at(octets, start, end, &host_start, &host_end, &port):
+    if _host_port_end(octets, start, end, &host_start, &host_end, &port) != end:
         return None
     return text_at(octets, host_start, host_end), None if port < 0 else port
 

@@ -1,8 +1,10 @@
 # What compiled modules may use of head.pyx without going through Python. The words are in ext/head.pyx; the list of what
 # there is for neighbours, in message.pxd.
 
+cimport cython
+
 from sbc.sip.lines cimport Lines
-from sbc.sip.scanner cimport Octets, ViaParts
+from sbc.sip.scanner cimport Line, Octets, ViaParts
 
 # Schemes of a Request-URI.
 cpdef enum:
@@ -20,6 +22,8 @@ cdef struct Piece:
     int end
 
 
+# Nothing that a message holds ever points back at it.
+@cython.no_gc
 cdef class Head(Lines):
     cdef public str method
     cdef public int method_code
@@ -61,7 +65,10 @@ cdef class Head(Lines):
     cdef int read_cseq(self) except -1
     cdef int read_from_tag(self) except -1
     cdef int read_to_tag(self) except -1
-    cdef int _read_tag(self, int bit, Piece *tag) except -1
+    cdef int _via_in(self, Line *line) except -1
+    cdef int _tag_in(self, Line *line, Piece *tag) except -1
+    cdef int _call_id_in(self, Line *line) except -1
+    cdef int _cseq_in(self, Line *line) except -1
 
     cpdef str branch_text(self)
     cpdef bytes branch_bytes(self)

@@ -34,11 +34,14 @@
 # Writing: to_bytes(stream)               one pass into one bytes object
 # Responses of ours: Response.trying(request), Response.answering(request, status, reason | None, to_tag | None, own_lines)
 
+cimport cython
+
 from sbc.sip.head cimport Head
 from sbc.sip.headers cimport NameAddr, Via
 from sbc.sip.uri cimport SipUri
 
 
+@cython.no_gc
 cdef class Message(Head):
     cpdef NameAddr read_from(self)
     cpdef NameAddr read_to(self)
@@ -51,11 +54,13 @@ cdef class Message(Head):
     cpdef object remove(self, str name)
 
 
+@cython.no_gc
 cdef class Request(Message):
     cpdef Request copy(self)
     cpdef SipUri read_uri(self)
 
 
+@cython.no_gc
 cdef class Response(Message):
     @staticmethod
     cdef Response trying(Request request)

@@ -64,6 +64,24 @@ cdef struct Line:
     int bit
 
 
+# What can be wrong with header lines.
+cdef enum:
+    NO_FAULT = 0
+    NO_HEADER = 1
+    REPEATED = 2
+    TOO_LARGE = 3
+    WITHOUT_END = 4
+
+
+# All the header lines of a message: the bits of those that are there, the first fault and the header that has it (or 0), and
+# what is behind the empty line (-1 when it did not come).
+cdef struct Headers:
+    int seen
+    int fault
+    int fault_bit
+    Py_ssize_t end
+
+
 # One Via value. Positions are offsets into its line's data; start and end are equal for what is not there.
 cdef struct ViaParts:
     int start
@@ -112,7 +130,9 @@ cdef Py_ssize_t trimmed_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noe
 cdef Py_ssize_t comma_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef Py_ssize_t crlf_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef long long number_at(Octets octets, Py_ssize_t start, Py_ssize_t end, long long limit) noexcept nogil
-cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) noexcept nogil
+cdef int lines_at(
+    Octets octets, Py_ssize_t start, Py_ssize_t end, void *data, Line *lines, int most, int longest, Headers *headers
+) noexcept nogil
 cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Parameter *parameter) noexcept nogil
 cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressParts *address) noexcept nogil
 cdef bint tag_at(Octets octets, Py_ssize_t start, Py_ssize_t end, int *tag_start, int *tag_end) except -1
