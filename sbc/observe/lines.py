@@ -74,10 +74,13 @@ class Lines:
     def soon(self, text: str):
         """A line at level info that may wait; `text` is one line."""
         self._look_at_clock()
-        self._waiting.append(f"{self._info}{text}\n")
+        is_first: cython.bint = len(self._waiting) == 0
+        self._waiting.append(self._info)
+        self._waiting.append(text)
+        self._waiting.append("\n")
         if self._call_later is None:
             self.write_waiting()
-        elif len(self._waiting) == 1:
+        elif is_first:
             self._call_later(SOON, self.write_waiting)
 
     def write_waiting(self) -> None:

@@ -14,11 +14,11 @@ from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames
 if cython.compiled:
     from cython.cimports.sbc.events import Listener, RegistrationChanged
     from cython.cimports.sbc.observe.lines import Lines
-    from cython.cimports.sbc.observe.story import line_of_registration
+    from cython.cimports.sbc.observe.story import level_of_registration, text_of_registration
 else:
     from sbc.events import Listener, RegistrationChanged
     from sbc.observe.lines import Lines
-    from sbc.observe.story import line_of_registration
+    from sbc.observe.story import level_of_registration, text_of_registration
 
 
 class Logger(Protocol):
@@ -59,12 +59,8 @@ class EventLog(Listener):
 
     @cython.cfunc
     def _hear_of_registration(self, event: RegistrationChanged):
-        level: str
-        text: str
-        if not self._debug and event.new == "registering":
-            return
-        level, text = line_of_registration(event)
-        if self._lines is not None and level is INFO:
-            self._lines.soon(text)
-        else:
-            self._write[level]("{story}", story=text)
+        level: str = level_of_registration(event)
+        if self._lines is not None and level == INFO:
+            self._lines.soon(text_of_registration(event))
+        elif self._debug or level != DEBUG:
+            self._write[level]("{story}", story=text_of_registration(event))

@@ -2,5 +2,6 @@
 
 from sbc.events cimport RegistrationChanged
 
-cpdef tuple line_of_registration(RegistrationChanged event)
+cpdef str level_of_registration(RegistrationChanged event)
+cpdef str text_of_registration(RegistrationChanged event)
 cpdef str printable(str text)

@@ -152,28 +152,35 @@ def _failed_back(event: events.FailedBack, names: ServerNames) -> Story:
     )
 
 
-_SAID_OF_PHONE: dict = {
-    "registered": "is registered at",
-    "registering": "is registering at",
-    "unregistered": "is no longer registered at",
-    "failed": "could not register at",
-}
+_SAID_OF_PHONE = cython.declare(
+    dict,
+    {
+        "registered": "is registered at",
+        "registering": "is registering at",
+        "unregistered": "is no longer registered at",
+        "failed": "could not register at",
+    },
+)
+_LEVEL_OF_STATE = cython.declare(dict, {"registering": DEBUG, "failed": WARNING})
 
 
 @cython.ccall
-def line_of_registration(event: RegistrationChanged) -> tuple:  # tuple[str, str]
-    """Level and text of its story, without the rest of it: every phone has such lines."""
-    new: str = event.new
-    said: str = _SAID_OF_PHONE.get(new) or f"is {new} at"
-    level = DEBUG if new == "registering" else WARNING if new == "failed" else INFO
+def level_of_registration(event: RegistrationChanged) -> str:
+    """The level of its story."""
+    return _LEVEL_OF_STATE.get(event.new, INFO)
+
+
+@cython.ccall
+def text_of_registration(event: RegistrationChanged) -> str:
+    """The text of its story, without the rest of it: every phone has such lines."""
+    said: str = _SAID_OF_PHONE.get(event.new)
+    if said is None:
+        said = f"is {event.new} at"
     text: str = f"{event.group}: phone {event.aor} {said} server {event.server}"
-    if event.reason:
-        text = f"{text}: {event.reason}"
-    return level, printable(text)
+    return printable(f"{text}: {event.reason}" if event.reason else text)
 
 
 def _registration(event: events.RegistrationChanged, names: ServerNames) -> Story:
-    level, text = line_of_registration(event)
     said_of_many = {
         "registered": "were registered at",
         "registering": "began to register at",
@@ -182,8 +189,8 @@ def _registration(event: events.RegistrationChanged, names: ServerNames) -> Stor
     }.get(event.new, f"became {event.new} at")
     why = f": {event.reason}" if event.reason else ""
     return Story(
-        level=level,
-        text=text,
+        level=level_of_registration(event),
+        text=text_of_registration(event),
         key=("registration", event.group, event.server, event.new),
         group=event.group,
         several=printable(
