@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from sbc.garbage import LOOK_EVERY, QUIET_BELOW, GarbagePolicy
+from sbc.garbage import LOOK_EVERY, MIDDLE, QUIET_BELOW, YOUNG, GarbagePolicy
 from tests.helpers.clock import FakeClock
 
 
@@ -37,3 +37,47 @@ def test_old_generation_is_left_alone(clock):
     policy.start()
     assert gc.get_threshold()[2] > 10**6
     policy.stop()
+
+
+class Ring:
+    """What only the collector can free."""
+
+    alive = 0
+
+    def __init__(self):
+        self.itself = self
+        Ring.alive += 1
+
+    def __del__(self):
+        Ring.alive -= 1
+
+
+def test_young_garbage_does_not_pile_up(clock):
+    """However busy it is, what has become garbage soon after it was made is freed soon."""
+    policy = GarbagePolicy(clock, lambda: 0)
+    policy.start()
+    most = 0
+    for _ in range(20 * YOUNG):
+        Ring()
+        most = max(most, Ring.alive)
+    assert most <= YOUNG
+
+
+def test_no_young_collection_walks_many_objects(clock):
+    """Its length is that of a pause: nothing is received meanwhile. Here all objects stay, as when a thousand phones
+    register."""
+    policy = GarbagePolicy(clock, lambda: 0)
+    policy.start()
+    walked = []
+
+    def note(phase, info):
+        if phase == "start":
+            walked.append(sum(len(gc.get_objects(generation)) for generation in range(info["generation"] + 1)))
+
+    gc.callbacks.append(note)
+    try:
+        kept = [[] for _ in range(20 * YOUNG)]
+    finally:
+        gc.callbacks.remove(note)
+    assert len(kept) == 20 * YOUNG
+    assert YOUNG < max(walked) <= (MIDDLE + 2) * YOUNG * 1.1
