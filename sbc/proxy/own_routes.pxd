@@ -6,6 +6,7 @@ from sbc.flow cimport Flow
 from sbc.location.candidate cimport Candidate
 from sbc.proxy.network cimport Network, PhoneAddress
 from sbc.proxy.route_cookie cimport RouteCookie
+from sbc.sip.lines cimport OwnLine
 from sbc.sip.message cimport Request
 
 
@@ -34,6 +35,8 @@ cdef class OwnRoutes:
     cdef dict _written
 
     cdef ReadRoute read(self, bytes value)
+    cdef OwnLine _line(self, Flow flow, RouteCookie cookie)
+    cdef ReadRoute _remember(self, bytes value, object uri, RouteCookie cookie)
     cdef RouteCookie cookie_in(self, object uri)
     cdef object put_on(self, Request request, Candidate candidate, PhoneAddress phone, Flow inner, Flow outer)
     cdef object _put_lines_on(self, Request request, Candidate candidate, PhoneAddress phone, Flow inner, Flow outer)

@@ -12,6 +12,7 @@ import cython
 
 from sbc.proxy.route_cookie import PARAMETER
 from sbc.sip.headers import NameAddr
+from sbc.sip.uri import SipUri
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
@@ -82,19 +83,32 @@ class OwnRoutes:
         """Raises MalformedMessage when it is no Route value."""
         known: ReadRoute = self._read.get(value)
         if known is None:
-            known = ReadRoute.__new__(ReadRoute)
-            known._uri = NameAddr.parse(value.decode("utf-8", "surrogateescape"), "Route").uri
-            known.ours = False
-            known._epoch = 0
-            known.has_cookie = PARAMETER in known._uri.parameters
-            known.cookie = self.cookie_in(known._uri)
-            if known.cookie is not None or not known.has_cookie:  # else forged, and the next one will be another
-                if len(self._read) >= _MOST_READ:
-                    self._read.clear()
-                self._read[value] = known
+            uri = NameAddr.parse(value.decode("utf-8", "surrogateescape"), "Route").uri
+            known = self._remember(value, uri, self.cookie_in(uri))
         if known._epoch != self._network.epoch:
             known._epoch = self._network.epoch
             known.ours = self._network.is_ours(known._uri)
+        return known
+
+    @cython.cfunc
+    def _line(self, flow: Flow, cookie: RouteCookie) -> OwnLine:
+        """Our Record-Route on one side; when it comes back it need not be read."""
+        value: str = f"<sip:{flow.contact};lr;{PARAMETER}={cookie.sign(self._key)}>"
+        self._remember(value.encode(), SipUri.read(value[1:-1]), cookie)
+        return new_line("Record-Route", value)
+
+    @cython.cfunc
+    def _remember(self, value: bytes, uri: object, cookie: RouteCookie) -> ReadRoute:
+        known: ReadRoute = ReadRoute.__new__(ReadRoute)
+        known._uri = uri
+        known._epoch = 0
+        known.ours = False
+        known.has_cookie = PARAMETER in uri.parameters
+        known.cookie = cookie
+        if cookie is not None or not known.has_cookie:  # else forged, and the next one will be another
+            if len(self._read) >= _MOST_READ:
+                self._read.clear()
+            self._read[value] = known
         return known
 
     @cython.cfunc
@@ -133,10 +147,10 @@ class OwnRoutes:
             known.phone = phone
             known.inner = inner
             known.outer = outer
-            signed = RouteCookie(candidate, phone).sign(self._key)
-            known.lines = [new_line("Record-Route", f"<sip:{inner.contact};lr;{PARAMETER}={signed}>")]
+            cookie = RouteCookie(candidate, phone)
+            known.lines = [self._line(inner, cookie)]
             if outer.contact != inner.contact:
-                known.lines.append(new_line("Record-Route", f"<sip:{outer.contact};lr;{PARAMETER}={signed}>"))
+                known.lines.append(self._line(outer, cookie))
             if len(self._written) >= _MOST_WRITTEN:
                 self._written.clear()
             self._written[pair] = known

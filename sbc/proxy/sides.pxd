@@ -17,6 +17,7 @@ cdef class Sides:
     cdef tuple _groups
     cdef dict _by_address
     cdef dict _by_host
+    cdef dict _listed
     cdef list _networks
     cdef long _epoch
 

@@ -49,6 +49,7 @@ class Sides:
     _groups: tuple
     _by_address: dict
     _by_host: dict
+    _listed: dict
     _networks: list
     _epoch: cython.long  # of what the slots of flows and cookies remember; another one from each `refresh` on
 
@@ -56,6 +57,7 @@ class Sides:
         self._groups = tuple(groups)
         self._by_address: dict[tuple[str, int], Origin] = {}
         self._by_host: dict[str, Origin] = {}
+        self._listed: dict[Candidate, Candidate] = {}
         self._networks: list[tuple[IPv4Network | IPv6Network, ServerGroup]] = []
         self.refresh()
 
@@ -64,10 +66,12 @@ class Sides:
         """Learn the groups' candidates anew."""
         self._by_address.clear()
         self._by_host.clear()
+        self._listed.clear()
         self._networks.clear()
         self._epoch = new_epoch()
         for group in self._groups:
             for _server, candidate in group.candidates():
+                self._listed.setdefault(candidate, candidate)
                 address = (candidate.address, candidate.port)
                 self._by_address[address] = _also_of(self._by_address.get(address), candidate, group)
                 self._by_host[address[0]] = _also_of(self._by_host.get(address[0]), candidate, group)
@@ -102,6 +106,8 @@ class Sides:
         """The groups that held this cookie's candidate at the last `refresh`."""
         if cookie.groups_epoch != self._epoch:
             cookie.groups = [group for group in self._groups if group.owner(cookie.candidate) is not None]
+            # The very object that plans give out, which is then found everywhere at a glance.
+            cookie.candidate = self._listed.get(cookie.candidate, cookie.candidate)
             cookie.groups_epoch = self._epoch
         return cookie.groups
 

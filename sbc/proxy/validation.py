@@ -28,7 +28,7 @@ MAX_FORWARDS = 70
 """RFC 3261 8.1.1.6, and what we write where a phone sends none (16.6 item 3)."""
 
 _LOOP_MASK = cython.declare(cython.ulonglong, (1 << 40) - 1)
-_STATELESS_MASK = cython.declare(cython.ulonglong, (1 << 64) - 1)
+_WORD = cython.declare(cython.ulonglong, (1 << 64) - 1)
 
 
 class Refused(Exception):  # noqa: N818 (a decision, raised from deep inside it)
@@ -129,14 +129,18 @@ class Branches:
     def stateless(self, request: Request) -> str:
         """16.11: for an ACK the branch must be the same for every retransmission, so it is made from the one received."""
         _write(self._repeatable, 7, _LOOP_DIGITS, request.way_hash())
-        repeatable: cython.ulonglong = hash(request.branch_text()) & _STATELESS_MASK
+        repeatable: cython.ulonglong = hash(request.branch_text()) & _WORD
         _write(self._repeatable, len(self._repeatable) - _REPEATABLE_DIGITS, _REPEATABLE_DIGITS, repeatable)
         return self._repeatable.decode("ascii")
 
     @cython.cfunc
     def tag(self, request: Request) -> str:
-        """Our To tag in responses to this request (8.2.6.2): the same for each repetition, without remembering it."""
-        _write(self._tag, 0, _TAG_DIGITS, request.way_hash() >> 16)
+        """Our To tag in responses to this request (8.2.6.2): the same for each repetition, and for the ACK to a failure,
+        without remembering it."""
+        # The hash of octets is keyed anew in every process, so nobody outside can tell what another sender will get.
+        mark: cython.ulonglong = hash(request.call_id_bytes() + b" " + request.from_tag_bytes()) & _WORD
+        mark += request.cseq_number()
+        _write(self._tag, 0, _TAG_DIGITS, mark)
         return self._tag.decode("ascii")
 
     @cython.cfunc
