@@ -1,3 +1,5 @@
+# cython: boundscheck=False, wraparound=False
+# (All places are below SLOTS or NEAR.)
 """Many datagrams in one system call: recvmmsg and sendmmsg for one UDP socket.
 
 Not ordinary Python because the kernel wants arrays of C structures. It knows nothing of SIP: `sbc.transport.udp` gives it a
@@ -45,8 +47,9 @@ cdef class Datagrams:
         self._fd = fd
         self._peers = peers
         self._new_peer = new_peer
-        self._out = []
-        self._out_addresses = []
+        self._out = [None] * SLOTS
+        self._out_addresses = [None] * SLOTS
+        self._waiting = 0
         self._buffers = <char *>malloc(SLOTS * SIZE)
         self._names = <char *>calloc(SLOTS, ADDRESS)
         self._near_names = <char *>calloc(NEAR, ADDRESS)
@@ -136,14 +139,16 @@ cdef class Datagrams:
 
     cpdef list queue(self, bytes raw_address, bytes data):
         """Take a datagram to be sent with the next `flush`, which happens by itself when 64 wait, and returns the same."""
-        cdef Py_ssize_t i = len(self._out)
-        self._out.append(data)  # what the arrays point at must live until it is sent
-        self._out_addresses.append(raw_address)
+        cdef int i = self._waiting
+        # What the arrays point at must live until it is sent; it stays until its place is needed.
+        self._out[i] = data
+        self._out_addresses[i] = raw_address
         self._out_headers[i].msg_hdr.msg_name = PyBytes_AS_STRING(raw_address)
         self._out_headers[i].msg_hdr.msg_namelen = <unsigned int>PyBytes_GET_SIZE(raw_address)
         self._out_vectors[i].iov_base = PyBytes_AS_STRING(data)
         self._out_vectors[i].iov_len = PyBytes_GET_SIZE(data)
-        if i + 1 >= SLOTS:
+        self._waiting = i + 1
+        if i + 1 == SLOTS:
             return self.flush()
         return None
 
@@ -159,8 +164,7 @@ cdef class Datagrams:
 
     cpdef list flush(self):
         """Send what waits. Returns None, or `[(data, errno), ...]` of datagrams that the kernel refused for good."""
-        cdef list out = self._out
-        cdef int length = len(out), first = 0, count, tries = 0, error
+        cdef int length = self._waiting, first = 0, count, tries = 0, error
         cdef list failed = None
         if length == 0:
             return None
@@ -183,9 +187,8 @@ cdef class Datagrams:
                 continue  # the pending ICMP error of an earlier datagram is reported once, on whichever call comes next
             if failed is None:
                 failed = []
-            failed.append((out[first], error))
+            failed.append((self._out[first], error))
             first += 1
             tries = 0
-        out.clear()
-        self._out_addresses.clear()
+        self._waiting = 0
         return failed

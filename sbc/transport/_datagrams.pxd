@@ -34,6 +34,7 @@ cdef class Datagrams:
     cdef mmsghdr *_out_headers
     cdef list _out
     cdef list _out_addresses
+    cdef int _waiting
     cdef int _singly  # so many receive calls for one datagram each are ahead
     cdef readonly unsigned long long received
     cdef readonly unsigned long long sent
