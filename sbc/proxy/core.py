@@ -206,6 +206,8 @@ class Proxy(Surroundings):
     @cython.ccall
     def ack_received(self, request: Request, flow: Flow):
         """An ACK for a 2xx follows its dialog, without a transaction (16.11). One that leads nowhere is dropped."""
+        if self._branches.has_tag(request):
+            return  # it is for a refusal of ours, of which nothing is remembered
         self._network.look(self.queue.now())
         try:
             target: Target = self._destinations.target_of(request)
@@ -370,11 +372,13 @@ class Proxy(Surroundings):
         return Response.answering(request, 200, None, self._branches.tag(request), _OPTIONS_LINES)
 
     def _refuse(self, transaction: ServerTransaction, request: Request, refusal: Refused) -> None:
-        transaction.respond(
-            Response.for_request(
-                request, refusal.status, refusal.reason, to_tag=self._branches.tag(request), headers=refusal.headers
-            )
+        response = Response.for_request(
+            request, refusal.status, refusal.reason, to_tag=self._branches.tag(request), headers=refusal.headers
         )
+        if refusal.status == 503:
+            transaction.respond(response)  # the same request might be let in a moment later
+        else:
+            transaction.refuse(response)
 
     @cython.cfunc
     def _refuse_when_full(self, request: Request):

@@ -18,4 +18,5 @@ cdef class Branches:
     cdef object check_loop(self, Request request)
     cdef str stateless(self, Request request)
     cdef str tag(self, Request request)
+    cdef bint has_tag(self, Request ack)
     cdef unsigned long long loop_hash(self, Request request)

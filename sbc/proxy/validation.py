@@ -144,6 +144,12 @@ class Branches:
         return self._tag.decode("ascii")
 
     @cython.cfunc
+    def has_tag(self, ack: Request) -> cython.bint:
+        """Is this the ACK to a response that had our To tag?"""
+        to_tag: str = ack.to_tag_text()
+        return len(to_tag) == _TAG_DIGITS and to_tag == self.tag(ack)
+
+    @cython.cfunc
     def loop_hash(self, request: Request) -> cython.ulonglong:
         # It is keyed anew in every process, and a loop comes round faster than a process.
         return request.way_hash() & _LOOP_MASK

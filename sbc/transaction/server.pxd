@@ -17,6 +17,7 @@ cdef class ServerTransaction(Machine):
 
     cdef object _begin(self, Ledger layer, object key, Request request, Flow flow)
     cpdef object respond(self, Response response)
+    cpdef object refuse(self, Response response)
     cdef object request_repeated(self)
     cdef object await_response(self, double trying_after)
     cdef object _send(self, Response response)
@@ -30,6 +31,7 @@ cdef class InviteServerTransaction(ServerTransaction):
     cdef double _give_up_at
 
     cdef bint is_ack_of(self, Request ack)
+    cpdef object refuse(self, Response response)
     cdef object ack_received(self, Request ack, Flow flow)
     cdef object _act(self, int action, object what)
     cdef object _provide(self, Response response)

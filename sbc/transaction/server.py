@@ -58,6 +58,7 @@ class Input(IntEnum):
     TIMER_I = 9  # INVITE: no more ACKs expected
     TIMER_J = 10  # non-INVITE: no more repeated requests expected
     TIMER_L = 11  # RFC 6026: no more repeated INVITEs, no more 2xx of the user
+    REFUSAL = 12  # INVITE: the user responds with 300 or more, and will again if asked again (s.8.2.7)
 
 
 class Action(IntEnum):
@@ -75,6 +76,7 @@ class Action(IntEnum):
     PASS_ACK = 10
     SEND_SUCCESS = 11
     REPEAT_BY_TIMER = 12
+    REFUSE_AND_FORGET = 13
 
 
 # An INVITE. What the user says after a failure is discarded; after a 2xx it may send that or another 2xx again, and
@@ -86,6 +88,7 @@ INVITE_TRANSITIONS: Transitions = {
     (State.PROCEEDING, Input.SUCCESS): (State.ACCEPTED, "accept"),
     (State.PROCEEDING, Input.FAILURE): (State.COMPLETED, "refuse"),
     (State.PROCEEDING, Input.TIMER_TRYING): (State.PROCEEDING, "send_trying"),
+    (State.PROCEEDING, Input.REFUSAL): (State.TERMINATED, "refuse_and_forget"),
     #
     (State.ACCEPTED, Input.REQUEST): (State.ACCEPTED, "ignore"),
     (State.ACCEPTED, Input.ACK): (State.ACCEPTED, "pass_ack"),
@@ -152,6 +155,7 @@ _TIMER_H = cython.declare(cython.int, Input.TIMER_H)
 _TIMER_I = cython.declare(cython.int, Input.TIMER_I)
 _TIMER_J = cython.declare(cython.int, Input.TIMER_J)
 _TIMER_L = cython.declare(cython.int, Input.TIMER_L)
+_REFUSAL = cython.declare(cython.int, Input.REFUSAL)
 _TO_IGNORE = cython.declare(cython.int, Action.IGNORE)
 _TO_PROVIDE = cython.declare(cython.int, Action.PROVIDE)
 _TO_ACCEPT = cython.declare(cython.int, Action.ACCEPT)
@@ -164,6 +168,7 @@ _TO_SEND_TRYING = cython.declare(cython.int, Action.SEND_TRYING)
 _TO_PASS_ACK = cython.declare(cython.int, Action.PASS_ACK)
 _TO_SEND_SUCCESS = cython.declare(cython.int, Action.SEND_SUCCESS)
 _TO_REPEAT_BY_TIMER = cython.declare(cython.int, Action.REPEAT_BY_TIMER)
+_TO_REFUSE_AND_FORGET = cython.declare(cython.int, Action.REFUSE_AND_FORGET)
 
 
 @cython.cclass
@@ -207,6 +212,11 @@ class ServerTransaction(Machine):
             self._take(_SUCCESS, response)
         else:
             self._take(_FAILURE, response)
+
+    @cython.ccall
+    def refuse(self, response: Response):
+        """`respond`, for a failure that the same request would get again."""
+        self.respond(response)
 
     @cython.cfunc
     def request_repeated(self):
@@ -267,6 +277,19 @@ class InviteServerTransaction(ServerTransaction):
         """True for an ACK to what we sent, where the key leaves the To tag open (s.17.2.3, RFC 2543 elements)."""
         return not from_rfc2543(self.key) or ack.to_tag == self._to_tag_sent
 
+    @cython.ccall
+    def refuse(self, response: Response):
+        """`respond`, for a failure that the same request would get again, with the same To tag.
+
+        Then nothing need be remembered of it (s.8.2.7): a sender that does not hear us repeats its INVITE, as long as it has
+        heard nothing. Otherwise anybody could have us repeat the failure eleven times, to whom he says that he is. The ACK
+        comes to the user.
+        """
+        if self._last_sent is None and self._final_status == 0:
+            self._take(_REFUSAL, response)
+        else:
+            self.respond(response)
+
     @cython.cfunc
     def ack_received(self, ack: Request, flow: Flow):
         """An ACK that matches: to our failure, or to a 2xx by an element that keeps the branch for it."""
@@ -295,6 +318,9 @@ class InviteServerTransaction(ServerTransaction):
             self._send_success(what)
         elif action == _TO_REPEAT_BY_TIMER:
             self._repeat_by_timer()
+        elif action == _TO_REFUSE_AND_FORGET:
+            self._send_final(what)
+            self._end()
         elif action != _TO_IGNORE:
             raise LocalError(f"an INVITE does not {Action(action).name}")
 

@@ -328,6 +328,20 @@ def test_max_forwards(site):
         assert site.phone.summary()[-1] == status
 
 
+def test_refused_invite_is_answered_once(site):
+    """RFC 3261 8.2.7: anybody may write anybody's address into it. The ACK, with hops of its own, goes nowhere."""
+    invite = request("INVITE")
+    invite.set("Max-Forwards", "0")
+    site.receive(invite, site.phone)
+    site.clock.advance(40)
+    assert site.phone.summary() == [483]
+    (refusal,) = site.phone.take()
+    site.receive(request("ACK", to_tag=refusal.to_tag), site.phone)
+    assert site.primary.summary() == site.phone.summary() == []
+    site.receive(invite.copy(), site.phone)
+    assert site.phone.take()[0].to_tag == refusal.to_tag
+
+
 def test_loop_and_spiral(site):
     """16.3 item 4: the same request back from a server is a loop; with another Request-URI it passes."""
     site.receive(request("MESSAGE"), site.phone)

@@ -218,3 +218,46 @@ def test_end_of_a_cancel_is_not_reported(layer, user, phone, clock):
     clock.advance(40)
     assert user.take() == []
     assert clock.pending == 0
+
+
+def refuse(transaction, status=403):
+    transaction.refuse(Response.for_request(request("INVITE"), status, to_tag="here"))
+
+
+def test_refusal_is_not_repeated_and_leaves_nothing(layer, user, phone, clock):
+    """s.8.2.7: who gives a false address cannot have us send to it what he did not pay for."""
+    user.on_request = lambda transaction, received: refuse(transaction)
+    layer.request_received(request("INVITE"), phone)
+    assert set(layer.transactions.values()) == {0}
+    assert clock.pending == 0
+    clock.advance(64)
+    assert phone.summary() == [403]
+    assert user.servers[0].final_status == 403
+
+
+def test_repeated_invite_is_refused_again(layer, user, phone):
+    """The first refusal got lost; the ACK to the second is for the user to drop."""
+    user.on_request = lambda transaction, received: refuse(transaction)
+    for _ in range(2):
+        layer.request_received(request("INVITE"), phone)
+    assert phone.summary() == [403, 403]
+    user.take()
+    layer.request_received(ack(), phone)
+    assert user.take() == [("ack", 1)]
+
+
+@pytest.mark.parametrize(("before", "sent"), [(100, [100, 403, 403, 403]), (200, [200])])
+def test_refusal_after_another_answer_is_an_answer_like_others(phone, clock, invite, before, sent):
+    """Who has heard a 100 does not repeat its INVITE any more."""
+    answer(invite, before)
+    refuse(invite)
+    clock.advance(1.6)
+    assert phone.summary() == sent
+
+
+def test_refusal_of_another_request_is_an_answer_like_others(layer, user, phone, clock):
+    layer.request_received(request("OPTIONS"), phone)
+    user.servers[0].refuse(Response.for_request(user.requests[0], 404))
+    layer.request_received(request("OPTIONS"), phone)
+    assert phone.summary() == [404, 404]
+    assert len(user.servers) == 1

@@ -120,6 +120,7 @@ INVITE_SERVER = {
         "SUCCESS": "ACCEPTED: 200 |",
         "FAILURE": "COMPLETED: 486 |",
         "TIMER_TRYING": "PROCEEDING: 100 |",
+        "REFUSAL": "TERMINATED: 403 | ended INVITE",
     },
     "ACCEPTED": {
         "REQUEST": "ACCEPTED: |",
@@ -284,7 +285,7 @@ def server_in(state, method, layer, user, phone, clock):
 
 
 def server_message(event, received, flow):
-    statuses = {"PROVISIONAL": 183, "SUCCESS": 200, "FAILURE": 486}
+    statuses = {"PROVISIONAL": 183, "SUCCESS": 200, "FAILURE": 486, "REFUSAL": 403}
     if event.name in statuses:
         return Response.for_request(received, statuses[event.name], to_tag="here")
     return (request("ACK", to_tag="here"), flow) if event.name == "ACK" else None
