@@ -1,9 +1,9 @@
 """Transactions: one request and its responses, hop by hop (RFC 3261 section 17, RFC 6026).
 
-`layer` is the door: messages come in from the transport, requests go out for a transaction user. `client` and
-`server` hold the four machines as tables, `timers` the letters, `matching` the keys under which a message finds its
-transaction, `hop_by_hop` the ACK and the CANCEL that a hop makes by itself. What to do with a request is decided
-above; sockets are below.
+`layer` is the door: messages come in from the transport, requests go out for a transaction user (`interface`). `client` and
+`server` hold the four machines as tables, `machine` what turns a table into steps, `timers` the letters, `matching` and
+`branches` how a message finds its transaction, `hop_by_hop` the ACK and the CANCEL that a hop makes by itself. What to do
+with a request is decided above; sockets are below.
 """
 
 from sbc.sip.errors import LocalError
