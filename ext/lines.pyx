@@ -104,6 +104,16 @@ cpdef OwnLine new_line(str name, str value):
     return line
 
 
+cpdef OwnLine written_line(bytes data, int name_length, int bit):
+    """A line of ours that is written already: `Name: value` and CRLF, in which there is no other line break."""
+    cdef OwnLine line = OwnLine.__new__(OwnLine)
+    line.data = data
+    line.name_end = name_length
+    line.value_start = name_length + 2
+    line.bit = bit
+    return line
+
+
 cdef OwnLine _NO_BODY = new_line("Content-Length", "0")
 
 

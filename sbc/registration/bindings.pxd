@@ -42,4 +42,5 @@ cdef class Bindings:
     cdef dict _by_aor
 
     cdef Binding find(self, str token)
+    cdef bint is_alone(self, Binding binding)
     cdef Binding spelled(self, str aor, str contact)

@@ -191,6 +191,11 @@ class Bindings:
         return list(found) if isinstance(found, list) else [found]
 
     @cython.cfunc
+    def is_alone(self, binding: Binding) -> cython.bint:
+        """Is it the only contact of its address-of-record?"""
+        return self._by_aor.get(binding.aor) is binding
+
+    @cython.cfunc
     def spelled(self, aor: str, contact: str) -> Binding:
         """The one of that address-of-record whose phone spelled its Contact exactly so the last time, or None."""
         found = self._by_aor.get(aor)

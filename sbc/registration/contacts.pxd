@@ -10,12 +10,12 @@ cdef class Contact:
     cdef readonly long long expires
     cdef readonly str parameters
     cdef bint _names_its_time
-    cdef str _before_time
-    cdef str _after_time
+    cdef bytes _before_time
+    cdef bytes _after_time
 
     cdef Contact asking(self, long long default_expires)
     cdef object write_at_server(self, Writer writer, str user, str our_host_port, long long expires)
-    cdef str with_time(self, long long seconds)
+    cdef object write_with_time(self, Writer writer, long long seconds)
 
 
 cdef class TokenMaker:

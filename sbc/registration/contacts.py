@@ -65,8 +65,8 @@ class Contact:
     expires: cython.longlong
     parameters: str
     _names_its_time: cython.bint  # `expires` stands in `text`
-    _before_time: str  # what comes before and after the seconds in the answer to the phone; None: not needed so far
-    _after_time: str
+    _before_time: bytes  # what comes before and after the seconds in the answer to the phone; None: not needed so far
+    _after_time: bytes
 
     def __init__(self, token: str, text: str, expires: int, parameters: str, names_its_time: bool = False) -> None:
         self.token = token
@@ -116,11 +116,15 @@ class Contact:
         writer.text(self.parameters)
 
     @cython.cfunc
-    def with_time(self, seconds: cython.longlong) -> str:
+    def write_with_time(self, writer: Writer, seconds: cython.longlong):
         """The phone's own value with the time that is left, for the answer to the phone."""
         if self._before_time is None:
-            self._before_time, self._after_time = around_parameter(self.text, "expires")
-        return f"{self._before_time}{seconds}{self._after_time}"
+            before, after = around_parameter(self.text, "expires")
+            self._before_time = before.encode("utf-8", "surrogateescape")
+            self._after_time = after.encode("utf-8", "surrogateescape")
+        writer.octets(self._before_time)
+        writer.number(seconds)
+        writer.octets(self._after_time)
 
 
 @cython.cclass
@@ -152,11 +156,10 @@ def only_contact(message: Message) -> str:
 @cython.cfunc
 def time_asked(message: Message) -> cython.longlong:
     """The seconds of its Expires header, NO_TIME without one."""
-    value: bytes = message.value_bytes(EXPIRES)
-    if value is None:
-        return _NO_TIME
-    seconds: cython.longlong = scan_number(value, 0, len(value), _LONGEST)
-    return _LONGEST if seconds == -2 else seconds  # 20.19: what is no number is as if absent
+    try:
+        return message.number_of(EXPIRES, _LONGEST)  # -1 without one, as NO_TIME
+    except MalformedMessage:
+        return seconds_of(message.value_of(EXPIRES))  # 20.19: what is no number is as if absent
 
 
 def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contact] | None:
@@ -270,7 +273,8 @@ def address_of_record(request: Request) -> tuple:  # tuple[str, str]
     if last > 1 and value[0] == 0x3C and value[last] == 0x3E:
         at = _plain_address(value, 1, last, False)
         if at >= 0:
-            return text_of(value, 1, last), text_of(value, 5, at)
+            aor: str = text_of(value, 1, last)
+            return aor, aor[4 : at - 1]
     uri = request.to.uri
     return aor_of(uri), uri.user or ""
 
@@ -329,7 +333,7 @@ def _plain_time(value: bytes) -> cython.longlong:
     while start < end and octets[start - 1] != 0x3E:
         start += 1
     while start < end:
-        if value[start : start + 9] != b";expires=":
+        if not value.startswith(b";expires=", start):
             return -2
         start += 9
         digits = start

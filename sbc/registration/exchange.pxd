@@ -57,8 +57,9 @@ cdef class Exchange(LegUser):
     cdef list _upstreams
     cdef bytes _start_line
     cdef bytes _kept
-    cdef str _before_tag
-    cdef str _after_tag
+    cdef bytes _before_tag
+    cdef bytes _after_tag
+    cdef bytes _body
     cdef list _legs
     cdef bint _deciding
     cdef bint _decide_again

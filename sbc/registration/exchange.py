@@ -246,8 +246,9 @@ class Exchange(LegUser):
     # What all servers are sent: the request line, from the end of our branch to the From, and the From around its tag.
     _start_line: bytes
     _kept: bytes
-    _before_tag: str
-    _after_tag: str
+    _before_tag: bytes
+    _after_tag: bytes
+    _body: bytes
     _legs: list
     _deciding: cython.bint
     _decide_again: cython.bint
@@ -588,10 +589,10 @@ class Exchange(LegUser):
         writer.octets(flow.via_start)
         writer.text(branch)
         writer.octets(self._kept)
-        writer.text(self._before_tag)
+        writer.octets(self._before_tag)
         writer.text(registrar.boot)
         writer.text(target.series)
-        writer.text(self._after_tag)
+        writer.octets(self._after_tag)
         writer.octets(b"\r\nCall-ID: ")
         writer.text(registrar.boot)
         writer.octets(b"-")
@@ -606,11 +607,10 @@ class Exchange(LegUser):
         if credentials is not None:
             for name, value in credentials:
                 writer.text(f"{name}: {value}\r\n")
-        body: bytes = self.request.get_body()
         if flow.reliable and not self.request.may_have(CONTENT_LENGTH):
-            writer.text(f"Content-Length: {len(body)}\r\n")  # 20.14
+            writer.text(f"Content-Length: {len(self._body)}\r\n")  # 20.14
         writer.octets(b"\r\n")
-        writer.octets(body)
+        writer.octets(self._body)
         return writer.written()
 
     @cython.cfunc
@@ -649,13 +649,13 @@ class Exchange(LegUser):
         writer.number(70 if hops < 0 else max(0, hops - 1))
         writer.octets(b"\r\nFrom: ")
         self._kept = writer.written()
-        value: str = request.value_of(FROM)
-        tag: str = request.from_tag_text()
-        if tag and value.endswith(f">;tag={tag}"):
-            self._before_tag = value[: len(value) - len(tag)]
-            self._after_tag = ""
-        else:
-            self._before_tag, self._after_tag = around_parameter(value, "tag")
+        around: tuple = request.around_from_tag()
+        if around is None:
+            before, after = around_parameter(request.value_of(FROM), "tag")
+            around = before.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape")
+        self._before_tag = around[0]
+        self._after_tag = around[1]
+        self._body = request.get_body()
 
     # What the phone is told
 
@@ -694,12 +694,12 @@ class Exchange(LegUser):
         for place in range(len(self.contacts)):
             told.append(_shortest(self.contacts[place], place, accepted))
         response: Response = self._answer_with(200, None)
-        for contact in self._registrar.settle(self, told):
-            response.append_line(new_line("Contact", contact))
+        line: OwnLine
+        for line in self._registrar.settle(self, told):
+            response.append_line(line)
         if accepted:
             best: Leg = accepted[0]
-            _take_over(best.response, response)
-            if not best.showed_credentials:
+            if _take_over(best.response, response) and not best.showed_credentials:
                 _drop(response, _ABOUT_CREDENTIALS)
             if told and best.response.place_of(EXPIRES) >= 0:
                 response.append_line(new_line("Expires", f"{max(told)}"))
@@ -756,23 +756,34 @@ class Exchange(LegUser):
 @cython.cfunc
 def _without_promises(request: Request) -> Request:
     """The request without the option tags that a phone may say of its own Contact only; often there are none."""
-    for bit, name in ((SUPPORTED, "Supported"), (REQUIRE, "Require")):
-        if request.may_have(bit):
-            kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT)
-            if kept is not None:
-                request = request.copy()
-                if kept:
-                    request.set(name, ", ".join(kept))
-                else:
-                    request.remove(name)
+    if request.may_have(SUPPORTED):
+        request = _without_tags(request, "Supported")
+    if request.may_have(REQUIRE):
+        request = _without_tags(request, "Require")
     return request
 
 
 @cython.cfunc
-def _take_over(answer: Response, response: Response):
-    """Tell the phone what a server has said, but for what is ours to say, or true only between the server and us."""
-    if response.take_others(answer, _NOT_RETURNED) > 0:
-        _drop(response, _NOT_RETURNED_EITHER)
+def _without_tags(request: Request, name: str) -> Request:
+    kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT)
+    if kept is None:
+        return request
+    request = request.copy()
+    if kept:
+        request.set(name, ", ".join(kept))
+    else:
+        request.remove(name)
+    return request
+
+
+@cython.cfunc
+def _take_over(answer: Response, response: Response) -> cython.bint:
+    """Tell the phone what a server has said, but for what is ours to say, or true only between the server and us. Was there
+    anything?"""
+    if response.take_others(answer, _NOT_RETURNED) == 0:
+        return False
+    _drop(response, _NOT_RETURNED_EITHER)
+    return True
 
 
 @cython.cfunc
@@ -829,8 +840,9 @@ def new_exchange(
         exchange._token = registrar.query_token(aor)
     exchange._start_line = None
     exchange._kept = None
-    exchange._before_tag = ""
-    exchange._after_tag = ""
+    exchange._before_tag = None
+    exchange._after_tag = None
+    exchange._body = None
     exchange._legs = []
     exchange._deciding = False
     exchange._decide_again = False

@@ -221,7 +221,7 @@ class Leg(ClientTransactionUser):
         timeout = min(timeout, proceeding_timeout)
         if not self._waiting:
             self._waiting = True
-            self._group.waiting(self.candidate, self._found_down)
+            self._group.waiting(self.candidate, self)
         layer: TransactionLayer = exchange.layer
         branch: str = layer.clients.new_branch(0)
         self._transaction = layer.send_ready(
@@ -281,8 +281,8 @@ class Leg(ClientTransactionUser):
         if transaction is self._transaction:
             self._failed(TransportFailed(cause, highest_provisional=self._highest_provisional))
 
-    def _found_down(self, cause: str) -> None:
-        """Another request noticed that the server is dead."""
+    def __call__(self, cause: str) -> None:
+        """The group calls who waits: another request noticed that the server is dead."""
         self._waiting = False
         if self.ending is None and self._attempt is not None:
             self._abandon_transaction()
@@ -398,7 +398,7 @@ class Leg(ClientTransactionUser):
     @cython.cfunc
     def _stop_waiting(self):
         if self._waiting and self._attempt is not None:
-            self._group.done(self.candidate, self._found_down)
+            self._group.done(self.candidate, self)
         self._waiting = False
 
     @cython.cfunc

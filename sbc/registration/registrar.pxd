@@ -9,6 +9,7 @@ from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.contacts cimport Contact, TokenMaker
 from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
+from sbc.registration.rejections cimport Rejections
 from sbc.registration.targets cimport Targets
 from sbc.sip.message cimport Request
 from sbc.transaction.server cimport ServerTransaction
@@ -24,7 +25,7 @@ cdef class Registrar(ExchangeUser):
     cdef object _store
     cdef Reports _reports
     cdef TokenMaker _tokens
-    cdef readonly object _rejections
+    cdef readonly Rejections _rejections
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef dict _targets

@@ -24,11 +24,10 @@ import cython
 from sbc.clock import Clock
 from sbc.events import Report
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
-from sbc.registration.contacts import canonical_aor, read_contact, read_contacts, with_parameter
+from sbc.registration.contacts import canonical_aor, read_contact, read_contacts
 from sbc.registration.exchange import OPTION_TAGS_OF_A_CONTACT, PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
-from sbc.registration.rejections import Rejections
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
@@ -51,9 +50,12 @@ if cython.compiled:
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.targets import Targets
+    from cython.cimports.sbc.sip.lines import OwnLine, written_line
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.scanner import REQUIRE
+    from cython.cimports.sbc.sip.scanner import CONTACT, REQUIRE
+    from cython.cimports.sbc.sip.writer import Writer
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
@@ -67,9 +69,12 @@ else:
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
+    from sbc.registration.rejections import Rejections
     from sbc.registration.targets import Targets
+    from sbc.sip.lines import OwnLine, written_line
     from sbc.sip.message import Request, Response
-    from sbc.sip.scanner import REQUIRE
+    from sbc.sip.scanner import CONTACT, REQUIRE
+    from sbc.sip.writer import Writer
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -90,6 +95,7 @@ _LARGEST_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
 _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
+_WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one line
 _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
@@ -114,7 +120,7 @@ class Registrar(ExchangeUser):
     _store: object
     _reports: Reports
     _tokens: TokenMaker
-    _rejections: object
+    _rejections: Rejections
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
@@ -168,7 +174,7 @@ class Registrar(ExchangeUser):
         flow: Flow = transaction.flow
         host: str = flow.remote[0]
         contact: Contact
-        if self._rejections:
+        if self._rejections.are_any():
             who = contacts[0].uri if contacts else ""
             if self._rejections.must_wait(host, aor, who, self.queue.now()):
                 reason = "Wrong Credentials Too Often, Wait a Minute"
@@ -436,7 +442,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def accepted(self, exchange: Exchange, leg: Leg):
         now: cython.double = self.queue.now()
-        if self._rejections:
+        if self._rejections.are_any():
             who = exchange.contacts[0].uri if exchange.contacts else ""
             self._rejections.accepted(exchange.phone_flow.remote[0], exchange.aor, who)
         self._overtake(exchange)
@@ -518,21 +524,26 @@ class Registrar(ExchangeUser):
         lines: list = []
         contact: Contact
         binding: Binding
+        seconds: cython.longlong
         place: cython.Py_ssize_t
         for place in range(len(exchange.contacts)):
             contact = exchange.contacts[place]
-            binding = self.bindings.find(contact.token)
-            if binding is not None and told[place]:
-                binding.granted = told[place]
-                binding.expires_at = now + binding.granted
+            seconds = told[place]
+            binding = self.bindings.find(contact.token) if seconds > 0 else None
+            if binding is not None:
+                binding.granted = seconds
+                binding.expires_at = now + seconds
                 binding.grace = 0.0
                 self._expiry.watch(binding)
                 mine.append(binding)
-                lines.append(contact.with_time(told[place]))
+                lines.append(_contact_line(contact, seconds))
         self._save(exchange)
+        if len(mine) == 1 and self.bindings.is_alone(mine[0]):
+            return lines
         for binding in self.bindings.of_aor(exchange.aor):
             if binding not in mine and binding.expires_at > now:
-                lines.append(with_parameter(binding.contact, "expires", str(max(0, round(binding.expires_at - now)))))
+                contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
+                lines.append(_contact_line(contact, max(0, round(binding.expires_at - now))))
         return lines
 
     @cython.cfunc
@@ -675,6 +686,16 @@ class Registrar(ExchangeUser):
     def close(self) -> None:
         """The appliance stops: nothing is left to be written."""
         self._archive.close()
+
+
+@cython.cfunc
+def _contact_line(contact: Contact, seconds: cython.longlong) -> OwnLine:
+    writer: Writer = _WRITER
+    writer.begin()
+    writer.octets(b"Contact: ")
+    contact.write_with_time(writer, seconds)
+    writer.octets(b"\r\n")
+    return written_line(writer.written(), len("Contact"), CONTACT)
 
 
 def _expires_at(binding: Binding) -> float:

@@ -7,6 +7,8 @@ here. The host that showed them is part of it: nobody can lock out the phone of 
 
 from __future__ import annotations
 
+import cython
+
 LIMIT = 3
 """REGISTERs with credentials that were not accepted, in a row."""
 
@@ -17,8 +19,12 @@ _SWEEP_ABOVE = 1000
 _MOST = 20_000  # a flood must not fill the memory; the oldest goes first
 
 
+@cython.cclass
 class Rejections:
     """Counts per contact. Told `now`."""
+
+    _entries: dict
+    _sweep_above: cython.Py_ssize_t
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str, str], tuple[int, float]] = {}  # -> times, and until when it counts
@@ -26,6 +32,11 @@ class Rejections:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @cython.cfunc
+    def are_any(self) -> cython.bint:
+        """Has anybody answered wrongly of late?"""
+        return len(self._entries) > 0
 
     def must_wait(self, host: str, aor: str, contact: str, now: float) -> bool:
         entry = self._entries.get((host, aor, contact)) if self._entries else None

@@ -88,6 +88,7 @@ cdef class Lines:
 
 cpdef Name name_of(str name)
 cpdef OwnLine new_line(str name, str value)
+cpdef OwnLine written_line(bytes data, int name_length, int bit)
 cpdef bytes raw(str text)
 cpdef object malformed(int bit, str what=*)
 cdef str spelling_of(int bit)
