@@ -384,8 +384,7 @@ def run(config: Config) -> int:
     """`sbc run`: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
     reactor = install()  # here and nowhere else: everything below is handed its clock and its reactor
     log_to_standard_error()
-    lines = Lines(sys.stderr, log.namespace, time.time, formatTime, reactor.callLater)
-    app = App(config, reactor, lines)
+    app = App(config, reactor, lines_to_standard_error(reactor, log.namespace))
     try:
         app.start()
     except CannotStart as error:
@@ -394,7 +393,6 @@ def run(config: Config) -> int:
     log.info("configuration {path}", path=str(config.path))
     reactor.callWhenRunning(_running, app, reactor)
     reactor.run()
-    lines.write_waiting()
     return 0
 
 
@@ -414,6 +412,13 @@ def _running(app: App, reactor) -> None:
     log.info("{line}", line=line)
     app.systemd.ready(line)
     app.systemd.keep_alive(app.clock)
+
+
+def lines_to_standard_error(reactor, namespace: str) -> Lines:
+    """For the facts that are for the log; what waits is written before the process ends."""
+    lines = Lines(sys.stderr, namespace, time.time, formatTime, reactor.callLater)
+    reactor.addSystemEventTrigger("after", "shutdown", lines.write_waiting)
+    return lines
 
 
 def log_to_standard_error() -> None:

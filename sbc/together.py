@@ -23,6 +23,7 @@ from sbc.app import (
     NEEDS_RESTART,
     App,
     CannotStart,
+    lines_to_standard_error,
     log_to_standard_error,
     what_can_change,
 )
@@ -70,7 +71,7 @@ class WorkerApp(App):
         config = config_from_text(begin["config"])
         self._inherited = Inherited(config, begin["workers"], FIRST_SOCKET)
         self._neighbours = Neighbours(number, self._inherited.outlets)
-        super().__init__(config, reactor, Lines(sys.stderr, f"sbc.{number}", time.time, formatTime))
+        super().__init__(config, reactor, lines_to_standard_error(reactor, f"sbc.{number}"))
         self.report.tell(self._tell_fact, everyday=False)
         self.metrics.registry.register(HandedOver(self._neighbours.handed_over))  # type: ignore[arg-type]
 
