@@ -8,7 +8,6 @@ cdef class Flow:
     cdef readonly str via
     cdef readonly bytes via_start
     cdef readonly str contact
-    cdef readonly str registered_contact
     cdef readonly tuple local
     cdef readonly tuple remote
     cdef public object origin

@@ -19,8 +19,7 @@ class Flow:
 
     `transport` is udp, tcp or tls; `side` says who is out there: phones, servers, or both where one socket serves both.
     `local` and `remote` are (host, port). `via` is protocol and sent-by for our Via, `contact` where we are reached over it,
-    for Record-Route: host:port, and `;transport=tcp` for tcp and tls. `registered_contact` stands in the Contacts that we
-    register: the same, but where several processes share a port it is that port, and outlives all of them.
+    for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls.
     """
 
     transport: str
@@ -29,7 +28,6 @@ class Flow:
     via: str
     via_start: bytes
     contact: str
-    registered_contact: str
     local: tuple
     remote: tuple
     # What the proxy has found out about it, so that it need not look it up for every message.
@@ -37,15 +35,7 @@ class Flow:
     origin_epoch: cython.long
     phone_address: object
 
-    def __init__(
-        self,
-        transport: str,
-        side: str,
-        sent_by: str,
-        local: tuple[str, int],
-        remote: tuple[str, int],
-        registered_contact: str = "",
-    ) -> None:
+    def __init__(self, transport: str, side: str, sent_by: str, local: tuple[str, int], remote: tuple[str, int]) -> None:
         self.transport = transport
         self.reliable = transport != "udp"
         self.side = side
@@ -55,7 +45,6 @@ class Flow:
         self.via_start = f"Via: {self.via};rport;branch=".encode("ascii")
         """Our Via line up to the branch; rport wants the answer where it was sent from (RFC 3581 3)."""
         self.contact = f"{sent_by};transport={transport}" if self.reliable else sent_by
-        self.registered_contact = registered_contact or self.contact
         self.origin = None
         self.origin_epoch = 0
         self.phone_address = None

@@ -27,7 +27,7 @@ from sbc.app import (
     log_to_standard_error,
     what_can_change,
 )
-from sbc.config import Config, ConfigErrors, Endpoint, Listen, load
+from sbc.config import Config, ConfigErrors, load
 from sbc.events import Alarm, Report
 from sbc.observe import phones
 from sbc.observe.http import GatheredSite, with_events
@@ -69,7 +69,7 @@ class WorkerApp(App):
         self._stopping = False
         self._link: Link | None = None
         config = config_from_text(begin["config"])
-        self._inherited = Inherited(config, begin["workers"], FIRST_SOCKET)
+        self._inherited = Inherited(len(config.listens), begin["workers"], FIRST_SOCKET)
         self._neighbours = Neighbours(number, self._inherited.outlets)
         super().__init__(config, reactor, lines_to_standard_error(reactor, f"sbc.{number}"))
         self.report.tell(self._tell_fact, everyday=False)
@@ -107,24 +107,13 @@ class WorkerApp(App):
 
     def _own_sockets(self, config: Config) -> None:
         deliveries = Deliveries(self._neighbours, self.layer, self.registrar)
-        for place, (listen, pair) in enumerate(zip(config.listens, self._inherited.pairs, strict=True)):
-            shared = UdpTransport(
-                self._reactor, self.edge, listen.address, listen.port, side=listen.side, advertise=listen.advertise,
-                bound=pair.shared,
-            )  # fmt: skip
-            own = None
-            if pair.own is not None:
-                port = pair.own.getsockname()[1]
-                own = UdpTransport(
-                    self._reactor, self.edge, listen.address, port, side="servers", advertise=_advertised(listen, port),
-                    bound=pair.own, shared=shared, twins=self._begin["own_ports"][place],
-                )  # fmt: skip
-                # Before the shared one: servers are spoken to from the first that leads to them.
-                self.listeners.add(own)
-            self.listeners.add(shared)
-            door = Door(self.edge, self.proxy, self._neighbours, place, own)
-            shared.receive_by(door)
-            deliveries.add(door, shared, own)
+        for place, (listen, bound) in enumerate(zip(config.listens, self._inherited.shared, strict=True)):
+            door = Door(self.edge, self.proxy, self._neighbours, place)
+            transport = UdpTransport(
+                self._reactor, door, listen.address, listen.port, side=listen.side, advertise=listen.advertise, bound=bound
+            )
+            self.listeners.add(transport)
+            deliveries.add(door, transport)
         self.proxy.elsewhere = deliveries.response_elsewhere
         self.registrar.moved_here = self._neighbours.tell_moved
         Inbox(self._reactor, self._inherited.inbox, deliveries.delivered).start()
@@ -283,11 +272,6 @@ def _candidate(group: ServerGroup | None, label: str) -> Any:
     if group is None:
         return None
     return next((candidate for _, candidate in group.candidates() if str(candidate) == label), None)
-
-
-def _advertised(listen: Listen, port: int) -> str:
-    """What we advertise, with a worker's port: whoever translates addresses one to one keeps ports."""
-    return str(Endpoint(listen.advertise.rpartition(":")[0].strip("[]"), port)) if listen.advertise else ""
 
 
 # -- the supervisor ------------------------------------------------------------------------------------------------------

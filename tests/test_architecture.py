@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "store": {"events"},
     "observe": {"events", "clock"},
     "config": {"redundancy", "sip", "location"},
-    "workers": {"sip", "transport", "proxy", "observe", "store", "config", "events", "clock", "flow"},
+    "workers": {"sip", "transaction", "transport", "proxy", "observe", "store", "config", "events", "clock", "flow"},
     "lab": {"sip", "transaction", "redundancy", "location", "clock", "events", "flow"},
     "clock": set(),
     "flow": set(),

@@ -71,9 +71,6 @@ class Listen:
     """host:port that we write into Via, Record-Route and Contact; empty: the socket's own."""
     certificate: Path | None
     key: Path | None
-    worker_port: int = 0
-    """With several workers: the port towards the servers of the first one; those of the others follow. 0: the system
-    chooses."""
 
     def __str__(self) -> str:
         return f"{self.transport} {Endpoint(self.address, self.port)}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from sbc.config.kinds import is_ip_address, split_port
 from sbc.config.model import Config, Endpoint, Listen
@@ -29,7 +28,6 @@ _ANY = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 def check(document: Document, config: Config) -> None:
     """Apply every rule; errors and warnings go to the document."""
     _check_listens(document, config)
-    _check_worker_ports(document, config)
     _check_group_names(document, config)
     for position, group in enumerate(config.groups):
         path: TomlPath = ("group", position)
@@ -80,45 +78,6 @@ def _check_listens(document: Document, config: Config) -> None:
     for side in ("phones", "servers"):
         if sound and all(listen.side not in (side, "both") for _, listen in sound):
             document.error(("listen",), f"no socket for {side}", f'one [[listen]] with side = "{side}" or "both"')
-
-
-def _check_worker_ports(document: Document, config: Config) -> None:
-    """Each worker has a port of its own towards the servers, on each socket that servers are behind."""
-    workers = config.appliance.processes
-    if workers == 1:
-        return
-    taken = [(listen, Ports(listen.port, 1), position) for position, listen in enumerate(config.listens)]
-    for position, listen in enumerate(config.listens):
-        path: TomlPath = ("listen", position)
-        if listen.transport != "udp" or listen.side == "phones" or not listen.worker_port or not document.sound(path):
-            continue
-        mine = Ports(listen.worker_port, workers)
-        if mine.last > 65535:
-            document.error((*path, "worker_port"), f"{mine}, one for each worker", "ports up to 65535")
-            continue
-        for other, ports, place in taken:
-            if other.transport == "udp" and ports.overlap(mine) and _overlap(listen.address, other.address):
-                expected = f"ports not taken by {other}, {ports} in line {document.line(('listen', place))}"
-                document.error((*path, "worker_port"), f"{mine}, one for each worker", expected)
-                break
-        taken.append((listen, mine, position))
-
-
-class Ports(NamedTuple):
-    """Some that follow each other."""
-
-    first: int
-    number: int
-
-    @property
-    def last(self) -> int:
-        return self.first + self.number - 1
-
-    def overlap(self, other: Ports) -> bool:
-        return self.first <= other.last and other.first <= self.last and self.first != 0
-
-    def __str__(self) -> str:
-        return f"port {self.first}" if self.number == 1 else f"ports {self.first} to {self.last}"
 
 
 def _check_group_names(document: Document, config: Config) -> None:

@@ -46,17 +46,14 @@ def read_appliance(table: Table, folder: Path) -> Appliance:
 def read_listen(table: Table, folder: Path) -> Listen:
     transport = table.get("transport", one_of(*LISTEN_TRANSPORTS))
     needs_certificate = transport == "tls"
-    port = table.get("port", number(0, 65535), 5061 if needs_certificate else 5060)
-    next_port = port + 1 if 0 < port < 65535 else 0
     listen = Listen(
         transport=transport or "udp",
         address=table.get("address", ip_address) or "",
-        port=port,
+        port=table.get("port", number(0, 65535), 5061 if needs_certificate else 5060),
         side=table.get("side", one_of(*SIDES), "both"),
         advertise=table.get("advertise", or_none(host_and_port, ""), ""),
         certificate=table.get("certificate", or_none(file_below(folder)), None),
         key=table.get("key", or_none(file_below(folder)), None),
-        worker_port=table.get("worker_port", number(0, 65535), next_port, origin="default (port + 1)"),
     )
     for key in ("certificate", "key"):
         if needs_certificate and table.values.get(key, "") == "":

@@ -60,12 +60,13 @@ def check(request: Request):
 BOOT_WORD = 6
 """Characters of `boot` in a branch."""
 
-_BOOT_PLACE = len(MAGIC_COOKIE) + 10
+BOOT_PLACE = len(MAGIC_COOKIE) + 10
+"""Where it begins there."""
 
 
 def boot_of(branch: str) -> str:
     """The `boot` of the process that made this branch, when one of ours did."""
-    return branch[_BOOT_PLACE : _BOOT_PLACE + BOOT_WORD]
+    return branch[BOOT_PLACE : BOOT_PLACE + BOOT_WORD]
 
 
 _DIGITS = cython.declare(bytes, b"0123456789abcdef")

@@ -624,7 +624,7 @@ class Exchange(LegUser):
             wanted = seconds[place]
             longest = max(longest, wanted)
             writer.octets(b"Contact: ")
-            contact.write_at_server(writer, self._user, flow.registered_contact, wanted)
+            contact.write_at_server(writer, self._user, flow.contact, wanted)
             writer.octets(b"\r\n")
         writer.octets(b"Expires: ")
         writer.number(longest)

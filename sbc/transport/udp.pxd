@@ -16,14 +16,12 @@ cdef class UdpTransport:
     cdef readonly str side
     cdef readonly int family
     cdef readonly tuple local
-    cdef readonly UdpTransport shared
     cdef readonly long internal_errors
     cdef public object own_addresses_forgotten
     cdef object _reactor
     cdef public Receiver _receiver
     cdef str _advertise
     cdef public object _socket
-    cdef frozenset _ports
     cdef bint _wildcard
     cdef public dict _flows
     cdef dict _flows_to

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable
 
 import cython
 from twisted.internet.interfaces import IReadDescriptor
@@ -70,8 +69,7 @@ class UdpFlow(Flow):
 
     def __init__(self, transport: UdpTransport, raw: bytes) -> None:
         remote = host_and_port(raw)
-        registered = transport.shared.sent_by(remote[0]) if transport.shared is not None else ""
-        super().__init__("udp", transport.side, transport.sent_by(remote[0]), transport.local, remote, registered)
+        super().__init__("udp", transport.side, transport.sent_by(remote[0]), transport.local, remote)
         self._transport = transport
         self.raw = raw
         self._host, self._port = remote
@@ -89,8 +87,7 @@ class UdpFlow(Flow):
 class UdpTransport:
     """The socket. `address` is an IP literal (wildcards allowed), `advertise` what we write instead of it, `host:port`.
 
-    `bound` is a socket that somebody else has opened by `bound_socket`. Where several processes share a port, each has one
-    more socket to itself; `shared` is then the transport of the port that they share, and `twins` are the ports of all.
+    `bound` is a socket that somebody else has opened by `bound_socket`.
 
     Raises OSError when the address cannot be bound. `start` begins reading, `stop` closes.
     """
@@ -99,14 +96,12 @@ class UdpTransport:
     side: str
     family: cython.int
     local: tuple
-    shared: UdpTransport
     internal_errors: cython.long
     own_addresses_forgotten: object  # called when what `answers_to` says of a wildcard socket may have changed
     _reactor: object
     _receiver: Receiver
     _advertise: str
     _socket: object
-    _ports: frozenset
     _wildcard: cython.bint
     _flows: dict
     _flows_to: dict  # the same by host and port, for those that we send to
@@ -116,7 +111,7 @@ class UdpTransport:
 
     def __init__(
         self, reactor, receiver: Receiver, address: str, port: int, *, side: str = "both", advertise: str | None = None,
-        bound: socket.socket | None = None, shared: UdpTransport | None = None, twins: Iterable[int] = (),
+        bound: socket.socket | None = None,
     ) -> None:  # fmt: skip
         self.name = "udp"
         self._reactor = reactor
@@ -125,10 +120,8 @@ class UdpTransport:
         self._advertise = advertise
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = bound if bound is not None else bound_socket(address, port)
-        self.shared = shared
         name = self._socket.getsockname()
         self.local: tuple[str, int] = (name[0], name[1])
-        self._ports = frozenset([name[1], *twins])
         self._wildcard = name[0] in ("0.0.0.0", "::")
         self._flows: dict[bytes, UdpFlow] = {}
         self._flows_to: dict[tuple[str, int], UdpFlow] = {}
@@ -137,10 +130,6 @@ class UdpTransport:
         self._look_again = None
         self.own_addresses_forgotten = None
         self.internal_errors = 0
-
-    def receive_by(self, receiver: Receiver) -> None:
-        """From now on give what arrives to this one."""
-        self._receiver = receiver
 
     @property
     def received(self) -> int:
@@ -161,7 +150,7 @@ class UdpTransport:
         host = canonical_host(host)
         if self._advertise and written(host, port) == self._advertise.lower():
             return True
-        if port not in self._ports:
+        if port != self.local[1]:
             return False
         if self._wildcard:
             return (":" in host) == (self.family == socket.AF_INET6) and is_local_address(host)

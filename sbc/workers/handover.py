@@ -1,4 +1,4 @@
-"""Datagrams from worker to worker: SIP messages that came to the wrong one, and tokens of phones that have moved.
+"""Datagrams from worker to worker: SIP messages and ICMP errors that came to the wrong one, and phones that have moved.
 
 Over Unix datagram sockets, which the kernel neither loses nor reorders. When a neighbour is too slow to read, or dead for
 long, its mailbox fills and what comes then is dropped: SIP over UDP sends again.
@@ -14,8 +14,11 @@ from typing import NamedTuple
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-REQUEST, RESPONSE, MOVED = range(3)
+from sbc.workers import marks
 
+REQUEST, RESPONSE, FAILED, MOVED = range(4)
+
+_COUNTED = {REQUEST: "request", RESPONSE: "response", FAILED: "icmp"}
 _HEAD = struct.Struct("!BBBB")
 _LARGEST = 66_000
 _AT_ONCE = 64
@@ -30,9 +33,9 @@ class Parcel(NamedTuple):
     passed: int
     """How many workers had it before."""
     source: bytes
-    """Who sent it, as the kernel writes addresses."""
+    """Who sent it, as the kernel writes addresses; of FAILED the cause."""
     data: bytes
-    """The message; of MOVED the token."""
+    """The message; of FAILED what the ICMP error quotes of it, of MOVED the token."""
 
     def packed(self) -> bytes:
         return _HEAD.pack(self.kind, self.listen, self.passed, len(self.source)) + self.source + self.data
@@ -50,13 +53,18 @@ class Neighbours:
     def __init__(self, me: int, outlets: Sequence[socket.socket]) -> None:
         self.me = me
         self._outlets = outlets
-        self.handed_over = {"request": 0, "response": 0}
+        self.handed_over = dict.fromkeys(_COUNTED.values(), 0)
         self.dropped = 0
 
     @property
     def number(self) -> int:
         """Of workers, this one included."""
         return len(self._outlets)
+
+    def owner_of(self, branch: str) -> int | None:
+        """The neighbour that made this branch; None when it was this worker, or nobody here."""
+        worker = marks.worker_of(branch)
+        return None if worker is None or worker == self.me or worker >= self.number else worker
 
     def hand_to_next(self, parcel: Parcel) -> None:
         """Round the circle, until somebody keeps it."""
@@ -78,8 +86,8 @@ class Neighbours:
         except OSError:
             self.dropped += 1
             return
-        if parcel.kind != MOVED:
-            self.handed_over["request" if parcel.kind == REQUEST else "response"] += 1
+        if parcel.kind in _COUNTED:
+            self.handed_over[_COUNTED[parcel.kind]] += 1
 
 
 @implementer(IReadDescriptor)

@@ -133,7 +133,12 @@ class Supervisor:
 
     def open(self) -> None:
         """Open all sockets. Raises CannotBind."""
-        self.sockets = Sockets(self.config.listens, len(self.workers))
+
+        def unsteered(reason: str) -> None:
+            text = f"this kernel does not lead responses to their worker; they are handed over ({reason})"
+            self._report(Alarm("worker", text))
+
+        self.sockets = Sockets(self.config.listens, len(self.workers), unsteered)
 
     def start(self, ready: Callable[[], object], failed: Callable[[], object]) -> None:
         """Start all workers. `ready` is called when all are; `failed` when one of them cannot start at all."""
@@ -180,7 +185,6 @@ class Supervisor:
             "begin",
             config=config_as_text(self.config),
             workers=len(self.workers),
-            own_ports=self.sockets.own_ports(),
             words=self._record.all(),
         )
 

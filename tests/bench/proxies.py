@@ -69,11 +69,11 @@ class KamailioProxy(Proxy):
 class SbcProxy(Proxy):
     """`sbc run` with its defaults: metrics, store and probes are on. It has a state folder of its own."""
 
-    def __init__(self, folder: Path, servers: list[Server]) -> None:
+    def __init__(self, folder: Path, servers: list[Server], *, workers: int = 1) -> None:
         self.port = free_port()
         file = folder / "sbc.toml"
         file.write_text(configuration(
-            folder=folder, listens={ADDRESS: self.port}, http_port=free_port(), servers=servers, group="",
+            folder=folder, listens={ADDRESS: self.port}, http_port=free_port(), servers=servers, group="", workers=workers,
         ))
         super().__init__("sbc", sbc_command(file), folder)
         self.startup_seconds = 0.0

@@ -13,6 +13,9 @@ not. *refresh*: a phone that was there before. *options*: answered by the proxy.
 
 `forwarder` (forwarder.c) passes datagrams on and understands nothing: the limit. `direct` is the latency without any proxy.
 
+*workers*: what a call costs with two workers and with one, both called from the same 16 addresses; at the same rate for each
+worker, and at the same rate for all together.
+
 *most*: the highest rate at which no exchange failed and none was left behind, found by doubling and halving with short runs;
 a rate counts as not held after two tries. *memory*: what grows while 10,000 calls stand that were set up at 1,000/s, and
 what 10,000 registered phones cost after their transactions are gone (Kamailio with usrloc, in memory).
@@ -57,6 +60,9 @@ MOST = {"calls": 4000, "register": 2000, "options": 16_000}
 GUESS_FACTOR = {"sippy": 0.1, "forwarder": 4}
 """For those that are far from the others."""
 MOST_RATE = 200_000
+WORKERS = 2
+ADDRESSES = 16
+"""Of the phones, where several workers share them: the kernel gives a worker to an address."""
 KINDS = ("kamailio", "sbc", "sippy", "forwarder")
 DIALOGS = {"kamailio": (10_000, 1000), "sbc": (10_000, 1000), "sippy": (400, 50)}
 """How many calls are held for the memory of 10,000, and how many are set up in a second."""
@@ -148,13 +154,14 @@ class Bench:
         return json.loads(load.text())
 
     def measure(
-        self, proxy: Proxy, job: str, rate: float, seconds: float, *, kind: str, round_number: int, patience: float = 3
+        self, proxy: Proxy, job: str, rate: float, seconds: float, *, kind: str, round_number: int, patience: float = 3,
+        addresses: int = 1,
     ) -> Turn:
-        """One turn."""
+        """One turn; the phones call from so many addresses."""
         before = proxy.usage()
-        number = max(round(rate * seconds), 1)
-        load = self.start_load(proxy, job, rate, number, patience=patience)
-        found = self.result(load, seconds + patience + 30)
+        number = max(round(rate * seconds / addresses), 1)
+        loads = [self.start_load(proxy, job, rate / addresses, number, patience=patience) for _ in range(addresses)]
+        found = together([self.result(load, seconds + patience + 30) for load in loads])
         # What the last exchanges leave to do belongs to this turn.
         time.sleep(0.05)
         cpu = proxy.usage().cpu_seconds - before.cpu_seconds
@@ -200,6 +207,12 @@ class Bench:
         return held
 
 
+def together(results: list[dict[str, float]]) -> dict[str, float]:
+    """The result of several loads at once: numbers add up, and the worst of each time."""
+    added = ("done", "failed", "retransmitted")
+    return {name: (sum if name in added else max)(result[name] for result in results) for name in results[0]}
+
+
 def settle(proxy: Proxy) -> None:
     """Wait until what an overload has left behind is worked off."""
     deadline = time.monotonic() + 4
@@ -237,6 +250,48 @@ def fixed_rates(bench: Bench, proxies: list[Proxy], rounds: int, seconds: float)
                         if not turn.held and proxy.name == "sippy":
                             lost.add(proxy.name)
     return turns
+
+
+def workers_rates(bench: Bench, rounds: int, seconds: float) -> list[dict[str, object]]:
+    """Calls through one worker and through several, from the same addresses: one row for each rate.
+
+    Two comparisons. Each worker under the load of the one: the several get so many times the rate. And all under one load:
+    then each of the several has less to do at a time, and so wakes up more often for what it does.
+    """
+    proxies = {number: bench.proxy("sbc", workers=number) for number in (1, WORKERS)}
+    for proxy in proxies.values():
+        bench.measure(proxy, "calls", 300, 1, kind="warm-up", round_number=0, addresses=ADDRESSES)
+    rows: list[dict[str, object]] = []
+    for rate in FIXED["calls"]:
+        found: dict[tuple[int, float], list[float]] = {(1, rate): [], (WORKERS, rate): [], (WORKERS, WORKERS * rate): []}
+        for round_number in range(1, rounds + 1):
+            for number, calls in sorted(found, reverse=round_number % 2 == 0):
+                turn = bench.measure(
+                    proxies[number], "calls", calls, seconds, kind="workers", round_number=round_number, addresses=ADDRESSES
+                )
+                assert not turn.failed, f"{number} workers lost calls at {calls} a second: {turn}"
+                found[number, calls].append(turn.cpu_us)
+        one, same_load, same_each = found.values()
+        row = {
+            "rate": rate, "workers": WORKERS, "cpu_us_one": spread(one),
+            "cpu_us_same_load": spread(same_load), "cpu_us_same_each": spread(same_each),
+            "ratio_same_load": spread([several / single for single, several in zip(one, same_load, strict=True)]),
+            "ratio_same_each": spread([several / single for single, several in zip(one, same_each, strict=True)]),
+        }
+        rows.append(row)
+        tell_ratios(row)
+    for proxy in proxies.values():
+        proxy.stop()
+    return rows
+
+
+def tell_ratios(row: dict) -> None:
+    each, together_ = row["ratio_same_each"], row["ratio_same_load"]
+    print(
+        f"  two workers / one: CPU per call {each['median']:.2f} ({each['least']:.2f}-{each['most']:.2f}) at {row['rate']}/s"
+        f" for each, {together_['median']:.2f} ({together_['least']:.2f}-{together_['most']:.2f}) at {row['rate']}/s for both;"
+        f" one takes {row['cpu_us_one']['median']:.0f} us", flush=True,
+    )
 
 
 def most_rates(bench: Bench, proxies: list[Proxy], rounds: int, seconds: float, until: float) -> list[Turn]:
@@ -472,6 +527,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", default=",".join(FIXED), help=f"which ({','.join(FIXED)})")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave the memory out")
     parser.add_argument("--no-most", dest="most", action="store_false", help="leave the highest rates out")
+    parser.add_argument("--no-workers", dest="workers", action="store_false", help="leave two workers out")
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="instead: a soak of sbc (15 tells enough)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the JSON file")
     options = parser.parse_args(arguments)
@@ -502,6 +558,9 @@ def main(arguments: list[str] | None = None) -> int:
                     "rounds": options.rounds, "seconds": options.seconds, "summary": rows, "memory": memory, "notes": notes,
                     "turns": [asdict(turn) for turn in turns],
                 }
+                if options.workers and "calls" in FIXED:
+                    print()
+                    result["workers"] = workers_rates(bench, options.rounds, options.seconds)
         finally:
             peers.close()
     result["took_seconds"] = round(time.monotonic() - began)

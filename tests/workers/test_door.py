@@ -6,13 +6,13 @@ import pytest
 
 from sbc.flow import Flow
 from sbc.sip.message import Request, Response, parse
+from sbc.transaction.layer import TransactionLayer
+from sbc.transaction.timers import Timers
 from sbc.workers import marks
 from sbc.workers.door import Deliveries, Door
-from sbc.workers.handover import MOVED, REQUEST, RESPONSE, Parcel
+from sbc.workers.handover import FAILED, MOVED, REQUEST, RESPONSE, Neighbours, Parcel
 from tests.helpers.network import request
-from tests.proxy.conftest import PHONE_SIDE, PRIMARY, Binding, Site
-
-OWN = ("198.51.100.1", 5071)
+from tests.proxy.conftest import PRIMARY, Binding, Site
 
 
 class RawFlow(Flow):
@@ -39,26 +39,14 @@ class Shared:
         return self._flows[raw]
 
 
-class Own:
-    """The transport of the own port."""
-
-    local = OWN
-
-    def sent_by(self, remote_host: str) -> str:
-        return f"{OWN[0]}:{OWN[1]}"
-
-
-class Outlets:
+class Outlets(Neighbours):
     """Neighbours that keep parcels in a list."""
 
     def __init__(self, me: int, number: int = 2) -> None:
-        self.me, self.number = me, number
-        self.parcels: list[tuple[int | str, Parcel]] = []
+        super().__init__(me, [None] * number)  # type: ignore[list-item]
+        self.parcels: list[tuple[int, Parcel]] = []
 
-    def hand_to_next(self, parcel: Parcel) -> None:
-        self.parcels.append(("next", parcel))
-
-    def hand_to(self, worker: int, parcel: Parcel) -> None:
+    def _hand(self, worker: int, parcel: Parcel) -> None:
         self.parcels.append((worker, parcel))
 
 
@@ -66,18 +54,19 @@ class WorkerSite(Site):
     """One worker: a proxy with a door before it."""
 
     def __init__(self, number: int, workers: int = 2) -> None:
+        self._number = number
         super().__init__()
         self.server = RawFlow("both", (PRIMARY.address, PRIMARY.port))
         self.caller = RawFlow("both", ("192.0.2.60", 5062))
         self.outlets = Outlets(number, workers)
-        self.own = Own()
-        self.door = Door(self.edge, self.proxy, self.outlets, 0, self.own)
+        self.door = Door(self.edge, self.proxy, self.outlets, 0)
         self.deliveries = Deliveries(self.outlets, self.layer, self.registrar)
         flows = {flow.raw: flow for flow in (self.server, self.caller)}
-        self.deliveries.add(self.door, Shared(flows), self.own)
+        self.deliveries.add(self.door, Shared(flows))
 
-    def new_proxy(self, boot: str):
-        return super().new_proxy(marks.boot_word(0))
+    def new_proxy(self):
+        self.layer = TransactionLayer(self.clock, Timers(), boot=marks.boot_word(self._number))
+        return super().new_proxy()
 
     def knows(self, token: str) -> None:
         self.registrar.bindings[token] = Binding(token, "sip:alice@192.0.2.50", "192.0.2.50", 5060)
@@ -96,15 +85,11 @@ def call(**changes) -> Request:
 
 
 def test_a_call_for_a_known_phone_stays(worker):
-    """And the phone's worker leads the rest of the dialog to its own port."""
     worker.knows("T")
     worker.door.message_received(call(), worker.server)
     assert [] == worker.outlets.parcels
     assert [100] == [message.status for message in worker.server.sent]
-    invite = worker.last(worker.phone, "INVITE")
-    assert [f"{PHONE_SIDE[0]}:{PHONE_SIDE[1]}", "198.51.100.1:5071"] == [
-        value.partition("sip:")[2].partition(";")[0] for value in invite.get_all("Record-Route")
-    ]
+    assert ["INVITE"] == worker.phone.summary()
 
 
 def test_a_call_for_an_unknown_phone_goes_on(worker):
@@ -112,7 +97,7 @@ def test_a_call_for_an_unknown_phone_goes_on(worker):
     received = call()
     worker.door.message_received(received, worker.server)
     ((to, parcel),) = worker.outlets.parcels
-    assert ("next", REQUEST, 1, worker.server.raw) == (to, parcel.kind, parcel.passed, parcel.source)
+    assert (1, REQUEST, 1, worker.server.raw) == (to, parcel.kind, parcel.passed, parcel.source)
     assert received.to_bytes() == parcel.data
     assert [] == worker.server.sent
 
@@ -195,6 +180,33 @@ def test_a_delivered_response_finds_its_transaction(worker):
     worker.deliveries.delivered(Parcel(RESPONSE, 0, 1, worker.caller.raw, ringing.to_bytes()))
     assert [100, 180] == [message.status for message in worker.server.sent]
     assert {} == worker.edge.responses
+
+
+def quoted(branch: str) -> bytes:
+    """The start of a datagram of ours, as an ICMP error has it."""
+    return f"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;rport;branch={branch}\r\nCSeq: 1 INVITE\r\n\r\n".encode()
+
+
+def test_an_icmp_error_goes_to_the_maker_of_the_branch(worker):
+    """The kernel gives it to the socket of the peer's address, not to the one that sent."""
+    data = quoted(f"z9hG4bK0123456789{marks.boot_word(1)}1")
+    worker.door.datagram_failed(data, "icmp")
+    assert [(1, Parcel(FAILED, 0, 1, b"icmp", data))] == worker.outlets.parcels
+
+
+@pytest.mark.parametrize("data", [quoted(f"z9hG4bK0123456789{marks.boot_word(0)}1"), b"", b"INVITE sip:x SIP/2.0\r\n"])
+def test_other_icmp_errors_stay(worker, data):
+    worker.door.datagram_failed(data, "icmp")
+    assert [] == worker.outlets.parcels
+
+
+def test_a_delivered_icmp_error_fails_its_transaction(worker):
+    """The caller waits no longer: the next server is asked at once."""
+    worker.door.message_received(request("INVITE", sent_by="192.0.2.60:5062"), worker.caller)
+    invite = worker.last(worker.primary, "INVITE")
+    data = invite.to_bytes()
+    worker.deliveries.delivered(Parcel(FAILED, 0, 1, b"icmp", data))
+    assert ["INVITE"] == worker.fallback.summary()
 
 
 def test_a_phone_that_has_moved_is_forgotten(worker):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 
-from sbc.workers.handover import MOVED, REQUEST, RESPONSE, Inbox, Neighbours, Parcel
+from sbc.workers.handover import FAILED, MOVED, REQUEST, RESPONSE, Inbox, Neighbours, Parcel
 from sbc.workers.sockets import _mailbox
 
 
@@ -55,7 +55,8 @@ def test_messages_are_counted_by_kind(mailboxes):
     mine.hand_to(1, Parcel(RESPONSE, 0, 1, b"a", b"b"))
     mine.hand_to_next(Parcel(REQUEST, 0, 1, b"a", b"b"))
     mine.hand_to(2, Parcel(MOVED, 0, 0, b"", b"t"))
-    assert {"request": 1, "response": 1} == mine.handed_over
+    mine.hand_to(2, Parcel(FAILED, 0, 1, b"icmp", b"INVITE"))
+    assert {"request": 1, "response": 1, "icmp": 1} == mine.handed_over
 
 
 def test_a_neighbour_that_does_not_read_loses_datagrams_and_nobody_waits(mailboxes):

@@ -13,7 +13,7 @@ from typing import Protocol
 import prometheus_client.parser
 
 from tests.e2e.peers.accounts import DOMAIN, password_of
-from tests.e2e.peers.process import Program, at, free_port, wait_until
+from tests.e2e.peers.process import Program, at, wait_until
 
 
 class CallServer(Protocol):
@@ -113,9 +113,6 @@ def configuration(
     lines = ["[appliance]", 'name = "end-to-end"', f'state_dir = "{folder}/state"', f"workers = {workers}"]
     for address, port in listens.items():
         lines += ["[[listen]]", 'transport = "udp"', f'address = "{address}"', f"port = {port}"]
-        if workers > 1:
-            # A free port has a free neighbour: enough for two.
-            lines += [f"worker_port = {free_port(address)}"]
     lines += ["[http]", 'address = "127.0.0.1"', f"port = {http_port}"]
     lines += ["[[group]]", 'name = "office"', f'domains = ["{DOMAIN}"]', 'registration = "concurrent"']
     lines += [group]
