@@ -135,6 +135,12 @@ cdef inline long long _number_in(Line *line, long long limit) except -1:
     return number
 
 
+cdef inline unsigned char *_copied(unsigned char *position, bytes octets) noexcept:
+    """Copy them to there; where they end."""
+    memcpy(position, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
+    return position + PyBytes_GET_SIZE(octets)
+
+
 cdef class Head(Lines):
     """Of a request, or of a response, whose `method` is "" and `_status` is not 0.
 
@@ -719,6 +725,41 @@ cdef class Head(Lines):
             changes["rport"] = str(port)
         self.set_first_value(self.place_of(VIA), str(via.with_parameters(**changes)).encode())
         return 0
+
+    cpdef bytes answer_bytes(self, bytes status_line, int bits, str to_tag, bytes rest):
+        """The answer to this request for the wire, in one pass, for who has its parts ready.
+
+        Behind the status line its lines of these headers, byte for byte; `rest` is further lines and the end of the head. A
+        To without tag gets `to_tag`, unless that is None.
+        """
+        cdef bytes tag = b""
+        cdef bytes written
+        cdef unsigned char *position
+        cdef Py_ssize_t size, part
+        cdef Line *line
+        cdef Line *behind = self._lines + self._count
+        if to_tag is not None and not self.has_to_tag():
+            tag = b";tag=" + raw(to_tag) + b"\r\n"
+        size = PyBytes_GET_SIZE(status_line) + PyBytes_GET_SIZE(rest) + PyBytes_GET_SIZE(tag)
+        line = self._lines
+        while line < behind:
+            if line.bit & bits:
+                size += (line.value_end if line.bit == TO and tag else line.end) - line.start
+            line += 1
+        written = PyBytes_FromStringAndSize(NULL, size)
+        position = <unsigned char *>PyBytes_AS_STRING(written)
+        position = _copied(position, status_line)
+        line = self._lines
+        while line < behind:
+            if line.bit & bits:
+                part = (line.value_end if line.bit == TO and tag else line.end) - line.start
+                memcpy(position, PyBytes_AS_STRING(<object>line.data) + line.start, part)
+                position += part
+                if line.bit == TO:
+                    position = _copied(position, tag)
+            line += 1
+        _copied(position, rest)
+        return written
 
     cpdef object answer(self, Head request, int status, str reason, str to_tag, int bits):
         """Be the response to a request (s.8.2.6.2): its lines of these headers, byte for byte, behind a status line.

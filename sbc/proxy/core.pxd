@@ -45,5 +45,4 @@ cdef class Proxy(Surroundings):
     cdef object _forward(self, ServerTransaction transaction, Request request, object destination)
     cdef object _learn_challenge(self, ResponseContext context, Response response, Candidate candidate)
     cdef object _remember_moved(self, ResponseContext context, Candidate candidate)
-    cdef Response _options_answer(self, Request request)
     cdef object _refuse_when_full(self, Request request)

@@ -39,8 +39,7 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.validation import Branches, check, hops_left
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.redundancy.plan import AttemptPlan
-    from cython.cimports.sbc.sip.lines import new_line
-    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.message import Request, Response, ok_to
     from cython.cimports.sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
     from cython.cimports.sbc.transaction.interface import Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
@@ -59,8 +58,7 @@ else:
     from sbc.proxy.validation import Branches, check, hops_left
     from sbc.redundancy.group import ServerGroup
     from sbc.redundancy.plan import AttemptPlan
-    from sbc.sip.lines import new_line
-    from sbc.sip.message import Request, Response
+    from sbc.sip.message import Request, Response, ok_to
     from sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
     from sbc.transaction.interface import Transaction
     from sbc.transaction.layer import TransactionLayer
@@ -75,9 +73,8 @@ _LEAST_SHED = cython.declare(cython.double, LEAST_SHED)
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, REFER, MESSAGE, INFO, UPDATE, PRACK, PUBLISH"
 
-_OPTIONS_LINES = cython.declare(
-    tuple, (new_line("Allow", ALLOW), new_line("Accept", "application/sdp"), new_line("Supported", "path"))
-)
+_OPTIONS_HEADERS = (("Allow", ALLOW), ("Accept", "application/sdp"), ("Supported", "path"))
+_OPTIONS_LINES = cython.declare(bytes, "".join([f"{name}: {value}\r\n" for name, value in _OPTIONS_HEADERS]).encode())
 
 
 @cython.cclass
@@ -178,7 +175,7 @@ class Proxy(Surroundings):
         self._network.look(self.queue.now())
         if not self._destinations.is_question_to_us(request, flow):
             return False
-        flow.send(self._options_answer(request).to_bytes(flow.reliable))
+        flow.send(ok_to(request, self._branches.tag(request), _OPTIONS_LINES))
         return True
 
     @cython.ccall
@@ -333,7 +330,7 @@ class Proxy(Surroundings):
         servers: ToServers
         group: ServerGroup
         if is_invite:
-            transaction.respond(Response.trying(request))
+            transaction.send_trying()
         if isinstance(destination, ToPhone):
             # Also a server that asks a phone is told before its Timer F (D1).
             timeout = 64 * self.t1
@@ -365,11 +362,8 @@ class Proxy(Surroundings):
             self._refuse(transaction, request, Refused(404))
 
     def _answer_options(self, transaction: ServerTransaction, request: Request) -> None:
-        transaction.respond(self._options_answer(request))
-
-    @cython.cfunc
-    def _options_answer(self, request: Request) -> Response:
-        return Response.answering(request, 200, None, self._branches.tag(request), _OPTIONS_LINES)
+        tag = self._branches.tag(request)
+        transaction.respond(Response.for_request(request, 200, to_tag=tag, headers=_OPTIONS_HEADERS))
 
     def _refuse(self, transaction: ServerTransaction, request: Request, refusal: Refused) -> None:
         response = Response.for_request(

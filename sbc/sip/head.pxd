@@ -101,6 +101,7 @@ cdef class Head(Lines):
     cdef int _fill_rport(self, str host, int port) except -1
     cdef void _move_via(self, int line_start, int behind, int more) noexcept
     cdef int _rewrite_via(self, str host, int port) except -1
+    cpdef bytes answer_bytes(self, bytes status_line, int bits, str to_tag, bytes rest)
     cpdef object answer(self, Head request, int status, str reason, str to_tag, int bits)
 
 

@@ -32,7 +32,7 @@
 #   set_request_uri(text)
 #   note_source(host, port)               received and rport
 # Writing: to_bytes(stream)               one pass into one bytes object
-# Responses of ours: Response.trying(request), Response.answering(request, status, reason | None, to_tag | None, own_lines)
+# Responses of ours for the wire: trying_to(request), ok_to(request, to_tag, lines)
 
 cimport cython
 
@@ -62,11 +62,9 @@ cdef class Request(Message):
 
 @cython.no_gc
 cdef class Response(Message):
-    @staticmethod
-    cdef Response trying(Request request)
-    @staticmethod
-    cdef Response answering(Request request, int status, str reason, str to_tag, tuple lines)
     cpdef Response copy(self)
 
 
 cpdef Message parse(bytes data)
+cpdef bytes trying_to(Request request)
+cpdef bytes ok_to(Request request, str to_tag, bytes lines)

@@ -60,6 +60,7 @@ COMPILED = bool(cython.compiled)
 _COPIED = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ)
 _LARGEST = cython.declare(cython.Py_ssize_t, MAX_MESSAGE)
 _NO_BODY = cython.declare(OwnLine, new_line("Content-Length", "0"))
+_NOTHING_MORE = cython.declare(bytes, b"Content-Length: 0\r\n\r\n")
 
 
 @cython.cclass
@@ -297,27 +298,6 @@ class Response(Message):
         return response
 
     @staticmethod
-    @cython.cfunc
-    def trying(request: Request) -> Response:
-        """The 100 to a request (s.8.2.6.1)."""
-        response: Response = Response.__new__(Response)
-        response.answer(request, 100, None, None, _COPIED | TIMESTAMP)
-        response.append_line(_NO_BODY)
-        return response
-
-    @staticmethod
-    @cython.cfunc
-    def answering(request: Request, status: cython.int, reason: str, to_tag: str, lines: tuple) -> Response:
-        """`for_request` without a body, for those that are compiled and have the header `lines` ready."""
-        response: Response = Response.__new__(Response)
-        response.answer(request, status, reason, to_tag, _COPIED | TIMESTAMP if status == 100 else _COPIED)
-        line: OwnLine
-        for line in lines:
-            response.append_line(line)
-        response.append_line(_NO_BODY)
-        return response
-
-    @staticmethod
     def for_request(
         request: Request,
         status: int,
@@ -400,3 +380,15 @@ def parse(data: bytes) -> Message:  # Request | Response
     if fault is not None:
         raise fault
     return message
+
+
+@cython.ccall
+def trying_to(request: Request) -> bytes:
+    """The 100 to a request (s.8.2.6.1), for the wire."""
+    return request.answer_bytes(b"SIP/2.0 100 Trying\r\n", _COPIED | TIMESTAMP, None, _NOTHING_MORE)
+
+
+@cython.ccall
+def ok_to(request: Request, to_tag: str, lines: bytes) -> bytes:
+    """A 200 without body, for the wire. `lines` are further header lines, each with its end."""
+    return request.answer_bytes(b"SIP/2.0 200 OK\r\n", _COPIED, to_tag, lines + _NOTHING_MORE)

@@ -17,14 +17,14 @@ from sbc.transaction.machine import Transitions
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
-    from cython.cimports.sbc.sip.message import Request, Response
+    from cython.cimports.sbc.sip.message import Request, Response, trying_to
     from cython.cimports.sbc.sip.scanner import CANCEL, INVITE
     from cython.cimports.sbc.transaction.ledger import Ledger
     from cython.cimports.sbc.transaction.machine import Machine, Table
     from cython.cimports.sbc.transaction.matching import from_rfc2543
 else:
     from sbc.flow import Flow
-    from sbc.sip.message import Request, Response
+    from sbc.sip.message import Request, Response, trying_to
     from sbc.sip.scanner import CANCEL, INVITE
     from sbc.transaction.ledger import Ledger
     from sbc.transaction.machine import Machine, Table
@@ -239,6 +239,16 @@ class ServerTransaction(Machine):
         self.flow.send(self._last_sent)
 
     @cython.cfunc
+    def send_trying(self):
+        """100 at once, for an INVITE whose user knows that it will take a while (s.17.2.1)."""
+        self._take(_TIMER_TRYING, None)
+
+    @cython.cfunc
+    def _send_trying(self):
+        self._last_sent = trying_to(self._request)
+        self.flow.send(self._last_sent)
+
+    @cython.cfunc
     def _send_final(self, response: Response):
         self.disarm()
         self._final_status = response._status
@@ -313,7 +323,7 @@ class InviteServerTransaction(ServerTransaction):
             ack, flow = what
             self.layer.user.ack_received(ack, flow)
         elif action == _TO_SEND_TRYING:
-            self._send(Response.trying(self._request))
+            self._send_trying()
         elif action == _TO_SEND_SUCCESS:
             self._send_success(what)
         elif action == _TO_REPEAT_BY_TIMER:
@@ -389,7 +399,7 @@ class NonInviteServerTransaction(ServerTransaction):
         elif action == _TO_REPEAT:
             self._repeat()
         elif action == _TO_SEND_TRYING:
-            self._send(Response.trying(self._request))
+            self._send_trying()
         elif action != _TO_IGNORE:
             raise LocalError(f"a request other than INVITE does not {Action(action).name}")
 

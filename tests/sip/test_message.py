@@ -4,7 +4,7 @@ import pytest
 
 from sbc.sip import limits
 from sbc.sip.errors import LocalError, MalformedMessage
-from sbc.sip.message import Request, Response, parse
+from sbc.sip.message import Request, Response, ok_to, parse, trying_to
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"
@@ -440,6 +440,17 @@ class TestResponses:
         assert Response.for_request(request_, 180).to_tag != Response.for_request(request_, 180).to_tag
         in_dialog = parse(edited(b"To:\t<sip:bob@biloxi.example.com>", b"To: <sip:bob@biloxi.example.com>;tag=theirs"))
         assert "theirs" == Response.for_request(in_dialog, 200, to_tag="ours").to_tag
+
+    @pytest.mark.parametrize(
+        "to", [b"To:\t<sip:bob@biloxi.example.com>", b"To: <sip:bob@biloxi.example.com>;tag=theirs", b"t: sip:bob@b.example \t"]
+    )
+    def test_in_one_pass_it_is_the_same(self, to):
+        """The answers that most senders get are not put together as messages first."""
+        request = parse(edited(b"To:\t<sip:bob@biloxi.example.com>", to + b"\r\nTimestamp: 54"))
+        request.note_source("192.0.2.7", 5062)
+        assert Response.for_request(request, 100).to_bytes() == trying_to(request)
+        ok = Response.for_request(request, 200, to_tag="ours", headers=[("Allow", "INVITE"), ("Supported", "path")])
+        assert ok.to_bytes() == ok_to(request, "ours", b"Allow: INVITE\r\nSupported: path\r\n")
 
     def test_record_route_when_asked_for(self):
         request = parse(edited(b"Max-Forwards: 70", b"Record-Route: <sip:p;lr>\r\nMax-Forwards: 70"))
