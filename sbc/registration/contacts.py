@@ -205,15 +205,17 @@ def _plain_address(
 ) -> cython.Py_ssize_t:
     """Where the "@" is in `sip:user@host[:port]` when nobody who means the same would spell it otherwise; else -1."""
     octets: cython.p_const_uchar = data
+    user: cython.p_const_uchar = _PLAIN_USER
+    host: cython.p_const_uchar = _PLAIN_HOST
     at: cython.Py_ssize_t = start + 4
-    if not (data[start:at] == b"sip:" and end > at):
+    if end < at or not data.startswith(b"sip:", start):
         return -1
-    while at < end and _PLAIN_USER[octets[at]]:
+    while at < end and user[octets[at]]:
         at += 1
     if at == start + 4 or at + 1 >= end or octets[at] != 0x40 or octets[at + 1] < 0x30:  # 0x30: neither "-" nor "."
         return -1
     place: cython.Py_ssize_t = at + 1
-    while place < end and _PLAIN_HOST[octets[place]]:
+    while place < end and host[octets[place]]:
         place += 1
     if place == end:
         return at
@@ -337,10 +339,11 @@ def _plain_time(value: bytes) -> cython.longlong:
             return -2
         start += 9
         digits = start
-        while start < end and 0x30 <= octets[start] <= 0x39:
+        seconds = 0
+        while start < end and start < digits + 9 and 0x30 <= octets[start] <= 0x39:
+            seconds = 10 * seconds + (octets[start] - 0x30)
             start += 1
-        seconds = scan_number(value, digits, start, 999_999_999)
-        if seconds < 0:
+        if start == digits:
             return -2
         found += 1
     return seconds if found == 1 else _NO_TIME

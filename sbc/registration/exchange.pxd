@@ -1,7 +1,9 @@
 # The fields of an exchange, and what compiled modules may call without going through Python. The words are in
 # exchange.py.
 
-from sbc.clock cimport Timer, TimerQueue
+cimport cython
+
+from sbc.clock cimport TimerQueue
 from sbc.location.candidate cimport Candidate
 from sbc.registration.bindings cimport Bindings, Upstream
 from sbc.registration.leg cimport Leg, LegUser
@@ -11,11 +13,6 @@ from sbc.registration.targets cimport Target, Targets
 from sbc.sip.writer cimport Writer
 from sbc.transaction.layer cimport TransactionLayer
 from sbc.transaction.server cimport ServerTransaction
-
-
-cdef class Reminder(Timer):
-    cdef Exchange _exchange
-    cdef int _of
 
 
 cdef class ExchangeUser:
@@ -38,6 +35,8 @@ cdef class ExchangeUser:
     cdef object exchange_over(self, Exchange exchange)
 
 
+@cython.final
+@cython.freelist(16)
 cdef class Exchange(LegUser):
     cdef readonly str aor
     cdef readonly long long serial
@@ -61,11 +60,12 @@ cdef class Exchange(LegUser):
     cdef bytes _after_tag
     cdef bytes _body
     cdef list _legs
+    cdef bint _all_started
     cdef bint _deciding
     cdef bint _decide_again
-    cdef Reminder _deadline
-    cdef Reminder _hedge
-    cdef Reminder _wait
+    cdef double _deadline
+    cdef bint _waits
+    cdef Leg _judge
 
     cdef object start(self)
     cdef bint _is_over(self)
@@ -83,8 +83,6 @@ cdef class Exchange(LegUser):
     cdef bint _is_better_running(self, Leg than)
     cdef object _start_legs(self)
     cdef object _ask_another(self, list waiting)
-    cdef Reminder _remind(self, int of, double delay)
-    cdef object reminded(self, int of)
     cdef object _stop_hedging(self)
     cdef object _write_contacts(self, Writer writer, Flow flow, list seconds)
     cdef object _make_template(self)

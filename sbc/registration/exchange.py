@@ -39,7 +39,7 @@ from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
 
 if cython.compiled:
-    from cython.cimports.sbc.clock import Timer, TimerQueue
+    from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
@@ -72,7 +72,7 @@ if cython.compiled:
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
-    from sbc.clock import Timer, TimerQueue
+    from sbc.clock import TimerQueue
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.registration.bindings import Binding, Bindings, Upstream
@@ -137,23 +137,6 @@ _ABOUT_CREDENTIALS = cython.declare(
 _REPEATED = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ)  # in a response (RFC 3261 8.2.6.2)
 _WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one message
 _NO_BODY = cython.declare(OwnLine, new_line("Content-Length", "0"))
-_DEADLINE = cython.declare(cython.int, 0)
-_HEDGE = cython.declare(cython.int, 1)
-_WAIT = cython.declare(cython.int, 2)
-
-
-@cython.cclass
-class Reminder(Timer):
-    """One of the times for which an exchange waits."""
-
-    _exchange: Exchange
-    _of: cython.int
-
-    @cython.cfunc
-    def fire(self):
-        exchange: Exchange = self._exchange
-        if exchange is not None:
-            exchange.reminded(self._of)
 
 
 @cython.cclass
@@ -250,17 +233,21 @@ class Exchange(LegUser):
     _after_tag: bytes
     _body: bytes
     _legs: list
+    _all_started: cython.bint
     _deciding: cython.bint
     _decide_again: cython.bint
-    _deadline: Reminder  # then the phone is answered, with whatever there is
-    _hedge: Reminder  # then another judge is asked as well
-    _wait: Reminder  # then the phone is answered with what there is
+    # It is its own timer, for the moment in which the phone is answered with what there is: the deadline, or sooner, when
+    # it `_waits` only for others than who has spoken already. The judge is the timer for asking another one as well.
+    _deadline: cython.double
+    _waits: cython.bint
+    _judge: Leg
 
     @cython.cfunc
     def start(self):
         now: cython.double = self._queue.now()
-        self._deadline = self._remind(_DEADLINE, PHONE_PATIENCE)
-        for server, plan in self.group.register_plans(now, now + PHONE_PATIENCE):
+        self._deadline = now + PHONE_PATIENCE
+        self._queue.arm(self, now, PHONE_PATIENCE)
+        for server, plan in self.group.register_plans(now, self._deadline):
             self._legs.append(new_leg(self, self.targets.of(server), plan))
         self._order_judges()
         if self._shown is not None:
@@ -445,13 +432,16 @@ class Exchange(LegUser):
             else:
                 self._answer()
                 return
-        if self._wait is not None:
+        if self._waits:
             return
         if not has_final_word and all_started:
             # When all that is left is known to be down, it may have come back; that would be known at once.
             has_final_word = _all_hopeless(running)
         if has_final_word:
-            self._wait = self._remind(_WAIT, self.targets.register_wait)
+            self._waits = True
+            now: cython.double = self._queue.now()
+            if now + self.targets.register_wait < self._deadline:
+                self._queue.arm(self, now, self.targets.register_wait)
 
     @cython.cfunc
     def _running_legs(self) -> list:
@@ -499,11 +489,17 @@ class Exchange(LegUser):
     @cython.cfunc
     def _start_legs(self):
         leg: Leg
+        if self._all_started:
+            return
         waiting: list = self._waiting_legs()
-        if not waiting or self._is_decided() or (self.is_query and self._accepted_legs()):
+        if not waiting:
+            self._all_started = True
+            return
+        if self._is_decided() or (self.is_query and self._accepted_legs()):
             return
         if self.accepted and not self.is_query:
             self._stop_hedging()
+            self._all_started = True
             for leg in waiting:
                 leg.start()
             return
@@ -525,39 +521,30 @@ class Exchange(LegUser):
                 break
         self._stop_hedging()
         if len(waiting) > 1:
-            self._hedge = self._remind(_HEDGE, self.layer.t1 if is_hopeless else self.targets.register_wait)
+            self._judge = judge
+            self._queue.arm(judge, self._queue.now(), self.layer.t1 if is_hopeless else self.targets.register_wait)
         judge.start()
 
     @cython.cfunc
-    def _remind(self, of: cython.int, delay: cython.double) -> Reminder:
-        reminder: Reminder = Reminder.__new__(Reminder)
-        reminder.unarmed()
-        reminder._exchange = self
-        reminder._of = of
-        self._queue.arm(reminder, self._queue.now(), delay)
-        return reminder
+    def judge_is_slow(self):
+        leg: Leg
+        self._judge = None
+        for leg in self._legs:
+            leg.slow = leg.is_running()
+        self._ask_another(self._waiting_legs())
+        self._decide()
 
     @cython.cfunc
-    def reminded(self, of: cython.int):
-        leg: Leg
-        if of == _HEDGE:
-            self._hedge = None
-            for leg in self._legs:
-                leg.slow = leg.is_running()
-            self._ask_another(self._waiting_legs())
-        else:
-            if of == _WAIT:
-                self._wait = None
-            else:
-                self._deadline = None
-            if not self.answered:
-                self._answer()
+    def fire(self):
+        if not self.answered:
+            self._answer()
         self._decide()
 
     @cython.cfunc
     def _stop_hedging(self):
-        _forget(self._hedge)
-        self._hedge = None
+        if self._judge is not None:
+            self._judge.disarm()
+            self._judge = None
 
     # What the servers are sent
 
@@ -577,12 +564,14 @@ class Exchange(LegUser):
         return known
 
     @cython.cfunc
-    def register_at(self, target: Target, flow: Flow, branch: str, seconds: list, credentials: list | None) -> bytes:
+    def register_at(
+        self, target: Target, upstream: Upstream, flow: Flow, branch: str, seconds: list, credentials: list | None
+    ) -> bytes:
         """The phone's REGISTER, in a dress of ours (D10)."""
         if self._kept is None:
             self._make_template()
         registrar: ExchangeUser = self._registrar
-        cseq: cython.longlong = registrar.next_cseq(self.upstream(target))
+        cseq: cython.longlong = registrar.next_cseq(upstream)
         writer: Writer = _WRITER
         writer.begin()
         writer.octets(self._start_line)
@@ -745,10 +734,8 @@ class Exchange(LegUser):
     @cython.cfunc
     def _respond(self, response: Response):
         self.answered = True
-        _forget(self._deadline)
-        _forget(self._hedge)
-        _forget(self._wait)
-        self._deadline = self._hedge = self._wait = None
+        self.disarm()
+        self._stop_hedging()
         response.append_line(_NO_BODY)
         self._transaction.respond(response)
 
@@ -806,6 +793,7 @@ def new_exchange(
 ) -> Exchange:
     """`user` is the user part of the address-of-record as the phone spelled it."""
     exchange: Exchange = Exchange.__new__(Exchange)
+    exchange.unarmed()
     exchange.group = targets.group
     exchange.layer = registrar.layer
     exchange.targets = targets
@@ -844,19 +832,13 @@ def new_exchange(
     exchange._after_tag = None
     exchange._body = None
     exchange._legs = []
+    exchange._all_started = False
     exchange._deciding = False
     exchange._decide_again = False
-    exchange._deadline = None
-    exchange._hedge = None
-    exchange._wait = None
+    exchange._deadline = 0.0
+    exchange._waits = False
+    exchange._judge = None
     return exchange
-
-
-@cython.cfunc
-def _forget(reminder: Reminder | None):
-    if reminder is not None:
-        reminder.disarm()
-        reminder._exchange = None
 
 
 @cython.cfunc

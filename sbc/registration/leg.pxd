@@ -1,5 +1,8 @@
 # The fields of a leg, and what compiled modules may call without going through Python. The words are in leg.py.
 
+cimport cython
+
+from sbc.clock cimport Timer
 from sbc.flow cimport Flow
 from sbc.location.candidate cimport Candidate
 from sbc.redundancy.group cimport ServerGroup
@@ -13,7 +16,7 @@ from sbc.transaction.interface cimport ClientTransactionUser, Transaction
 from sbc.transaction.layer cimport TransactionLayer
 
 
-cdef class LegUser:
+cdef class LegUser(Timer):
     cdef readonly ServerGroup group
     cdef readonly TransactionLayer layer
     cdef readonly Targets targets
@@ -22,14 +25,19 @@ cdef class LegUser:
 
     cdef Flow flow_to(self, Candidate candidate)
     cdef Upstream upstream(self, Target target)
-    cdef bytes register_at(self, Target target, Flow flow, str branch, list seconds, list credentials)
+    cdef bytes register_at(
+        self, Target target, Upstream upstream, Flow flow, str branch, list seconds, list credentials
+    )
     cdef list phone_credentials_for(self, Candidate candidate)
     cdef object own_credentials(self, Target target)
     cdef str own_username(self)
     cdef object learn_nonces(self, Response response, Candidate candidate)
     cdef object leg_ended(self, Leg leg)
+    cdef object judge_is_slow(self)
 
 
+@cython.final
+@cython.freelist(32)
 cdef class Leg(ClientTransactionUser):
     cdef readonly Target target
     cdef readonly Candidate candidate
@@ -47,6 +55,7 @@ cdef class Leg(ClientTransactionUser):
     cdef Attempt _attempt
     cdef ClientTransaction _transaction
     cdef Flow _flow
+    cdef Upstream _upstream
     cdef list _seconds
     cdef bint _lengthened
     cdef int _own_answers

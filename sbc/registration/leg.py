@@ -20,6 +20,7 @@ from sbc.registration.contacts import read_expires
 from sbc.registration.own_digest import answerable
 
 if cython.compiled:
+    from cython.cimports.sbc.clock import Timer
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
@@ -34,6 +35,7 @@ if cython.compiled:
     from cython.cimports.sbc.transaction.interface import ClientTransactionUser, Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
 else:
+    from sbc.clock import Timer
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
@@ -76,7 +78,7 @@ _RETURN = cython.declare(object, Verdict.RETURN)
 
 
 @cython.cclass
-class LegUser:
+class LegUser(Timer):
     """Whose legs they are: what a leg asks of its exchange, and tells it."""
 
     group: ServerGroup
@@ -96,7 +98,9 @@ class LegUser:
         raise NotImplementedError
 
     @cython.cfunc
-    def register_at(self, target: Target, flow: Flow, branch: str, seconds: list, credentials: list | None) -> bytes:
+    def register_at(
+        self, target: Target, upstream: Upstream, flow: Flow, branch: str, seconds: list, credentials: list | None
+    ) -> bytes:
         """The next REGISTER for that server: ask so many seconds for each contact, show these (header, value)."""
         raise NotImplementedError
 
@@ -125,6 +129,11 @@ class LegUser:
         """Once per leg, unless it was stopped."""
         raise NotImplementedError
 
+    @cython.cfunc
+    def judge_is_slow(self):
+        """A leg has fired, which the exchange has armed as a timer."""
+        raise NotImplementedError
+
 
 @cython.cclass
 class Leg(ClientTransactionUser):
@@ -151,6 +160,7 @@ class Leg(ClientTransactionUser):
     _attempt: Attempt
     _transaction: ClientTransaction
     _flow: Flow
+    _upstream: Upstream
     _seconds: list  # asked for, for each contact
     _lengthened: cython.bint
     _own_answers: cython.int
@@ -194,6 +204,7 @@ class Leg(ClientTransactionUser):
         self._attempt = attempt
         self.candidate = attempt.candidate
         self.target = exchange.targets.named(attempt.server) or self.target
+        self._upstream = exchange.upstream(self.target)
         self._own_answers = 0
         self._highest_provisional = 0
         self._flow = exchange.flow_to(attempt.candidate)
@@ -227,7 +238,7 @@ class Leg(ClientTransactionUser):
         self._transaction = layer.send_ready(
             "REGISTER",
             REGISTER,
-            exchange.register_at(self.target, self._flow, branch, self._seconds, credentials),
+            exchange.register_at(self.target, self._upstream, self._flow, branch, self._seconds, credentials),
             self._flow,
             self,
             branch,
@@ -240,7 +251,7 @@ class Leg(ClientTransactionUser):
     def _own_credentials(self) -> list:
         """Answer the last challenge again without being asked, which saves a round."""
         exchange: LegUser = self._exchange
-        upstream: Upstream = exchange.upstream(self.target)
+        upstream: Upstream = self._upstream
         digest = upstream.digest
         file = exchange.own_credentials(self.target) if digest is not None else None
         if file is None:
@@ -251,6 +262,10 @@ class Leg(ClientTransactionUser):
                 return [answer]
         upstream.digest = None
         return None
+
+    @cython.cfunc
+    def fire(self):
+        self._exchange.judge_is_slow()
 
     # ClientTransactionUser
 
@@ -295,7 +310,7 @@ class Leg(ClientTransactionUser):
         """D8: answer it ourselves if we may and can; else it is the phone's."""
         exchange: LegUser = self._exchange
         exchange.learn_nonces(response, self.candidate)
-        upstream: Upstream = exchange.upstream(self.target)
+        upstream: Upstream = self._upstream
         own = answerable(response, exchange.own_credentials(self.target), exchange.own_username())
         refused = self._own_answers > 0 and not (own is not None and own.challenge.stale)
         if own is not None and not refused and self._own_answers < _MAX_OWN_ANSWERS:
@@ -375,7 +390,7 @@ class Leg(ClientTransactionUser):
         for place in range(len(self._seconds)):
             contact = exchange.contacts[place]
             self.granted.append(granted(self.response, contact.token, self._seconds[place]))
-        upstream: Upstream = exchange.upstream(self.target)
+        upstream: Upstream = self._upstream
         if upstream.digest is not None and not self.showed_credentials:
             upstream.digest.proven = True
         self._end(_ACCEPTED, "")
@@ -435,6 +450,7 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg._attempt = None
     leg._transaction = None
     leg._flow = None
+    leg._upstream = None
     leg._seconds = None
     leg._lengthened = False
     leg._own_answers = 0
