@@ -14,7 +14,7 @@ from typing import Any
 
 import cython
 
-from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.redundancy.settings import GroupSettings
 
 if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate

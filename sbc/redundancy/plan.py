@@ -29,7 +29,6 @@ from math import floor
 import cython
 
 from sbc.redundancy.schedule import Timing, patience, sends_within
-from sbc.redundancy.settings import ServerSettings
 
 if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate
@@ -398,7 +397,7 @@ class AttemptPlan:
     def _another_server(self, attempt: Attempt) -> bool:
         """Done with this server and all its candidates; is one of another server left?"""
         self._left_servers += (attempt.server,)
-        return any([self._may_try(option) for option in self._order.options()])
+        return any(self._may_try(option) for option in self._order.options())
 
 
 @cython.cfunc
