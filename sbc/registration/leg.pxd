@@ -36,7 +36,6 @@ cdef class LegUser(Timer):
     cdef object judge_is_slow(self)
 
 
-@cython.final
 @cython.freelist(32)
 cdef class Leg(ClientTransactionUser):
     cdef readonly Target target
