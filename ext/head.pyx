@@ -730,21 +730,25 @@ cdef class Head(Lines):
         """The answer to this request for the wire, in one pass, for who has its parts ready.
 
         Behind the status line its lines of these headers, byte for byte; `rest` is further lines and the end of the head. A
-        To without tag gets `to_tag`, unless that is None.
+        To without tag gets `to_tag`, a token, unless that is None.
         """
-        cdef bytes tag = b""
+        cdef const char *tag = NULL
         cdef bytes written
         cdef unsigned char *position
+        cdef Py_ssize_t tag_length = 0
         cdef Py_ssize_t size, part
         cdef Line *line
         cdef Line *behind = self._lines + self._count
         if to_tag is not None and not self.has_to_tag():
-            tag = b";tag=" + raw(to_tag) + b"\r\n"
-        size = PyBytes_GET_SIZE(status_line) + PyBytes_GET_SIZE(rest) + PyBytes_GET_SIZE(tag)
+            tag = PyUnicode_AsUTF8AndSize(to_tag, &tag_length)
+        size = PyBytes_GET_SIZE(status_line) + PyBytes_GET_SIZE(rest)
         line = self._lines
         while line < behind:
             if line.bit & bits:
-                size += (line.value_end if line.bit == TO and tag else line.end) - line.start
+                if line.bit == TO and tag != NULL:
+                    size += line.value_end - line.start + 5 + tag_length + 2  # ;tag= and the end of the line
+                else:
+                    size += line.end - line.start
             line += 1
         written = PyBytes_FromStringAndSize(NULL, size)
         position = <unsigned char *>PyBytes_AS_STRING(written)
@@ -752,11 +756,14 @@ cdef class Head(Lines):
         line = self._lines
         while line < behind:
             if line.bit & bits:
-                part = (line.value_end if line.bit == TO and tag else line.end) - line.start
+                part = (line.value_end if line.bit == TO and tag != NULL else line.end) - line.start
                 memcpy(position, PyBytes_AS_STRING(<object>line.data) + line.start, part)
                 position += part
-                if line.bit == TO:
-                    position = _copied(position, tag)
+                if line.bit == TO and tag != NULL:
+                    memcpy(position, b";tag=", 5)
+                    memcpy(position + 5, tag, tag_length)
+                    memcpy(position + 5 + tag_length, b"\r\n", 2)
+                    position += 5 + tag_length + 2
             line += 1
         _copied(position, rest)
         return written

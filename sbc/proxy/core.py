@@ -74,7 +74,11 @@ _LEAST_SHED = cython.declare(cython.double, LEAST_SHED)
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, REFER, MESSAGE, INFO, UPDATE, PRACK, PUBLISH"
 
 _OPTIONS_HEADERS = (("Allow", ALLOW), ("Accept", "application/sdp"), ("Supported", "path"))
-_OPTIONS_LINES = cython.declare(bytes, "".join([f"{name}: {value}\r\n" for name, value in _OPTIONS_HEADERS]).encode())
+_OPTIONS_REST = cython.declare(
+    bytes,
+    "".join([f"{name}: {value}\r\n" for name, value in (*_OPTIONS_HEADERS, ("Content-Length", "0"))]).encode() + b"\r\n",
+)
+"""The end of our answer, ready to be sent."""
 
 
 @cython.cclass
@@ -175,7 +179,7 @@ class Proxy(Surroundings):
         self._network.look(self.queue.now())
         if not self._destinations.is_question_to_us(request, flow):
             return False
-        flow.send(ok_to(request, self._branches.tag(request), _OPTIONS_LINES))
+        flow.send(ok_to(request, self._branches.tag(request), _OPTIONS_REST))
         return True
 
     @cython.ccall

@@ -139,9 +139,9 @@ class Branches:
         """Our To tag in responses to this request (8.2.6.2): the same for each repetition, and for the ACK to a failure,
         without remembering it."""
         # The hash of octets is keyed anew in every process, so nobody outside can tell what another sender will get.
-        mark: cython.ulonglong = hash(request.call_id_bytes() + b" " + request.from_tag_bytes()) & _WORD
-        mark += request.cseq_number()
-        _write(self._tag, 0, _TAG_DIGITS, mark)
+        mark: cython.ulonglong = hash(request.call_id_bytes()) & _WORD
+        sender: cython.ulonglong = hash(request.from_tag_bytes()) & _WORD
+        _write(self._tag, 0, _TAG_DIGITS, (mark ^ (sender >> 7)) + request.cseq_number())
         return self._tag.decode("ascii")
 
     @cython.cfunc

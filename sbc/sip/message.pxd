@@ -32,7 +32,7 @@
 #   set_request_uri(text)
 #   note_source(host, port)               received and rport
 # Writing: to_bytes(stream)               one pass into one bytes object
-# Responses of ours for the wire: trying_to(request), ok_to(request, to_tag, lines)
+# Responses of ours for the wire: trying_to(request), ok_to(request, to_tag, rest)
 
 cimport cython
 
@@ -67,4 +67,4 @@ cdef class Response(Message):
 
 cpdef Message parse(bytes data)
 cpdef bytes trying_to(Request request)
-cpdef bytes ok_to(Request request, str to_tag, bytes lines)
+cpdef bytes ok_to(Request request, str to_tag, bytes rest)

@@ -389,6 +389,6 @@ def trying_to(request: Request) -> bytes:
 
 
 @cython.ccall
-def ok_to(request: Request, to_tag: str, lines: bytes) -> bytes:
-    """A 200 without body, for the wire. `lines` are further header lines, each with its end."""
-    return request.answer_bytes(b"SIP/2.0 200 OK\r\n", _COPIED, to_tag, lines + _NOTHING_MORE)
+def ok_to(request: Request, to_tag: str, rest: bytes) -> bytes:
+    """A 200 for the wire. `rest` is further header lines, an empty line, and the body if there is one."""
+    return request.answer_bytes(b"SIP/2.0 200 OK\r\n", _COPIED, to_tag, rest)

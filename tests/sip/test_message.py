@@ -450,7 +450,7 @@ class TestResponses:
         request.note_source("192.0.2.7", 5062)
         assert Response.for_request(request, 100).to_bytes() == trying_to(request)
         ok = Response.for_request(request, 200, to_tag="ours", headers=[("Allow", "INVITE"), ("Supported", "path")])
-        assert ok.to_bytes() == ok_to(request, "ours", b"Allow: INVITE\r\nSupported: path\r\n")
+        assert ok.to_bytes() == ok_to(request, "ours", b"Allow: INVITE\r\nSupported: path\r\nContent-Length: 0\r\n\r\n")
 
     def test_record_route_when_asked_for(self):
         request = parse(edited(b"Max-Forwards: 70", b"Record-Route: <sip:p;lr>\r\nMax-Forwards: 70"))
