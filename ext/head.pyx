@@ -6,6 +6,7 @@ where it stands, and becomes text only for those who want text. What `parse` pro
 
 import re
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memchr, memcmp, memcpy
@@ -54,8 +55,8 @@ cdef enum:
     LF = 0x0A
     CR = 0x0D
     SPACE = 0x20
-    COMMA = 0x2C
     COLON = 0x3A
+    EQUALS = 0x3D
     SEMICOLON = 0x3B
 
 # s.8.1.1: without these there is no message. (Max-Forwards is one of them too, but RFC 2543 phones do not send it.)
@@ -120,6 +121,29 @@ cdef inline void _move(int *position, int line_start, int behind, int more) noex
     position[0] += more - line_start if position[0] >= behind else -line_start
 
 
+cdef int _number_into(char *target, unsigned int port) noexcept nogil:
+    """`=` and a port in decimal. Returns how many octets that are, at most six."""
+    cdef unsigned int unit = 10000
+    cdef int length = 1
+    target[0] = EQUALS
+    while unit > 1 and port < unit:
+        unit //= 10
+    while unit > 0:
+        target[length] = <char>(0x30 + port // unit % 10)
+        length += 1
+        unit //= 10
+    return length
+
+
+cdef bytes _tag_parameter(str tag):
+    """`;tag=` and a tag of ours."""
+    cdef bytes octets = raw(tag)
+    cdef bytes parameter = PyBytes_FromStringAndSize(NULL, 5 + PyBytes_GET_SIZE(octets))
+    memcpy(PyBytes_AS_STRING(parameter), <const char *>b";tag=", 5)
+    memcpy(PyBytes_AS_STRING(parameter) + 5, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
+    return parameter
+
+
 cdef inline Line *_there(Line *line, int bit) except NULL:
     if line == NULL:
         raise malformed(bit, "Missing")
@@ -141,6 +165,7 @@ cdef inline unsigned char *_copied(unsigned char *position, bytes octets) noexce
     return position + PyBytes_GET_SIZE(octets)
 
 
+@cython.no_gc  # nothing that a message holds ever points back at it
 cdef class Head(Lines):
     """Of a request, or of a response, whose `method` is "" and `_status` is not 0.
 
@@ -667,10 +692,11 @@ cdef class Head(Lines):
 
     cdef int _fill_rport(self, str host, int port) except -1:
         """The usual case: a value for the empty rport, `received` at the end, all else as it stands."""
-        cdef bytes filled = b"=%d" % port
-        cdef bytes received = b";received=" + host.encode()
-        cdef Py_ssize_t filled_length = PyBytes_GET_SIZE(filled)
-        cdef Py_ssize_t received_length = PyBytes_GET_SIZE(received)
+        cdef char filled[8]
+        cdef Py_ssize_t host_length
+        cdef const char *host_octets = PyUnicode_AsUTF8AndSize(host, &host_length)
+        cdef Py_ssize_t filled_length = _number_into(filled, port)
+        cdef Py_ssize_t received_length = 10 + host_length
         cdef int place = self.place_of(VIA)
         cdef Line *line = &self._lines[place]
         cdef int line_start = line.start
@@ -683,11 +709,12 @@ cdef class Head(Lines):
         cdef char *target = PyBytes_AS_STRING(data)
         memcpy(target, octets + line_start, head)
         target += head
-        memcpy(target, PyBytes_AS_STRING(filled), filled_length)
+        memcpy(target, filled, filled_length)
         target += filled_length
         memcpy(target, octets + self.via.rport_end, tail)
         target += tail
-        memcpy(target, PyBytes_AS_STRING(received), received_length)
+        memcpy(target, <const char *>b";received=", 10)
+        memcpy(target + 10, host_octets, host_length)
         target += received_length
         memcpy(target, octets + comma, more)
         memcpy(target + more, <const char *>b"\r\n", 2)
@@ -785,7 +812,7 @@ cdef class Head(Lines):
         except MalformedMessage:
             return  # copied as it is
         if request._to_tag.start == request._to_tag.end:
-            tag = b";tag=" + raw(hex_word(16) if to_tag is None else to_tag)
+            tag = _tag_parameter(hex_word(16) if to_tag is None else to_tag)
             place = self.place_of(TO)
             line = &self._lines[place]
             self._put_value(

@@ -8,7 +8,7 @@ order, folding and spelling survive byte for byte, and `to_bytes` copies what st
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.string cimport memcpy, memmove
+from libc.string cimport memchr, memcpy, memmove
 
 from sbc.sip.errors import LocalError, MalformedMessage
 from sbc.sip.limits import MAX_HEADER_LINE, MAX_HEADER_LINES
@@ -32,7 +32,14 @@ from sbc.sip.scanner cimport (
     whitespace_end,
 )
 
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(str text)
+    void *PyUnicode_DATA(str text)
+    Py_ssize_t PyUnicode_GET_LENGTH(str text)
+
 cdef enum:
+    LF = 0x0A
+    CR = 0x0D
     SPARE = 4          # lines that a message may get without its array being made anew
     MOST_LINES = 256   # MAX_HEADER_LINES
 
@@ -43,7 +50,6 @@ cdef Line _found[MOST_LINES]
 assert MOST_LINES == MAX_HEADER_LINES
 
 cdef dict _SPELLED = {bit: SPELLINGS[key] for key, bit in HEADER_BITS.items()}
-cdef list _LENGTHS = [b"Content-Length: %d\r\n" % length for length in range(2048)]
 
 
 cdef str spelling_of(int bit):
@@ -58,9 +64,16 @@ cpdef object malformed(int bit, str what="Malformed"):
 
 cpdef bytes raw(str text):
     """Text that we write into a message. A line break in it would make a header of a value: LocalError."""
-    if "\r" in text or "\n" in text:
+    cdef bytes octets
+    if PyUnicode_IS_COMPACT_ASCII(text):  # almost always, and then its octets lie there
+        octets = PyBytes_FromStringAndSize(<char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+    else:
+        octets = text.encode("utf-8", "surrogateescape")
+    if memchr(PyBytes_AS_STRING(octets), CR, PyBytes_GET_SIZE(octets)) != NULL or (
+        memchr(PyBytes_AS_STRING(octets), LF, PyBytes_GET_SIZE(octets)) != NULL
+    ):
         raise LocalError(f"line break in {text!r}")
-    return text.encode("utf-8", "surrogateescape")
+    return octets
 
 
 cdef class Name:
@@ -135,8 +148,9 @@ cdef class Lines:
     def __dealloc__(self):
         cdef Line *line = self._lines
         cdef Line *behind = line + self._count
+        cdef void *data = <void *>self.data
         while line < behind:
-            if line.data != <void *>self.data:
+            if line.data != data:
                 Py_DECREF(<object>line.data)
             line += 1
         PyMem_Free(self._lines)
@@ -185,6 +199,7 @@ cdef class Lines:
         """Into a message that has nothing yet."""
         cdef Line *line
         cdef Line *behind
+        cdef void *data = <void *>self.data
         other.data = self.data
         other.start_line = self.start_line
         other._start = self._start
@@ -199,7 +214,7 @@ cdef class Lines:
         line = other._lines
         behind = line + other._count
         while line < behind:
-            if line.data != <void *>other.data:
+            if line.data != data:
                 Py_INCREF(<object>line.data)
             line += 1
 

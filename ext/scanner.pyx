@@ -483,45 +483,58 @@ cdef int lines_at(
 
     A line that is none is a fault, and left out; what comes first is the fault that counts.
     """
-    cdef int count = 0
-    cdef bint good
-    cdef Line *line
+    cdef Line *line = lines
+    cdef Line *behind = lines + most
+    cdef Py_ssize_t position
     headers.seen = 0
     headers.fault = NO_FAULT
     headers.end = -1
-    while True:
-        if start + 1 < end and octets[start] == CR and octets[start + 1] == LF:
-            headers.end = start + 2
-            return count
-        if count == most:
+    while start + 1 >= end or octets[start] != CR or octets[start + 1] != LF:
+        if line == behind:
             _note(headers, TOO_LARGE, 0)
-            return count
-        line = lines + count
-        good = line_at(octets, start, end, line)
-        if line.end < 0:
-            _note(headers, WITHOUT_END, 0)
-            return count
+            return most
+        position = _break_at(octets, start, end)
+        # Almost every line: no fold, a name spelled as usual, one blank behind it and none at the end.
+        if (
+            position + 2 < end
+            and octets[position] == CR
+            and octets[position + 1] == LF
+            and octets[position + 2] != SPACE
+            and octets[position + 2] != HTAB
+            and _usual_name_at(octets, start, end, line)
+            and octets[line.value_start] > SPACE
+            and octets[position - 1] > SPACE
+        ):
+            line.start = <int>start
+            line.value_end = <int>position
+            line.end = <int>position + 2
+        elif not line_at(octets, start, end, line):
+            if line.end < 0 or line.end - start > longest:
+                _note(headers, WITHOUT_END if line.end < 0 else TOO_LARGE, 0)
+                return <int>(line - lines)
+            _note(headers, NO_HEADER, 0)
+            start = line.end
+            continue
         if line.end - start > longest:
             _note(headers, TOO_LARGE, 0)
-            return count
+            return <int>(line - lines)
+        if line.bit & headers.seen & UNIQUE:
+            _note(headers, REPEATED, line.bit)
+        headers.seen |= line.bit
+        line.data = data
         start = line.end
-        if good:
-            if line.bit & headers.seen & UNIQUE:
-                _note(headers, REPEATED, line.bit)
-            headers.seen |= line.bit
-            line.data = data
-            count += 1
-        else:
-            _note(headers, NO_HEADER, 0)
+        line += 1
+    headers.end = start + 2
+    return <int>(line - lines)
 
 
-cdef inline void _note(Headers *headers, int fault, int bit) noexcept nogil:
+cdef void _note(Headers *headers, int fault, int bit) noexcept nogil:
     if headers.fault == NO_FAULT:
         headers.fault = fault
         headers.fault_bit = bit
 
 
-cdef inline bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) noexcept nogil:
+cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) noexcept nogil:
     """The header line that begins at `start`. False when it is none; its `end` is -1 when no CRLF came."""
     cdef Py_ssize_t position = start, name_end, colon
     cdef bint calm = True
@@ -540,20 +553,13 @@ cdef inline bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *
     line.end = <int>position + 2
     if not calm:
         return False
-    line.start = <int>start
-    if _usual_name_at(octets, start, end, line):
-        if octets[line.value_start] <= SPACE:
-            line.value_start = <int>_skip(octets, line.value_start, position, BLANK)
-        line.value_end = <int>position
-        if octets[position - 1] <= SPACE:
-            line.value_end = <int>trimmed_end(octets, line.value_start, position)
-        return True
     colon = _colon_at(octets, start, position)
     name_end = colon
     while name_end > start and (octets[name_end - 1] == SPACE or octets[name_end - 1] == HTAB):  # s.25.1 HCOLON
         name_end -= 1
     if colon == position or name_end == start:
         return False
+    line.start = <int>start
     line.name_end = <int>name_end
     line.bit = _bit_at(octets, start, name_end)
     if line.bit == 0 and not is_token(octets, start, name_end):

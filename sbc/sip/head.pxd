@@ -22,8 +22,7 @@ cdef struct Piece:
     int end
 
 
-# Nothing that a message holds ever points back at it.
-@cython.no_gc
+@cython.no_gc  # here and in head.pyx: subclasses look here
 cdef class Head(Lines):
     cdef public str method
     cdef public int method_code

@@ -34,14 +34,11 @@
 # Writing: to_bytes(stream)               one pass into one bytes object
 # Responses of ours for the wire: trying_to(request), ok_to(request, to_tag, rest)
 
-cimport cython
-
 from sbc.sip.head cimport Head
 from sbc.sip.headers cimport NameAddr, Via
 from sbc.sip.uri cimport SipUri
 
 
-@cython.no_gc
 cdef class Message(Head):
     cpdef NameAddr read_from(self)
     cpdef NameAddr read_to(self)
@@ -54,13 +51,11 @@ cdef class Message(Head):
     cpdef object remove(self, str name)
 
 
-@cython.no_gc
 cdef class Request(Message):
     cpdef Request copy(self)
     cpdef SipUri read_uri(self)
 
 
-@cython.no_gc
 cdef class Response(Message):
     cpdef Response copy(self)
 
