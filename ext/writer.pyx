@@ -4,6 +4,8 @@ Not ordinary Python because each piece would be an object there, and the whole w
 a piece is copied to where it belongs, and the bytes object at the end is the only one that is made.
 """
 
+from json.encoder import encode_basestring_ascii
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.string cimport memcpy
@@ -54,6 +56,23 @@ cdef class Writer:
             memcpy(self._more(length), PyUnicode_DATA(text), length)
         else:
             self.octets(text.encode("utf-8", "surrogateescape"))
+        return 0
+
+    cpdef int quoted(self, str text) except -1:
+        """As a string of JSON, in ASCII."""
+        cdef Py_ssize_t length = PyUnicode_GET_LENGTH(text), place
+        cdef const unsigned char *octets
+        cdef char *target
+        if not PyUnicode_IS_COMPACT_ASCII(text):
+            return self.text(encode_basestring_ascii(text))
+        octets = <const unsigned char *>PyUnicode_DATA(text)
+        for place in range(length):
+            if octets[place] < 0x20 or octets[place] == 0x22 or octets[place] == 0x5C or octets[place] == 0x7F:
+                return self.text(encode_basestring_ascii(text))
+        target = self._more(length + 2)
+        target[0] = 0x22
+        memcpy(target + 1, octets, length)
+        target[length + 1] = 0x22
         return 0
 
     cpdef int number(self, long long number) except -1:

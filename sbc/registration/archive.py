@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from json.encoder import encode_basestring_ascii
 
 import cython
 
@@ -91,7 +90,7 @@ class Archive(Timer):
         writer: Writer = _WRITER
         writer.begin()
         writer.octets(b"[[],[],[")
-        _quote(writer, token)
+        writer.quoted(token)
         writer.octets(b"],[]]\n")
         self._note(writer)
 
@@ -150,7 +149,7 @@ class Archive(Timer):
                 if not first:
                     writer.octets(b",")
                 first = False
-                _quote(writer, token)
+                writer.quoted(token)
         first = True
         writer.octets(b"],[")
         for binding in waiting.values():
@@ -195,18 +194,27 @@ class Archive(Timer):
 def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
     """The rows of a binding and of its registrations (`BindingRow`, `RegistrationRow`) as a line."""
     writer.octets(b"[[[")
-    for text in (binding.token, binding.group, binding.aor, binding.contact, binding.username, binding.call_id):
-        _quote(writer, text)
-        writer.octets(b",")
+    writer.quoted(binding.token)
+    writer.octets(b",")
+    writer.quoted(binding.group)
+    writer.octets(b",")
+    writer.quoted(binding.aor)
+    writer.octets(b",")
+    writer.quoted(binding.contact)
+    writer.octets(b",")
+    writer.quoted(binding.username)
+    writer.octets(b",")
+    writer.quoted(binding.call_id)
+    writer.octets(b",")
     writer.number(binding.cseq)
     writer.octets(b",")
-    _quote(writer, binding.transport)
+    writer.quoted(binding.transport)
     writer.octets(b",")
-    _quote(writer, binding.host)
+    writer.quoted(binding.host)
     writer.octets(b",")
     writer.number(binding.port)
     writer.octets(b",")
-    _quote(writer, binding.local_host)
+    writer.quoted(binding.local_host)
     writer.octets(b",")
     writer.number(binding.local_port)
     writer.octets(b",")
@@ -219,9 +227,14 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
     for upstream in binding.upstreams:
         writer.octets(b"[" if first else b",[")
         first = False
-        for text in (binding.token, upstream.server, upstream.state, upstream.reason):
-            _quote(writer, text)
-            writer.octets(b",")
+        writer.quoted(binding.token)
+        writer.octets(b",")
+        writer.quoted(upstream.server)
+        writer.octets(b",")
+        writer.quoted(upstream.state)
+        writer.octets(b",")
+        writer.quoted(upstream.reason)
+        writer.octets(b",")
         _write_seconds(writer, upstream.expires_at + wall_offset if upstream.state == _REGISTERED else 0.0)
         writer.octets(b"]")
     writer.octets(b"],[],[]]\n")
@@ -231,7 +244,7 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
 def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double):
     """Its token and its new times, and those of its registrations: `[token, granted, expires_at, server, expires_at ...]`."""
     writer.octets(b"[")
-    _quote(writer, binding.token)
+    writer.quoted(binding.token)
     writer.octets(b",")
     _write_seconds(writer, binding.granted)
     writer.octets(b",")
@@ -240,23 +253,10 @@ def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double)
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:
             writer.octets(b",")
-            _quote(writer, upstream.server)
+            writer.quoted(upstream.server)
             writer.octets(b",")
             _write_seconds(writer, upstream.expires_at + wall_offset)
     writer.octets(b"]")
-
-
-@cython.cfunc
-def _quote(writer: Writer, text: str):
-    """As a text of JSON, in ASCII."""
-    character: cython.Py_UCS4
-    for character in text:
-        if character < " " or character > "~" or character == '"' or character == "\\":
-            writer.text(encode_basestring_ascii(text))
-            return
-    writer.octets(b'"')
-    writer.text(text)
-    writer.octets(b'"')
 
 
 @cython.cfunc

@@ -42,5 +42,8 @@ cdef class Bindings:
     cdef dict _by_aor
 
     cdef Binding find(self, str token)
+    cdef Py_ssize_t number(self, str aor)
     cdef bint is_alone(self, Binding binding)
     cdef Binding spelled(self, str aor, str contact)
+    cpdef object add(self, Binding binding)
+    cpdef object remove(self, Binding binding)

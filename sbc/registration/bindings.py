@@ -191,6 +191,12 @@ class Bindings:
         return list(found) if isinstance(found, list) else [found]
 
     @cython.cfunc
+    def number(self, aor: str) -> cython.Py_ssize_t:
+        """How many contacts an address-of-record has."""
+        found = self._by_aor.get(aor)
+        return 0 if found is None else len(found) if isinstance(found, list) else 1
+
+    @cython.cfunc
     def is_alone(self, binding: Binding) -> cython.bint:
         """Is it the only contact of its address-of-record?"""
         return self._by_aor.get(binding.aor) is binding
@@ -210,7 +216,8 @@ class Bindings:
                 return binding
         return None
 
-    def add(self, binding: Binding) -> None:
+    @cython.ccall
+    def add(self, binding: Binding):
         """A new one; there must be none with its token."""
         self._by_token[binding.token] = binding
         present = self._by_aor.get(binding.aor)
@@ -221,7 +228,8 @@ class Bindings:
         else:
             self._by_aor[binding.aor] = [present, binding]
 
-    def remove(self, binding: Binding) -> None:
+    @cython.ccall
+    def remove(self, binding: Binding):
         del self._by_token[binding.token]
         left = [other for other in self.of_aor(binding.aor) if other is not binding]
         if left:

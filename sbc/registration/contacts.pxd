@@ -9,6 +9,7 @@ cdef class Contact:
     cdef readonly str text
     cdef readonly long long expires
     cdef readonly str parameters
+    cdef bint _is_plain
     cdef bint _names_its_time
     cdef bytes _before_time
     cdef bytes _after_time
@@ -24,6 +25,7 @@ cdef class TokenMaker:
     cpdef str token(self, str aor, str contact_uri, str instance)
 
 
+cpdef Contact read_contact(str text, str aor, TokenMaker tokens, long long default_expires=*)
 cdef str only_contact(Message message)
 cdef long long time_asked(Message message)
 cpdef tuple address_of_record(Request request)

@@ -64,6 +64,7 @@ class Contact:
     text: str
     expires: cython.longlong
     parameters: str
+    _is_plain: cython.bint  # `text` is an address in brackets and no more
     _names_its_time: cython.bint  # `expires` stands in `text`
     _before_time: bytes  # what comes before and after the seconds in the answer to the phone; None: not needed so far
     _after_time: bytes
@@ -73,6 +74,7 @@ class Contact:
         self.text = text
         self.expires = expires
         self.parameters = parameters
+        self._is_plain = False
         self._names_its_time = names_its_time
         self._before_time = None
         self._after_time = None
@@ -91,6 +93,7 @@ class Contact:
         other.text = self.text
         other.expires = default_expires
         other.parameters = self.parameters
+        other._is_plain = self._is_plain
         other._names_its_time = False
         other._before_time = self._before_time
         other._after_time = self._after_time
@@ -118,6 +121,11 @@ class Contact:
     @cython.cfunc
     def write_with_time(self, writer: Writer, seconds: cython.longlong):
         """The phone's own value with the time that is left, for the answer to the phone."""
+        if self._is_plain:
+            writer.text(self.text)
+            writer.octets(b";expires=")
+            writer.number(seconds)
+            return
         if self._before_time is None:
             before, after = around_parameter(self.text, "expires")
             self._before_time = before.encode("utf-8", "surrogateescape")
@@ -179,12 +187,30 @@ def read_contacts(request: Request, aor: str, tokens: TokenMaker) -> list[Contac
     return contacts
 
 
-def read_contact(text: str, aor: str, tokens: TokenMaker, default_expires: int = NO_TIME) -> Contact:
+@cython.ccall
+def read_contact(
+    text: str, aor: str, tokens: TokenMaker, default_expires: cython.longlong = _NO_TIME
+) -> Contact:
     """One Contact value of a phone."""
-    if text.startswith("<") and text.isascii() and text.endswith(">"):
-        spelled = text.encode()
-        if _plain_address(spelled, 1, len(spelled) - 1, True) >= 0:
-            return Contact(tokens.token(aor, text[1:-1], ""), text, default_expires, "")
+    contact: Contact = _plain_contact(text, aor, tokens, default_expires)
+    return _read_any(text, aor, tokens, default_expires) if contact is None else contact
+
+
+@cython.cfunc
+def _plain_contact(text: str, aor: str, tokens: TokenMaker, default_expires: cython.longlong) -> Contact:
+    """What nearly all phones write; None for anything else."""
+    if not text.isascii():
+        return None
+    spelled: bytes = text.encode("ascii")
+    last: cython.Py_ssize_t = len(spelled) - 1
+    if last < 2 or spelled[0] != 0x3C or spelled[last] != 0x3E or _plain_address(spelled, 1, last, True) < 0:
+        return None
+    contact: Contact = Contact(tokens.token(aor, text[1:last], ""), text, default_expires, "")
+    contact._is_plain = True
+    return contact
+
+
+def _read_any(text: str, aor: str, tokens: TokenMaker, default_expires: int) -> Contact:
     address = NameAddr.parse(text, "Contact")
     uri = SipUri.parse(address.uri_text)
     if not uri.host:

@@ -24,7 +24,7 @@ import cython
 from sbc.clock import Clock
 from sbc.events import Report
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
-from sbc.registration.contacts import canonical_aor, read_contact, read_contacts
+from sbc.registration.contacts import canonical_aor, read_contacts
 from sbc.registration.exchange import OPTION_TAGS_OF_A_CONTACT, PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
@@ -45,6 +45,7 @@ if cython.compiled:
         TokenMaker,
         address_of_record,
         only_contact,
+        read_contact,
         time_asked,
     )
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
@@ -65,7 +66,7 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Upstream
-    from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, time_asked
+    from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
@@ -338,6 +339,8 @@ class Registrar(ExchangeUser):
         known: Binding = self.bindings.spelled(aor, text) if text is not None else None
         if known is not None and known.read is not None:
             return [known.read.asking(time_asked(request))]
+        if text and text != "*":  # an empty Contact is none
+            return [read_contact(text, aor, self._tokens, time_asked(request))]
         contacts = read_contacts(request, aor, self._tokens)
         return self._removal_of_all(aor) if contacts is None else contacts
 
@@ -566,7 +569,8 @@ class Registrar(ExchangeUser):
         binding: Binding = self.bindings.find(contact.token)
         group: str = exchange.targets.group_name
         if binding is None:
-            binding = Binding(contact.token, group, exchange.aor, contact.text, expires_at=expires_at)
+            binding = Binding(contact.token, group, exchange.aor, contact.text)
+            binding.expires_at = expires_at
             binding.granted = expires_at - now
             self._make_room(exchange.aor)
             self.bindings.add(binding)
@@ -603,8 +607,8 @@ class Registrar(ExchangeUser):
 
     @cython.cfunc
     def _make_room(self, aor: str):
-        present = self.bindings.of_aor(aor)
-        if len(present) >= MAX_CONTACTS_OF_AOR:
+        if self.bindings.number(aor) >= MAX_CONTACTS_OF_AOR:
+            present = self.bindings.of_aor(aor)
             first = min(present, key=_expires_at)
             self._unbind(first, "the number has too many contacts")
             self._archive.forget(first.token)

@@ -13,5 +13,6 @@ cdef class Writer:
     cpdef int begin(self) except -1
     cpdef int octets(self, bytes octets) except -1
     cpdef int text(self, str text) except -1
+    cpdef int quoted(self, str text) except -1
     cpdef int number(self, long long number) except -1
     cpdef bytes written(self)

@@ -569,3 +569,11 @@ def test_closing_writes_all_that_waits(site):
     rows, _ = site.store.load_registrations()
     offset = site.wall_clock() - site.clock.seconds()
     assert min(row.expires_at for row in rows) - offset > max(late)
+
+
+def test_empty_contact_is_a_query(site):
+    phone = Phone(site)
+    register(phone)
+    assert 200 == register(phone, "Contact:", contact=None, expires=None)
+    assert 1 == len(site.registrar.bindings_for_aor(AOR))
+    assert not site.primary.last.has("Contact")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sbc.sip.writer import Writer
@@ -31,3 +33,10 @@ def test_numbers(number):
     writer = Writer()
     writer.number(number)
     assert str(number).encode() == writer.written()
+
+
+@pytest.mark.parametrize("text", ["", "plain ~text", 'with "quotes"', "back\\slash", "tab\t", "\x7f", "é", "\udcff"])
+def test_texts_of_json(text):
+    writer = Writer()
+    writer.quoted(text)
+    assert text == json.loads(writer.written())
