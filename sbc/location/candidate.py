@@ -1,7 +1,7 @@
 """One resolved next hop: where a request can really be sent (RFC 3263 section 4).
 
-Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: every request is sent to one,
-and what is known of servers is kept by candidate.
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: every request is sent to
+one, and what is known of servers is kept by candidate.
 """
 
 from __future__ import annotations

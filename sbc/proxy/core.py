@@ -18,10 +18,10 @@ import cython
 from sbc.clock import Clock
 from sbc.events import Report
 from sbc.proxy.late import LateAnswers
+from sbc.proxy.network import FlowFinder
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
 from sbc.proxy.overload import LEAST_SHED
 from sbc.proxy.response_context import TIMER_C
-from sbc.proxy.network import FlowFinder
 from sbc.proxy.validation import Refused
 from sbc.sip.errors import MalformedMessage
 
@@ -31,8 +31,8 @@ if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import Destinations, Target, ToPhone, ToServers, ToUs
     from cython.cimports.sbc.proxy.network import Network
-    from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.overload import Overload
+    from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from cython.cimports.sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from cython.cimports.sbc.proxy.sides import Sides
@@ -50,8 +50,8 @@ else:
     from sbc.location.candidate import Candidate
     from sbc.proxy.destination import Destinations, Target, ToPhone, ToServers, ToUs
     from sbc.proxy.network import Network
-    from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.overload import Overload
+    from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from sbc.proxy.sides import Sides

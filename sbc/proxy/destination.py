@@ -218,7 +218,7 @@ class Destinations:
 
     @cython.cfunc
     def target_of(self, request: Request) -> Target:
-        """What its Request-URI says (16.3 items 1 and 2). Raises Refused (416), and MalformedMessage when it cannot be read."""
+        """What its Request-URI says (16.3 items 1 and 2). Raises Refused (416), and MalformedMessage when it is broken."""
         known: Target = self._targets.get(request.request_uri_bytes())
         return self._new_target(request) if known is None else known
 
@@ -395,7 +395,7 @@ class Destinations:
 @cython.cfunc
 def _has(cookies: list, wanted: RouteCookie) -> cython.bint:
     cookie: RouteCookie
-    for cookie in cookies:
+    for cookie in cookies:  # noqa: SIM110 (compiled, this makes no generator)
         if cookie.same_as(wanted):
             return True
     return False

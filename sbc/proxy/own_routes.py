@@ -119,8 +119,10 @@ class OwnRoutes:
 
     @cython.cfunc
     def put_on(self, request: Request, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow):
-        """On a request that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515); `outer` is where it leaves, `inner` where it
-        came in."""
+        """On a request that may open a dialog (RFC 3261 12, RFC 6665, RFC 3515).
+
+        `outer` is where it leaves, `inner` where it came in.
+        """
         # A NOTIFY has a To tag and opens a dialog all the same, when it overtakes the 200 to the SUBSCRIBE (RFC 6665 4.3).
         if request.method_code == NOTIFY or (
             (request.method_code == INVITE or request.method_code == SUBSCRIBE or request.method_code == REFER)

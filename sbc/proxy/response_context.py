@@ -382,7 +382,8 @@ class ResponseContext:
         elif status == 408 and not self.is_invite:
             # RFC 4320 4.2: nobody sends 408 to a non-INVITE.
             last, _ = self.route.last_words(self.request)
-            self._respond(self.around.local_response(self.request, last, None, f"answered 408 {response.reason_text()}"), None)
+            detail = f"answered 408 {response.reason_text()}"
+            self._respond(self.around.local_response(self.request, last, None, detail), None)
         elif (
             (status == 404 or status == 481)
             and refreshes_call(self.request)

@@ -17,7 +17,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import ToPhone, ToServers
-    from cython.cimports.sbc.proxy.network import Network, PhoneAddress
+    from cython.cimports.sbc.proxy.network import Network
     from cython.cimports.sbc.proxy.nonce_pins import NoncePins
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.response_context import Branch, Route
@@ -31,7 +31,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.proxy.destination import ToPhone, ToServers
-    from sbc.proxy.network import Network, PhoneAddress
+    from sbc.proxy.network import Network
     from sbc.proxy.nonce_pins import NoncePins
     from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.response_context import Branch, Route
@@ -117,14 +117,15 @@ class ServersRoute(Route):
         group: ServerGroup = self._destination.group
         if not branch.answered:
             group.done(attempt.candidate, branch)
-        if not (isinstance(outcome, FoundDown) or isinstance(outcome, Cancelled)):
+        if not isinstance(outcome, (FoundDown, Cancelled)):
             # First the group, then the plan: what the group learns decides where the plan goes next.
             group.observe(attempt.candidate, outcome, now, self._plan.method)
         return self._plan.record(attempt, outcome, now)
 
     @cython.ccall
     def knows_dialog(self, candidate: Candidate) -> cython.bint:
-        return not self._destination.in_dialog or self._destination.first is None or self._destination.first.same_as(candidate)
+        own: Candidate = self._destination.first
+        return not self._destination.in_dialog or own is None or own.same_as(candidate)
 
     @cython.ccall
     def last_words(self, request: Request) -> tuple:

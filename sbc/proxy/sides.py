@@ -79,7 +79,7 @@ class Sides:
 
     @cython.ccall
     def server_of(self, flow: Flow) -> Origin:
-        """The server behind a flow; None for a phone. The flow remembers it: the question is asked twice for every message."""
+        """The server behind a flow; None for a phone. The flow remembers it: it is asked twice for every message."""
         if flow.origin_epoch != self._epoch:
             flow.origin = self._find_server_of(flow)
             flow.origin_epoch = self._epoch

@@ -5,9 +5,25 @@ import os
 
 import pytest
 
-from sbc.proxy import core, destination, edge, network, nonce_pins, own_routes, response_context, route_cookie, routes, sides, validation
+from sbc.proxy import (
+    core,
+    destination,
+    edge,
+    network,
+    nonce_pins,
+    overload,
+    own_routes,
+    response_context,
+    route_cookie,
+    routes,
+    sides,
+    validation,
+)
 
-MODULES = [core, destination, edge, network, nonce_pins, own_routes, response_context, route_cookie, routes, sides, validation]
+MODULES = [
+    core, destination, edge, network, nonce_pins, own_routes, overload, response_context, route_cookie, routes, sides,
+    validation,
+]  # fmt: skip
 PURE = os.environ.get("SBC_PURE_PYTHON") == "1"
 
 
@@ -23,7 +39,8 @@ def test_module_is_what_was_asked_for(module):
     "kind",
     [
         core.Proxy, destination.Destinations, destination.ToPhone, destination.ToServers, destination.ToUs, edge.Edge,
-        network.Network, network.PhoneAddress, nonce_pins.NoncePins, own_routes.OwnRoutes, route_cookie.RouteCookie, response_context.Branch, response_context.ResponseContext, response_context.Route,
+        network.Network, network.PhoneAddress, nonce_pins.NoncePins, own_routes.OwnRoutes, overload.Overload,
+        response_context.Branch, response_context.ResponseContext, response_context.Route, route_cookie.RouteCookie,
         routes.ByeRoute, routes.PhoneRoute, routes.ServersRoute, routes.Ways, sides.Origin, sides.Sides,
         validation.Branches,
     ],

@@ -442,7 +442,8 @@ class TestResponses:
         assert "theirs" == Response.for_request(in_dialog, 200, to_tag="ours").to_tag
 
     @pytest.mark.parametrize(
-        "to", [b"To:\t<sip:bob@biloxi.example.com>", b"To: <sip:bob@biloxi.example.com>;tag=theirs", b"t: sip:bob@b.example \t"]
+        "to",
+        [b"To:\t<sip:bob@biloxi.example.com>", b"To: <sip:bob@biloxi.example.com>;tag=theirs", b"t: sip:bob@b.example \t"],
     )
     def test_in_one_pass_it_is_the_same(self, to):
         """The answers that most senders get are not put together as messages first."""
