@@ -52,6 +52,10 @@ cdef extern from "Python.h":
     Py_hash_t _Py_HashBytes(const void *octets, Py_ssize_t length) nogil
 
 cdef enum:
+    LONG_PIECE = 256
+    JOINED = 1400      # five such pieces with their lengths, and a number
+
+cdef enum:
     LF = 0x0A
     CR = 0x0D
     SPACE = 0x20
@@ -62,6 +66,7 @@ cdef enum:
 # s.8.1.1: without these there is no message. (Max-Forwards is one of them too, but RFC 2543 phones do not send it.)
 cdef enum:
     REQUIRED = VIA | FROM | TO | CALL_ID | CSEQ
+    WALKED = REQUIRED | MAX_FORWARDS | CONTENT_LENGTH
 
 cdef long long _MOST_CSEQ = MAX_CSEQ
 cdef int _MOST_HOPS = MAX_MAX_FORWARDS
@@ -113,8 +118,19 @@ cdef int _scheme_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept no
     return OTHER_SCHEME
 
 
-cdef inline Py_hash_t _hash(Piece *piece) noexcept nogil:
-    return _Py_HashBytes(piece.octets + piece.start, piece.end - piece.start)
+cdef Py_ssize_t _joined(unsigned char *joined, Py_ssize_t at, Piece *piece) noexcept nogil:
+    """Put a piece with its length into the buffer, or its hash where it is very long. Returns what is behind it."""
+    cdef int length = piece.end - piece.start
+    cdef Py_hash_t hashed
+    memcpy(joined + at, &length, sizeof(int))
+    at += sizeof(int)
+    if length > LONG_PIECE:
+        hashed = _Py_HashBytes(piece.octets + piece.start, length)
+        memcpy(joined + at, &hashed, sizeof(Py_hash_t))
+        return at + sizeof(Py_hash_t)
+    if length > 0:
+        memcpy(joined + at, piece.octets + piece.start, length)
+    return at + length
 
 
 cdef inline void _move(int *position, int line_start, int behind, int more) noexcept nogil:
@@ -265,7 +281,9 @@ cdef class Head(Lines):
         cdef Line *behind = line + self._count
         cdef long long octets
         while line < behind:
-            if line.bit == VIA:
+            if not line.bit & WALKED:
+                pass
+            elif line.bit == VIA:
                 if via == NULL:
                     via = line
             elif line.bit == FROM:
@@ -557,29 +575,35 @@ cdef class Head(Lines):
 
         It is keyed anew in every process, so nobody can make a request with a given one.
         """
-        cdef Py_hash_t parts[6]
+        cdef unsigned char joined[JOINED]
+        cdef Piece pieces[5]
         cdef Line *line
         cdef Octets octets
-        cdef Py_ssize_t end
+        cdef Py_ssize_t length = sizeof(long long)
         cdef int place
         self.read_call_id()
         self.read_from_tag()
         self.read_to_tag()
         self.read_cseq()
-        parts[0] = _hash(&self._uri)
-        parts[1] = _hash(&self._call_id)
-        parts[2] = _hash(&self._from_tag)
-        parts[3] = _hash(&self._to_tag)
-        parts[4] = <Py_hash_t>self._cseq
-        parts[5] = 0
+        pieces[0] = self._uri
+        pieces[1] = self._call_id
+        pieces[2] = self._from_tag
+        pieces[3] = self._to_tag
+        pieces[4].start = pieces[4].end = 0
         place = self.place_of(ROUTE)
         if place >= 0:
             line = &self._lines[place]
             octets = <Octets>PyBytes_AS_STRING(<object>line.data)
-            end = comma_at(octets, line.value_start, line.value_end)
-            end = trimmed_end(octets, line.value_start, end)
-            parts[5] = _Py_HashBytes(octets + line.value_start, end - line.value_start)
-        return <unsigned long long>_Py_HashBytes(parts, sizeof(parts))
+            pieces[4].octets = octets
+            pieces[4].start = line.value_start
+            pieces[4].end = <int>trimmed_end(
+                octets, line.value_start, comma_at(octets, line.value_start, line.value_end)
+            )
+        # All in one buffer, each with its length before it, so that nothing can be taken for another.
+        memcpy(joined, &self._cseq, sizeof(long long))
+        for place in range(5):
+            length = _joined(joined, length, &pieces[place])
+        return <unsigned long long>_Py_HashBytes(joined, length)
 
     # -- editing ---------------------------------------------------------------------------------------------------------
 

@@ -29,9 +29,27 @@ cdef extern from *:
     #else
     #define FIRST_MARKED(marks) 0
     #endif
+
+    /* Where the first carriage return or line feed of 16 octets is; 16 when there is none. */
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    static inline int break_in_16(const unsigned char *octets) {
+        __m128i all = _mm_loadu_si128((const __m128i *) octets);
+        int marks = _mm_movemask_epi8(_mm_or_si128(
+            _mm_cmpeq_epi8(all, _mm_set1_epi8(13)), _mm_cmpeq_epi8(all, _mm_set1_epi8(10))));
+        return marks ? __builtin_ctz(marks) : 16;
+    }
+    #else
+    static inline int break_in_16(const unsigned char *octets) {
+        int place = 0;
+        while (place < 16 && octets[place] != 13 && octets[place] != 10) place++;
+        return place;
+    }
+    #endif
     """
     uint64_t HIGH_BITS
     int FIRST_MARKED(uint64_t marks) nogil
+    int break_in_16(const unsigned char *octets) nogil
 
 cdef enum:
     HTAB = 0x09
@@ -571,27 +589,12 @@ cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) n
 
 cdef inline Py_ssize_t _break_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """The first carriage return or line feed; `end` when there is none."""
-    cdef uint64_t eight, next_eight, marks
+    cdef int found
     while start + 16 <= end:
-        memcpy(&eight, octets + start, 8)
-        memcpy(&next_eight, octets + start + 8, 8)
-        # As below, for both at once.
-        if (
-            ((eight - <uint64_t>0x0E0E0E0E0E0E0E0E) & ~eight)
-            | ((next_eight - <uint64_t>0x0E0E0E0E0E0E0E0E) & ~next_eight)
-        ) & HIGH_BITS:
-            break
-        start += 16
-    while start + 8 <= end:
-        memcpy(&eight, octets + start, 8)
-        marks = (eight - <uint64_t>0x0E0E0E0E0E0E0E0E) & ~eight & HIGH_BITS  # a mark where an octet is below 0x0E
-        if marks == 0:
-            start += 8
-            continue
-        start += FIRST_MARKED(marks)
-        if octets[start] == CR or octets[start] == LF:
+        found = break_in_16(octets + start)
+        start += found
+        if found < 16:
             return start
-        start += 1
     while start < end and octets[start] != CR and octets[start] != LF:
         start += 1
     return start
