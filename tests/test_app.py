@@ -1,4 +1,4 @@
-"""The appliance as a process: starting, reloading, stopping. No peers: its servers are closed ports on loopback."""
+"""The appliance as a process, or as several: starting, reloading, stopping. No peers: its servers are closed ports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ CONFIG = """
 [appliance]
 name = "test"
 state_dir = "{state}"
+workers = {workers}
 drain = 5
 
 [[listen]]
@@ -55,7 +56,8 @@ def free_port(kind: int) -> int:
 class Process:
     """`sbc run` with its configuration file and its log."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, workers: int = 1) -> None:
+        self.workers = workers
         self.file = folder / "sbc.toml"
         self.state = folder / "state"
         self.port = free_port(socket.SOCK_DGRAM)
@@ -64,7 +66,8 @@ class Process:
         self._process: subprocess.Popen | None = None
 
     def configure(self, domain="example.com", text=CONFIG) -> None:
-        self.file.write_text(text.format(state=self.state, port=self.port, http=self.http, domain=domain))
+        values = {"state": self.state, "port": self.port, "http": self.http, "workers": self.workers}
+        self.file.write_text(text.format(domain=domain, **values))
 
     def start(self) -> str:
         """The ready line."""
@@ -101,9 +104,10 @@ class Process:
                     return status
 
 
-@pytest.fixture
-def appliance(tmp_path):
-    made = Process(tmp_path)
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def appliance(tmp_path, request):
+    """All that is promised holds for both."""
+    made = Process(tmp_path, request.param)
     made.configure()
     yield made
     made.end()

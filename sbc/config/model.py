@@ -16,7 +16,6 @@ from sbc.config.errors import ConfigWarning
 from sbc.config.toml_lines import Path as TomlPath
 from sbc.redundancy.settings import GroupSettings
 
-
 MOST_WORKERS = 32
 
 

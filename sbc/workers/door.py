@@ -1,8 +1,8 @@
 """Whether a message that came in at a shared port is for this worker, and what becomes of it if it is not.
 
-`Door` stands between one shared socket and the edge. It asks something of requests of servers only: all others are led to the
-right worker by the kernel. `Deliveries` takes what other doors have handed over, and hands over what shows only later that it
-belongs elsewhere: responses, and ICMP errors, which come to any socket of the port.
+`Door` stands between one shared socket and the edge. It asks something of requests of servers only: all others are led to
+the right worker by the kernel. ICMP errors come to any socket of the port. `Deliveries` takes what other doors have handed
+over, and hands over responses that turn out to be somebody else's.
 
 The door is compiled when installed (Cython's pure Python mode), because it is on the way of every message.
 """
@@ -17,7 +17,6 @@ from twisted.logger import Logger
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import parse
 from sbc.transaction.matching import quoted_client_key
-from sbc.workers import marks
 from sbc.workers.handover import FAILED, MOVED, REQUEST, RESPONSE, Neighbours, Parcel
 
 if cython.compiled:

@@ -1,7 +1,7 @@
 """The sockets of all workers, opened by the supervisor before there is a worker, and held open as long as it lives.
 
-For each `[[listen]]` that is one for each worker, at the same port (SO_REUSEPORT), bound in the order of the workers, so that
-`steering` can name them; and a mailbox for what workers hand to each other. A worker gets its own by their descriptors.
+For each `[[listen]]` that is one for each worker, at the same port (SO_REUSEPORT), bound in the order of the workers, so
+that `steering` can name them; and a mailbox for what workers hand to each other. A worker gets its own by their descriptors.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ with one worker. A response belongs to the worker that sent the request, whereve
 branch in it, whose top Via is the first (RFC 3261 18.1.2), and reads the worker's letter there (`marks`).
 
 It is a classic BPF program, which every user may attach and the kernel translates into machine code: some hundred
-nanoseconds for each response. It has no loops; what it does at each place is written out. Where it finds nothing, or a kernel
-does not take it, the kernel's own choice holds, and workers hand responses over to each other.
+nanoseconds for each response. It has no loops; what it does at each place is written out. Where it finds nothing, or a
+kernel does not take it, the kernel's own choice holds, and workers hand responses over to each other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is known of the servers, told by whoever found it out, in one order that all agree on.
 
-A worker acts at once on what it sees and tells the supervisor; the supervisor keeps the newest word on each subject and tells
-it to all, the sender included. So all hear the same words in the same order, and the last one stands everywhere. Only a
+A worker acts at once on what it sees and tells the supervisor; the supervisor keeps the newest word on each subject and
+tells it to all, the sender included. So all hear the same words in the same order, and the last one stands everywhere. Only a
 worker that has spoken itself, and has not heard its own word yet, does not listen: its word comes later in that order than
 all it hears until then.
 

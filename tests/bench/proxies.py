@@ -73,7 +73,8 @@ class SbcProxy(Proxy):
         self.port = free_port()
         file = folder / "sbc.toml"
         file.write_text(configuration(
-            folder=folder, listens={ADDRESS: self.port}, http_port=free_port(), servers=servers, group="", workers=workers,
+            folder=folder, listens={ADDRESS: self.port}, http_port=free_port(), servers=servers, group="",
+            workers=workers,
         ))
         super().__init__("sbc", sbc_command(file), folder)
         self.startup_seconds = 0.0

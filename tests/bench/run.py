@@ -263,7 +263,8 @@ def workers_rates(bench: Bench, rounds: int, seconds: float) -> list[dict[str, o
         bench.measure(proxy, "calls", 300, 1, kind="warm-up", round_number=0, addresses=ADDRESSES)
     rows: list[dict[str, object]] = []
     for rate in FIXED["calls"]:
-        found: dict[tuple[int, float], list[float]] = {(1, rate): [], (WORKERS, rate): [], (WORKERS, WORKERS * rate): []}
+        turns = [(1, rate), (WORKERS, rate), (WORKERS, WORKERS * rate)]
+        found: dict[tuple[int, float], list[float]] = {turn: [] for turn in turns}
         for round_number in range(1, rounds + 1):
             for number, calls in sorted(found, reverse=round_number % 2 == 0):
                 turn = bench.measure(

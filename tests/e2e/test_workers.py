@@ -6,9 +6,11 @@ import os
 import signal
 
 from tests.e2e.peers import Peers
+from tests.e2e.peers.accounts import DOMAIN
 from tests.e2e.peers.appliance import RARE_PROBES, Sbc
 from tests.e2e.peers.process import wait_until
 from tests.e2e.peers.sipp import SippPhone
+from tests.e2e.peers.sockets import SocketPhone
 
 PHONES = [f"phone{number}" for number in range(12)]
 
@@ -98,3 +100,64 @@ def test_two_workers_are_one_appliance(peers: Peers) -> None:
     assert registers == len(servers[1].received("REGISTER"))
     assert sbc.metric("sbc_requests_total", method="INVITE") >= invites + 3
     assert "Traceback" not in sbc.text()
+
+
+def test_registrations_outlive_a_change_of_the_number(peers: Peers) -> None:
+    """Two workers, then one process, then two again: every phone can be called, and none has registered again."""
+    server = peers.kamailio("primary")
+    sbc = peers.sbc([server], accounts=tuple(PHONES), workers=2, group=RARE_PROBES)
+    phones = one_phone_at_each(peers, sbc)
+    registers = len(server.received("REGISTER"))
+    carol = peers.sipp_phone("carol", f"127.0.0.1:{server.port}")
+    file = peers.folder / "sbc.toml"
+    for before, after in (("workers = 2", "workers = 1"), ("workers = 1", "workers = 2")):
+        sbc.stop()
+        file.write_text(file.read_text().replace(before, after))
+        sbc.start()
+        for phone in phones:
+            call(carol, phone)
+    assert registers == len(server.received("REGISTER"))
+    assert "Traceback" not in sbc.text()
+
+
+def test_a_phone_that_comes_to_another_worker_is_called_there(peers: Peers) -> None:
+    """Behind a NAT that has forgotten it: another port and so another worker, but the same Contact. It rings once, there,
+    and the server knows one contact."""
+    server = peers.socket_server()
+    sbc = peers.sbc([server], workers=2, group=RARE_PROBES)
+    places: list[tuple[int, SocketPhone]] = []
+    while len({worker for worker, _ in places}) < 2:
+        assert len(places) < 20, "all of 20 ports came to one worker"
+        phone = peers.socket_phone(sbc)
+        phone.send(register(phone, cseq=len(places) + 1))
+        server.answer("REGISTER")
+        answer = phone.receive(5)
+        assert answer is not None and answer.startswith(b"SIP/2.0 200 ")
+        # The other worker forgets it a moment later.
+        wait_until(lambda: sorted(bindings(sbc)) == [0, 1], "one worker has it")
+        places.append((bindings(sbc).index(1), phone))
+    contacts = {str(request.get("Contact")).partition(";expires")[0] for request in server.answered}
+    assert len(contacts) == 1
+    (contact,) = contacts
+    server.send(invite(contact.strip("<>"), f"127.0.0.1:{server.port}"), (sbc.address, sbc.port))
+    received = places[-1][1].receive(5)
+    assert received is not None and received.startswith(b"INVITE sip:alice@192.0.2.50 ")
+    for _, phone in places[:-1]:
+        assert phone.receive(0.1) is None
+    assert "Traceback" not in sbc.text()
+
+
+def register(phone: SocketPhone, cseq: int) -> bytes:
+    return (
+        f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.50;branch=z9hG4bKr{cseq};rport\r\nMax-Forwards: 70\r\n"
+        f"From: <sip:alice@{DOMAIN}>;tag=r\r\nTo: <sip:alice@{DOMAIN}>\r\nCall-ID: natted\r\nCSeq: {cseq} REGISTER\r\n"
+        "Contact: <sip:alice@192.0.2.50>\r\nExpires: 600\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def invite(contact: str, server: str) -> bytes:
+    return (
+        f"INVITE {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {server};branch=z9hG4bKi;rport\r\nMax-Forwards: 70\r\n"
+        f"From: <sip:dave@{DOMAIN}>;tag=i\r\nTo: <sip:alice@{DOMAIN}>\r\nCall-ID: called\r\nCSeq: 1 INVITE\r\n"
+        f"Contact: <sip:dave@{server}>\r\nContent-Length: 0\r\n\r\n"
+    ).encode()

@@ -136,7 +136,8 @@ def test_real_metrics_of_two_are_good_openmetrics(totals):
         metrics(events.CallSetUp("office", 0.2))
         metrics(events.FailedOver("office", "INVITE", "a", "b", "timeout"))
         totals.told(worker, as_lists(metrics.registry.collect()))
-    text = generate_openmetrics(Collected(totals.families(Metrics(appliance="branch-42", version="1.2.3").registry.collect())))
+    supervisor = Metrics(appliance="branch-42", version="1.2.3")
+    text = generate_openmetrics(Collected(totals.families(supervisor.registry.collect())))
     families = {family.name: family for family in parse_openmetrics(text.decode())}
     (failovers,) = [s.value for s in families["sbc_failovers"].samples if s.labels["cause"] == "timeout" and s.value]
     assert 2 == failovers

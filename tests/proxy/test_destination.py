@@ -196,6 +196,36 @@ def test_server_of_a_listed_network(destinations, registrar):
     assert destination.candidate == Candidate("203.0.113.9", 5070, "udp")
 
 
+@pytest.mark.parametrize(
+    ("uri", "headers", "unknown"),
+    [
+        ("sip:alice@192.0.2.1:5060;gw-tok=T", [], False),
+        ("sip:alice@192.0.2.1:5060;gw-tok=U", [], True),
+        ("sip:200@192.0.2.1:5060", [], False),
+        ("sip:201@192.0.2.1:5060", [], True),
+        ("sip:192.0.2.1:5060", [], False),
+        ("sip:201@192.0.2.7:5060", [], False),
+        ("tel:201", [], False),
+        ("sip:alice@192.0.2.1:5060;gw-tok=U", [("Route", "<sip:192.0.2.1:5060;lr>")], True),
+    ],
+)
+def test_server_that_asks_for_a_phone_of_another_process(destinations, registrar, server, phone, uri, headers, unknown):
+    """A question only: the request stays as it is, and nobody else is asked."""
+    registrar.bindings["T"] = Binding("T", "sip:alice@192.0.2.50", "192.0.2.50", 5060)
+    registrar.by_aor["sip:200@example.com"] = [registrar.bindings["T"]]
+    message = request("INVITE", uri=uri, headers=headers)
+    before = message.to_bytes()
+    assert unknown == destinations.asks_for_unknown_phone(message, server)
+    assert before == message.to_bytes()
+    assert not destinations.asks_for_unknown_phone(message, phone)
+
+
+def test_inside_a_dialog_everybody_knows_the_phone(destinations, server):
+    """The cookie says where it is."""
+    message = request("BYE", uri="sip:alice@192.0.2.1:5060;gw-tok=U", to_tag="t", headers=[("Route", own_route())])
+    assert not destinations.asks_for_unknown_phone(message, server)
+
+
 def test_server_that_calls_a_number_at_us(destinations, registrar, server):
     """A fallback router with a static route to us rings the newest phone of that number."""
     older, newer = (Binding(token, f"sip:{token}@192.0.2.50", "192.0.2.50", 5060) for token in ("old", "new"))

@@ -545,3 +545,98 @@ def test_other_settings_keep_what_is_known():
     assert [P2] == after.request("INVITE").servers
     assert [] == after.moves()
     assert site.group.health(P1).reason == after.group.health(P1).reason
+
+
+def two_sites():
+    """Two processes with the same group: what the first is seen to find out is told to the second."""
+    sites = [make_site(alive=[P2]), make_site(alive=[P2])]
+    for site in sites:
+        bring_up(site, P1, P2)
+        site.events.clear()
+    return sites
+
+
+def tell(one, other, candidate):
+    other.group.told(candidate, one.group.health(candidate).word(), other.now)
+
+
+def test_what_another_process_found_out_is_acted_on_in_silence():
+    """It was reported where it was found out; here the next call goes to the right server at once."""
+    one, other = two_sites()
+    one.answers[P1] = other.answers[P1] = "icmp"
+    one.request("INVITE")
+    tell(one, other, P1)
+    assert [P2] == other.request("INVITE").servers
+    assert P2 == other.group.working(other.now)
+    assert [] == [event for event in other.events if not isinstance(event, AttemptEnded)]
+    assert one.group.health(P1).reason == other.group.health(P1).reason
+
+
+def test_requests_that_wait_are_woken_by_another_process():
+    one, other = two_sites()
+    woken = []
+    other.group.waiting(P1, woken.append)
+    one.answers[P1] = "icmp"
+    one.request("INVITE")
+    tell(one, other, P1)
+    assert ["icmp"] == woken
+
+
+def test_a_refusal_wakes_nobody():
+    """503: the server is there, and what waits for it may still be answered."""
+    one, other = two_sites()
+    woken = []
+    other.group.waiting(P1, woken.append)
+    one.answers[P1] = 503
+    one.request("INVITE")
+    tell(one, other, P1)
+    assert State.DOWN is other.group.health(P1).state
+    assert [] == woken
+    assert one.group.health(P1).held_until == other.group.health(P1).held_until
+
+
+def test_the_hold_of_a_failback_counts_from_when_it_was_seen():
+    """The other process has it up since then, so both return at the same time."""
+    one, other = two_sites()
+    one.answers[P1] = "icmp"
+    one.request("INVITE")
+    tell(one, other, P1)
+    one.now += 100.0
+    bring_up(one, P1)
+    other.now = one.now + 30.0
+    tell(one, other, P1)
+    hold = one.group.settings.failback_hold
+    for site in (one, other):
+        site.let_pass(one.group.health(P1).since + hold - 1.0 - site.now)
+        assert P2 == site.group.working(site.now)
+        site.let_pass(1.0)
+        assert P1 == site.group.working(site.now)
+
+
+def test_told_where_new_requests_go():
+    one, other = two_sites()
+    other.group.told_working(P2, other.now)
+    assert [P2] == other.request("INVITE").servers
+    assert other.now == other.group.working_since()
+    assert [] == other.moves()
+
+
+def test_told_about_a_candidate_that_is_not_in_the_list():
+    """The names of servers are looked up by each process; one may be a little ahead."""
+    one, other = two_sites()
+    other.group.told(P3, one.group.health(P1).word(), other.now)
+    other.group.told_working(P3, other.now)
+    assert P1 == other.group.working(other.now)
+
+
+def test_counting_begins_anew_after_a_word():
+    """Results from before it are in it."""
+    one, other = two_sites()
+    one.answers[P1] = "icmp"
+    one.request("INVITE")
+    tell(one, other, P1)
+    for _ in range(other.group.settings.rise - 1):
+        other.probe(P1)
+    assert State.DOWN is other.group.health(P1).state
+    other.probe(P1)
+    assert State.UP is other.group.health(P1).state

@@ -577,3 +577,28 @@ def test_empty_contact_is_a_query(site):
     assert 200 == register(phone, "Contact:", contact=None, expires=None)
     assert 1 == len(site.registrar.bindings_for_aor(AOR))
     assert not site.primary.last.has("Contact")
+def test_a_new_contact_is_told_to_other_processes(site):
+    """Not its renewals; its removal, too, because the one to remove it may not be the one that has it."""
+    moved = []
+    site.registrar.moved_here = moved.append
+    phone = Phone(site)
+    register(phone)
+    (binding,) = site.registrar.bindings
+    assert [binding.token] == moved
+    register(phone)
+    assert [binding.token] == moved
+    register(phone, expires=0)
+    assert len(moved) > 1 and {binding.token} == set(moved)
+
+
+def test_a_contact_that_moved_away_is_forgotten_in_silence(site):
+    """The servers have it as before; another process of ours answers for it."""
+    phone = Phone(site)
+    register(phone)
+    (binding,) = site.registrar.bindings
+    before = len(site.events), len(site.primary.requests)
+    site.registrar.moved_away(binding.token)
+    assert 0 == len(site.registrar.bindings)
+    assert {} == site.store.bindings
+    assert before == (len(site.events), len(site.primary.requests))
+    site.registrar.moved_away(binding.token)

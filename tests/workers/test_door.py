@@ -184,7 +184,8 @@ def test_a_delivered_response_finds_its_transaction(worker):
 
 def quoted(branch: str) -> bytes:
     """The start of a datagram of ours, as an ICMP error has it."""
-    return f"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;rport;branch={branch}\r\nCSeq: 1 INVITE\r\n\r\n".encode()
+    via = f"Via: SIP/2.0/UDP 198.51.100.1:5060;rport;branch={branch}"
+    return f"INVITE sip:x SIP/2.0\r\n{via}\r\nCSeq: 1 INVITE\r\n\r\n".encode()
 
 
 def test_an_icmp_error_goes_to_the_maker_of_the_branch(worker):

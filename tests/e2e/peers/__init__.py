@@ -18,11 +18,11 @@ from tests.e2e.peers.baresip import Baresip
 from tests.e2e.peers.kamailio import Kamailio
 from tests.e2e.peers.process import Program, free_port, wait_until
 from tests.e2e.peers.sipp import SCENARIOS, Sipp, SippPhone
-from tests.e2e.peers.sockets import SilentServer, SocketPhone
+from tests.e2e.peers.sockets import SilentServer, SocketPhone, SocketServer
 
 PROGRAMS = ("kamailio", "kamcmd", "sipp", "baresip", "setpriv")
 Started = TypeVar("Started", bound=Program)
-Kept = TypeVar("Kept", bound="Program | SilentServer | SocketPhone")
+Kept = TypeVar("Kept", bound="Program | SilentServer | SocketPhone | SocketServer")
 
 
 def missing_programs() -> list[str]:
@@ -68,6 +68,9 @@ class Peers:
 
     def silent_server(self, name: str = "silent", address: str = "127.0.0.1") -> SilentServer:
         return self._kept(SilentServer(name, address))
+
+    def socket_server(self, name: str = "socket", address: str = "127.0.0.1") -> SocketServer:
+        return self._kept(SocketServer(name, address))
 
     def socket_phone(self, proxy: CallServer, address: str = "127.0.0.1") -> SocketPhone:
         return self._kept(SocketPhone(proxy.address, proxy.port, address))

@@ -8,6 +8,7 @@ import socket
 import time
 from dataclasses import dataclass
 
+from sbc.sip.message import Request, Response, parse
 from tests.e2e.peers.process import at, free_port
 
 
@@ -51,6 +52,39 @@ class SilentServer:
                 if line.startswith(method):
                     lines.append(line)
         return lines
+
+    def stop(self) -> None:
+        self._socket.close()
+
+
+class SocketServer:
+    """A call server that says 200 when a test tells it to, and sends what a test writes."""
+
+    def __init__(self, name: str = "socket", address: str = "127.0.0.1") -> None:
+        self.name = name
+        self.address = address
+        self.port = free_port(address)
+        self.answered: list[Request] = []
+        self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((address, self.port))
+        self._socket.settimeout(5)
+
+    def answer(self, method: str) -> None:
+        """Wait for a request of this method and accept it, with its contacts. Others before it are not answered."""
+        while True:
+            data, source = self._socket.recvfrom(65535)
+            if not data.startswith(method.encode()):
+                continue
+            request = parse(data)
+            assert isinstance(request, Request)
+            self.answered.append(request)
+            contacts = [("Contact", value) for value in request.get_all("Contact")]
+            response = Response.for_request(request, 200, to_tag="server", headers=contacts)
+            self._socket.sendto(response.to_bytes(), source)
+            return
+
+    def send(self, data: bytes, destination: tuple[str, int]) -> None:
+        self._socket.sendto(data, destination)
 
     def stop(self) -> None:
         self._socket.close()
