@@ -12,7 +12,9 @@
 `store`          what outlives the process
 `observe`        metrics, log, status page, systemd
 `lab`            call servers and phones to play with: `sbc demo`, and the tests
-`app`            builds and connects all of it; `cli` the commands; `clock` and `events` what all of them share
+`workers`        several processes that are one appliance
+`app`            builds and connects all of it, `together` several of it; `cli` the commands
+`clock`          time for all of them; `events` what happened, `flow` the way to a peer
 
 The path of one INVITE from a phone to a dead primary and on to the fallback:
 

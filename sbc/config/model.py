@@ -29,6 +29,14 @@ class Endpoint(NamedTuple):
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
+def cores_for_us() -> int:
+    """Those that this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except OSError:
+        return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Appliance:
     """`[appliance]`: this box."""
@@ -44,14 +52,8 @@ class Appliance:
 
     @property
     def processes(self) -> int:
-        """`workers`, with the number of cores for 0: those that this process may run on."""
-        if self.workers:
-            return self.workers
-        try:
-            cores = len(os.sched_getaffinity(0))
-        except OSError:
-            cores = os.cpu_count() or 1
-        return min(cores, MOST_WORKERS)
+        """`workers`, with the number of cores for 0."""
+        return self.workers or min(cores_for_us(), MOST_WORKERS)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable
 
 from sbc.config.kinds import is_ip_address, split_port
-from sbc.config.model import Config, Endpoint, Listen
+from sbc.config.model import Config, Endpoint, Listen, cores_for_us
 from sbc.config.reader import Document
 from sbc.config.toml_lines import Path as TomlPath
 from sbc.redundancy.schedule import Timing, give_up
@@ -41,6 +41,7 @@ def check(document: Document, config: Config) -> None:
             _warn_group(document, path, group)
             _warn_never_tried(document, config, path, group)
     _warn_not_built(document, config)
+    _warn_workers(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
             ("http", "address"),
@@ -54,6 +55,13 @@ def _warn_not_built(document: Document, config: Config) -> None:
         if listen.transport != "udp" and document.sound(("listen", position)):
             text = f"this version listens on udp only; with this {listen.transport} socket `sbc run` does not start"
             document.warn(("listen", position, "transport"), text)
+
+
+def _warn_workers(document: Document, config: Config) -> None:
+    workers, cores = config.appliance.workers, cores_for_us()
+    if workers > cores and document.sound(("appliance", "workers")):
+        text = f"{workers} workers on {cores} cores: more of them cost more and serve no more phones"
+        document.warn(("appliance", "workers"), text)
 
 
 def _check_listens(document: Document, config: Config) -> None:

@@ -102,9 +102,12 @@ def in_words(seconds: float) -> str:
 
 def _appliance_line(appliance: Mapping[str, Any]) -> str:
     readiness = "serving phones" if appliance.get("ready") else "not serving phones"
+    workers = appliance.get("workers", ())
+    ready = sum(bool(worker.get("ready")) for worker in workers)
     return (
         f"{appliance.get('name', '?')}: sbc {appliance.get('version', '?')}, {readiness},"
         f" running for {in_words(appliance.get('uptime_seconds', 0))}"
+        + (f", {ready} of {len(workers)} workers" if workers else "")
     )
 
 

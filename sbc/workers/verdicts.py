@@ -1,9 +1,9 @@
 """What is known of the servers, told by whoever found it out, in one order that all agree on.
 
 A worker acts at once on what it sees and tells the supervisor; the supervisor keeps the newest word on each subject and
-tells it to all, the sender included. So all hear the same words in the same order, and the last one stands everywhere. Only a
-worker that has spoken itself, and has not heard its own word yet, does not listen: its word comes later in that order than
-all it hears until then.
+tells it to all, the sender included. So all hear the same words in the same order, and the last one stands everywhere. Only
+a worker that has spoken itself, and has not heard its own word yet, does not listen: its word comes later in that order
+than all it hears until then.
 
 Subjects are the health of one candidate of a group and the working server of a group.
 """

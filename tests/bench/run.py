@@ -287,11 +287,12 @@ def workers_rates(bench: Bench, rounds: int, seconds: float) -> list[dict[str, o
 
 
 def tell_ratios(row: dict) -> None:
-    each, together_ = row["ratio_same_each"], row["ratio_same_load"]
+    def ratio(name: str) -> str:
+        return f"{row[name]['median']:.2f} ({row[name]['least']:.2f}-{row[name]['most']:.2f})"
+
     print(
-        f"  two workers / one: CPU per call {each['median']:.2f} ({each['least']:.2f}-{each['most']:.2f}) at {row['rate']}/s"
-        f" for each, {together_['median']:.2f} ({together_['least']:.2f}-{together_['most']:.2f}) at {row['rate']}/s for both;"
-        f" one takes {row['cpu_us_one']['median']:.0f} us", flush=True,
+        f"  two workers / one: CPU per call {ratio('ratio_same_each')} at {row['rate']}/s for each,"
+        f" {ratio('ratio_same_load')} at {row['rate']}/s for both; one takes {row['cpu_us_one']['median']:.0f} us", flush=True,
     )
 
 

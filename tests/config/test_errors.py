@@ -262,3 +262,21 @@ def test_any_values_are_errors_and_nothing_else(tmp_path_factory, value):
     path.write_text(text, "utf-8")
     with pytest.raises(ConfigErrors):
         load(path)
+
+
+def test_more_workers_than_cores(tmp_path, monkeypatch):
+    """It works, and it is not what one would want."""
+    monkeypatch.setattr("sbc.config.rules.cores_for_us", lambda: 2)
+    (warning,) = warnings_of(tmp_path, "[appliance]\nworkers = 4\n")
+    assert "appliance.workers: 4 workers on 2 cores: more of them cost more and serve no more phones" == warning
+    assert [] == warnings_of(tmp_path, "[appliance]\nworkers = 2\n")
+
+
+def test_a_worker_for_each_core(tmp_path, monkeypatch):
+    """`workers = 0`."""
+    monkeypatch.setattr("sbc.config.model.cores_for_us", lambda: 3)
+    path = tmp_path / "sbc.toml"
+    path.write_text("[appliance]\nworkers = 0\n" + (LISTEN + GROUP).replace("GROUP_KEYS", "").replace("SERVER_KEYS", ""))
+    assert 3 == load(path).appliance.processes
+    monkeypatch.setattr("sbc.config.model.cores_for_us", lambda: 96)
+    assert 32 == load(path).appliance.processes

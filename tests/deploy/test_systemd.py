@@ -48,6 +48,7 @@ def test_exposure_is_low() -> None:
         ("Type", "notify"),
         ("WatchdogSec", "10"),
         ("Restart", "always"),
+        ("KillMode", "mixed"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("User", "sbc"),
         ("StateDirectory", "sbc"),

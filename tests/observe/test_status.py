@@ -182,3 +182,10 @@ def test_without_http_it_says_so() -> None:
     errors = io.StringIO()
     assert print_status(SimpleNamespace(http=None), errors=errors) == 1
     assert "[http]" in errors.getvalue()
+
+
+def test_workers_are_counted() -> None:
+    """Where there are several; one of them may be on its way back."""
+    status = copy.deepcopy(samples.ALL_WELL)
+    status["appliance"]["workers"] = [{"worker": 0, "ready": True}, {"worker": 1, "ready": False}]
+    assert render(status, samples.WALL_NOW).splitlines()[0].endswith(", 1 of 2 workers")
