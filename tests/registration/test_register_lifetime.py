@@ -577,6 +577,8 @@ def test_empty_contact_is_a_query(site):
     assert 200 == register(phone, "Contact:", contact=None, expires=None)
     assert 1 == len(site.registrar.bindings_for_aor(AOR))
     assert not site.primary.last.has("Contact")
+
+
 def test_a_new_contact_is_told_to_other_processes(site):
     """Not its renewals; its removal, too, because the one to remove it may not be the one that has it."""
     moved = []
