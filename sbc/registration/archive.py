@@ -36,7 +36,7 @@ WRITE_BEHIND = 1.0
 """Seconds until renewals that have changed nothing but the time are on disk, and contacts that lapsed are off it."""
 
 _NOTED_AT_ONCE = 2000  # renewals in one line, in about a millisecond
-_SAVED_AT_ONCE = 250  # bindings in one transaction of the database, in some milliseconds
+_SAVED_AT_ONCE = 50  # bindings in one transaction of the database, in one or two milliseconds
 _PAUSE = 0.02  # seconds between two of them
 
 _REGISTERED = cython.declare(str, REGISTERED)
@@ -118,7 +118,7 @@ class Archive(Timer):
             self._note_what_waits()
         if self._saving or self._store.notes_are_many:
             self._save_some()
-        if self._behind or self._saving:
+        if self._behind or self._saving:  # the rest in a moment
             self._queue.arm(self, self._queue.now(), _PAUSE)
 
     @cython.cfunc
@@ -159,7 +159,8 @@ class Archive(Timer):
                 first = False
                 _write_renewal(writer, binding, wall_offset)
         writer.octets(b"]]\n")
-        self._note(writer)
+        if not self._store.note(writer.written()):
+            self._saving = True
 
     @cython.cfunc
     def _save_some(self):

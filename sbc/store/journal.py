@@ -28,10 +28,11 @@ from sbc.store.interface import BindingRow, RegistrarStore, RegistrationRow
 
 PREFIX = "sbc-journal-"
 
-_LARGE = 4_000_000
-"""Bytes: some ten thousand new contacts, or sixty thousand renewals. Who starts reads them in a quarter of a second."""
+_LARGE = 16_000_000
+"""Bytes: some forty thousand new contacts, or a hundred and fifty thousand renewals. Who starts after a kill reads them in
+about half a second."""
 
-_LARGEST = 16_000_000
+_LARGEST = 64_000_000
 """Bytes of a journal that the database does not take; beyond them only memory keeps what is new."""
 
 Entry = tuple[list[BindingRow], list[RegistrationRow], list[str], list[list[Any]]]
