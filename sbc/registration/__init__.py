@@ -2,6 +2,11 @@
 
 `registrar` is the door: every REGISTER of a phone comes in there, and inbound calls ask it where a phone is. Read
 `exchange` next, the way of one REGISTER, then `leg`, its part at one server. `bindings` and `expiry` are what is
-known of the phones, `contacts` the two spellings of a Contact (the phone's and ours), `nonces` and `own_digest` whose
-challenge is whose, `rejections` who has answered wrongly too often.
+known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the phone's and ours),
+`targets` what the settings say of a group's servers, `nonces` and `own_digest` whose challenge is whose, `rejections`
+who has answered wrongly too often.
+
+A phone renews several times an hour, and there are thousands of them. So what every renewal passes is compiled and
+typed (the .pxd files), and reads and writes messages as octets; what only some do, like answering a challenge, is
+ordinary Python.
 """

@@ -243,7 +243,7 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
 
 @cython.cfunc
 def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double):
-    """Its token and its new times, and those of its registrations: `[token, granted, expires_at, server, expires_at ...]`."""
+    """Its token, its new times, and those of its registrations: `[token, granted, expires_at, server, expires_at ...]`."""
     writer.octets(b"[")
     writer.quoted(binding.token)
     writer.octets(b",")

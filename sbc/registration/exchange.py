@@ -52,17 +52,17 @@ if cython.compiled:
         AUTHORIZATION,
         CALL_ID,
         CONTACT,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
         CSEQ,
         EXPIRES,
         FROM,
         MAX_FORWARDS,
+        PATH,
         PROXY_AUTHORIZATION,
         RECORD_ROUTE,
-        ROUTE,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        PATH,
         REQUIRE,
+        ROUTE,
         SERVICE_ROUTE,
         SUPPORTED,
         TO,
@@ -85,17 +85,17 @@ else:
         AUTHORIZATION,
         CALL_ID,
         CONTACT,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
         CSEQ,
         EXPIRES,
         FROM,
         MAX_FORWARDS,
+        PATH,
         PROXY_AUTHORIZATION,
         RECORD_ROUTE,
-        ROUTE,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        PATH,
         REQUIRE,
+        ROUTE,
         SERVICE_ROUTE,
         SUPPORTED,
         TO,
@@ -262,7 +262,7 @@ class Exchange(LegUser):
         leg: Leg
         if not self.answered:
             return False
-        for leg in self._legs:
+        for leg in self._legs:  # noqa: SIM110 (a generator would cost more than the loop; so below)
             if leg.is_running():
                 return False
         return True
@@ -472,7 +472,7 @@ class Exchange(LegUser):
     @cython.cfunc
     def _is_better_running(self, than: Leg) -> cython.bint:
         leg: Leg
-        for leg in self._legs:  # noqa: SIM110 (a generator would cost more than the loop; so below)
+        for leg in self._legs:  # noqa: SIM110
             if leg.is_running() and leg.target.rank < than.target.rank:
                 return True
         return False

@@ -58,8 +58,8 @@ class RegistrationStore(Protocol):
         """
 
     def note(self, line: bytes) -> bool:
-        """Write this down for now, as `sbc.store.journal` reads it: sooner than `save_registrations`, and as safe. False when
-        it cannot be; then what it is about must be saved at once."""
+        """Write this down for now, as `sbc.store.journal` reads it: sooner done than `save_registrations`, and as safe.
+        False when it cannot be; then what it is about must be saved."""
 
     @property
     def notes_are_many(self) -> bool:

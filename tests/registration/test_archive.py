@@ -56,7 +56,7 @@ def rows_of(site):
 
 
 def rounded(rows):
-    """Times on disk are milliseconds; the CSeq, which only tells late REGISTERs from new ones, is that of the last change."""
+    """Times on disk are milliseconds; the CSeq, which tells late REGISTERs from new ones, is that of the last change."""
     bindings, registrations = rows
     return (
         sorted(row._replace(expires_at=round(row.expires_at, 2), cseq=0) for row in bindings),

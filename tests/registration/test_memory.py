@@ -8,9 +8,13 @@ import tracemalloc
 
 import pytest
 
+from sbc.registration.archive import Archive
 from sbc.registration.bindings import Binding, Upstream
+from sbc.registration.contacts import Contact
 from sbc.registration.exchange import Exchange
 from sbc.registration.leg import Leg
+from sbc.registration.registrar import Registrar
+from sbc.registration.targets import Targets
 from sbc.store.sqlite import SqliteStore
 from tests.helpers.scripted_servers import MemoryStore, Phone, accept, refuse, silent
 
@@ -38,10 +42,10 @@ def test_nothing_is_left_for_the_garbage_collector(make_site, replies):
 
 
 @compiled
-def test_bindings_are_compiled():
+@pytest.mark.parametrize("made", [Archive, Binding, Contact, Exchange, Leg, Registrar, Targets, Upstream])
+def test_classes_are_compiled(made):
     """A compiled class has no instance dictionary."""
-    assert not hasattr(Binding.__new__(Binding), "__dict__")
-    assert not hasattr(Upstream.__new__(Upstream), "__dict__")
+    assert not hasattr(made.__new__(made), "__dict__")
 
 
 @compiled
