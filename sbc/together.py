@@ -417,7 +417,7 @@ class Together:
             "version": __version__,
             "started": self._started_at,
             "uptime_seconds": self._reactor.seconds() - self._started,
-            "ready": supervisor.all_ready and not supervisor.stopping,
+            "ready": supervisor.serves_phones,
             "listening": self.addresses,
             "workers": [worker.describe() for worker in supervisor.workers],
         }

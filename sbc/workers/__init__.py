@@ -20,7 +20,7 @@ registrar, and both would ring.
 
 (A port towards the servers for each worker would do without the program in the kernel. It would also need more from every
 firewall, write two Record-Route lines instead of one, and cost more: a call that comes and goes by two sockets makes half as
-many system calls again. Measured, two workers then cost 1.2 times one; so they cost about the same.)
+many system calls again.)
 
 What must be one is one:
 

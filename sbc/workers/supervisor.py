@@ -34,6 +34,10 @@ ALIVE_EVERY = 2.0
 _SILENT = 15.0
 """Seconds without one after which a worker hangs, and is killed to be started again."""
 
+_SOON_BACK = 5.0
+"""Seconds in which a worker that died should be back: until then the appliance serves phones. What they send meanwhile waits
+at their worker's socket; whoever takes over from us for that does more harm."""
+
 _ANSWER_WITHIN = 2.0
 """Seconds for a worker to answer a question of ours; then the answer is made without it."""
 
@@ -53,6 +57,8 @@ class Worker(ProcessProtocol):
         self.restarts = Restarts()
         self.link: Link | None = None
         self.last_sign = 0.0
+        self.ready_until: float | None = None
+        """When it was ready for the last time, where it is not now."""
         self._supervisor = supervisor
 
     @property
@@ -84,6 +90,8 @@ class Worker(ProcessProtocol):
             self.link.data_received(data)
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 (Twisted's name)
+        if self.ready:
+            self.ready_until = self._supervisor.now()
         self.link, self.ready = None, False
         self._supervisor.worker_ended(self, reason)
 
@@ -162,6 +170,14 @@ class Supervisor:
     @property
     def all_ready(self) -> bool:
         return all(worker.ready for worker in self.workers)
+
+    @property
+    def serves_phones(self) -> bool:
+        """True while each worker is ready or will be in a moment."""
+        if self.stopping or not any(worker.ready for worker in self.workers):
+            return False
+        limit = self.now() - _SOON_BACK
+        return all(worker.ready or (worker.ready_until or 0.0) > limit for worker in self.workers)
 
     def ask(self, what: str, **how: Any) -> Deferred[dict[int, Any]]:
         """The answers of the workers, by their numbers; those that do not answer in time are left out."""

@@ -146,6 +146,25 @@ def test_who_dies_is_started_again(nursery):
     assert nursery.supervisor.all_ready and nursery.said == ["ready"]
 
 
+def test_phones_are_served_while_one_is_on_its_way_back(nursery):
+    """A load balancer must not act on half a second. On a worker that does not come back it must."""
+    assert not nursery.supervisor.serves_phones
+    nursery.all_ready().newest[1].die()
+    assert nursery.supervisor.serves_phones
+    nursery.clock.advance(4)
+    assert nursery.supervisor.serves_phones
+    nursery.clock.advance(2)
+    assert not nursery.supervisor.serves_phones
+    nursery.newest[1].protocol.ready_received()
+    assert nursery.supervisor.serves_phones
+
+
+def test_without_any_worker_nobody_is_served(nursery):
+    for process in nursery.all_ready().newest:
+        process.die()
+    assert not nursery.supervisor.serves_phones
+
+
 def test_who_dies_again_waits(nursery):
     nursery.all_ready()
     for _ in range(2):
