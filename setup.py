@@ -71,6 +71,7 @@ extensions += [
     Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
     Extension("sbc.sip.lines", ["ext/lines.pyx"]),
     Extension("sbc.sip.head", ["ext/head.pyx"]),
+    Extension("sbc.sip.hop", ["ext/hop.pyx"]),
     Extension("sbc.transaction.branches", ["ext/branches.pyx"]),
     Extension("sbc.sip.writer", ["ext/writer.pyx"]),
     Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]),

@@ -94,14 +94,6 @@ cdef class Head(Lines):
     cpdef object set_method(self, str method)
     cpdef object set_request_uri(self, str request_uri)
     cpdef object set_status(self, int status, str reason)
-    cpdef object allow_hops(self, int number)
-    cpdef object put_via(self, bytes via_start, str branch)
-    cpdef object note_source(self, str host, int port)
-    cdef int _fill_rport(self, str host, int port) except -1
-    cdef void _move_via(self, int line_start, int behind, int more) noexcept
-    cdef int _rewrite_via(self, str host, int port) except -1
-    cpdef bytes answer_bytes(self, bytes status_line, int bits, str to_tag, bytes rest)
-    cpdef object answer(self, Head request, int status, str reason, str to_tag, int bits)
 
 
 cpdef Py_ssize_t start_of(bytes data)

@@ -1,5 +1,5 @@
-# What compiled modules may use of messages without going through Python. The words are in message.py, ext/head.pyx and
-# ext/lines.pyx.
+# What compiled modules may use of messages without going through Python. The words are in message.py, ext/hop.pyx, ext/head.pyx
+# and ext/lines.pyx.
 #
 # Headers are asked for by bits (VIA, ROUTE | RECORD_ROUTE ...) and methods by small numbers (INVITE, ACK ... OTHER), both in
 # scanner.pxd; schemes of a Request-URI (SIP_SCHEME ...) in head.pxd. All of this also works uncompiled.
@@ -34,12 +34,12 @@
 # Writing: to_bytes(stream)               one pass into one bytes object
 # Responses of ours for the wire: trying_to(request), ok_to(request, to_tag, rest)
 
-from sbc.sip.head cimport Head
 from sbc.sip.headers cimport NameAddr, Via
+from sbc.sip.hop cimport Hop
 from sbc.sip.uri cimport SipUri
 
 
-cdef class Message(Head):
+cdef class Message(Hop):
     cpdef NameAddr read_from(self)
     cpdef NameAddr read_to(self)
     cpdef Via read_top_via(self)

@@ -2,8 +2,8 @@
 
 A header line is a piece of the received datagram until someone asks for its value. An edit replaces, inserts or drops
 whole lines (or, for Via and Route, one value of a comma list), and `to_bytes` copies what stands between the edits. So
-unknown headers, their order, folding and spelling survive byte for byte. All that is in `ext/lines.pyx` and
-`ext/head.pyx`; this module is what it looks like to the rest of us.
+unknown headers, their order, folding and spelling survive byte for byte. All that is in `ext/lines.pyx`,
+`ext/head.pyx` and `ext/hop.pyx`; this module is what it looks like to the rest of us.
 
 What `parse` promises of the message it returns: the start line is well-formed, every header line has a name, From, To,
 Call-ID, CSeq and the top Via are there and can be read, the CSeq method is the method, Max-Forwards and Content-Length
@@ -23,14 +23,14 @@ from sbc.sip.errors import MalformedMessage
 from sbc.sip.limits import MAX_MESSAGE
 
 if cython.compiled:
-    from cython.cimports.sbc.sip.head import Head, is_response, start_of
+    from cython.cimports.sbc.sip.head import is_response, start_of
     from cython.cimports.sbc.sip.headers import NameAddr, Via
+    from cython.cimports.sbc.sip.hop import Hop
     from cython.cimports.sbc.sip.lines import Name, OwnLine, name_of, new_line, raw
     from cython.cimports.sbc.sip.scanner import (
         CALL_ID,
         CSEQ,
         FROM,
-        MAX_FORWARDS,
         RECORD_ROUTE,
         TIMESTAMP,
         TO,
@@ -38,14 +38,14 @@ if cython.compiled:
     )
     from cython.cimports.sbc.sip.uri import SipUri, read_uri
 else:
-    from sbc.sip.head import Head, is_response, start_of
+    from sbc.sip.head import is_response, start_of
     from sbc.sip.headers import NameAddr, Via
+    from sbc.sip.hop import Hop
     from sbc.sip.lines import Name, OwnLine, name_of, new_line, raw
     from sbc.sip.scanner import (
         CALL_ID,
         CSEQ,
         FROM,
-        MAX_FORWARDS,
         RECORD_ROUTE,
         TIMESTAMP,
         TO,
@@ -64,7 +64,7 @@ _NOTHING_MORE = cython.declare(bytes, b"Content-Length: 0\r\n\r\n")
 
 
 @cython.cclass
-class Message(Head):
+class Message(Hop):
     """What requests and responses have in common. Header names are case-insensitive, compact forms are the same header.
 
     `data` is the message as received, None for one that we made. Values are text; bytes that are not UTF-8 survive as

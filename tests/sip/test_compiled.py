@@ -5,13 +5,13 @@ import os
 
 import pytest
 
-from sbc.sip import head, headers, lines, message, scanner, uri
+from sbc.sip import head, headers, hop, lines, message, scanner, uri
 
 pure = pytest.mark.skipif(os.environ.get("SBC_PURE_PYTHON") == "1", reason="the sources are run on purpose")
 
 
 @pure
-@pytest.mark.parametrize("module", [message, headers, uri, head, lines, scanner])
+@pytest.mark.parametrize("module", [message, headers, uri, hop, head, lines, scanner])
 def test_module_is_an_extension(module):
     """The build compiled it in place, and this is what was imported."""
     assert module.__file__.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
@@ -21,7 +21,7 @@ def test_module_is_an_extension(module):
 @pure
 @pytest.mark.parametrize(
     "kind",
-    [message.Message, message.Request, message.Response, head.Head, lines.Lines, lines.OwnLine, headers.NameAddr, uri.SipUri],
+    [message.Request, message.Response, hop.Hop, head.Head, lines.Lines, lines.OwnLine, headers.NameAddr, uri.SipUri],
 )
 def test_class_is_compiled(kind):
     """A compiled class has no instance dictionary, and its methods are not Python functions.
