@@ -246,8 +246,8 @@ class Heap(Waiting):
 class TimerQueue:
     """A `Clock` over another clock that keeps one pending call there, whatever the number of timers.
 
-    A clock with a method `drive` is given the queue instead: it calls `begin_turn` and `end_turn` around everything that it does, and
-    again at `wake_at`.
+    A clock with a method `drive` is given the queue instead: it calls `begin_turn` and `end_turn` around everything that it
+    does, and again at `wake_at`.
 
     Nearly all delays of a SIP element are a handful of constants. Each that `lane` was told of has a queue of its own,
     where arming and cancelling cost no comparison; the others share a heap. Timers due at the same instant run in the

@@ -146,7 +146,7 @@ class UdpTransport:
         return written(host.partition("%")[0], self.local[1])
 
     def answers_to(self, host: str, port: int) -> bool:
-        """True when `host:port` in a URI means this socket: its address, what it advertises, any local one for a wildcard."""
+        """True when `host:port` in a URI is this socket: its address, what it advertises, any local one for a wildcard."""
         host = canonical_host(host)
         if self._advertise and written(host, port) == self._advertise.lower():
             return True

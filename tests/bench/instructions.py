@@ -28,7 +28,7 @@ from tests.e2e.peers.process import Program, wait_until
 
 RATE = 40
 """Exchanges a second; a hundred are too many for some machines."""
-WARM_UP = 100
+WARM_UP = 300
 SLOW_START = 300
 """Seconds."""
 JOBS = ("calls", "register", "refresh", "options")
