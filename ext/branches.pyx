@@ -142,6 +142,8 @@ cdef class ClientTable:
     cpdef object remove(self, str branch):
         """It is over. It must be there."""
         cdef int place = self._place_of(branch)
+        # A branch that has been made and not added yet names the place that was free then.
+        self._offered = None
         if place < 0:
             del self._named[branch]
             return

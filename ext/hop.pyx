@@ -194,7 +194,7 @@ cdef class Hop(Head):
         changes = {"received": host}
         if via.wants_rport:
             changes["rport"] = str(port)
-        self.set_first_value(self.place_of(VIA), str(via.with_parameters(**changes)).encode())
+        self.set_first_value(self.place_of(VIA), str(via.with_parameters(**changes)).encode("utf-8", "surrogateescape"))
         return 0
 
     cpdef bytes answer_bytes(self, bytes status_line, int bits, str to_tag, bytes rest):

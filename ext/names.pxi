@@ -169,8 +169,10 @@ cdef inline bint _has_rest(Octets octets, UsualName *name) noexcept nogil:
     memcpy(&eight, octets + name.length - 8, 8)
     if eight != name.last:
         return False
+    if name.length <= 16:
+        return True
     memcpy(&eight, octets + 8, 8)
-    return name.length <= 16 or eight == name.middle
+    return eight == name.middle
 
 
 def _fill_usual_names():

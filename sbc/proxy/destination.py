@@ -48,6 +48,9 @@ CONTACT_TOKEN = "gw-tok"
 _MOST_TARGETS = 16384
 """Request-URIs kept: the Contacts of the phones and the numbers they call."""
 
+_LONGEST_REMEMBERED = 256
+"""Octets of a Request-URI that is kept; anybody may send longer ones, and nobody shall fill the memory with them."""
+
 
 @cython.final
 @cython.freelist(32)
@@ -241,9 +244,11 @@ class Destinations:
             target.is_pass = PARAMETER in uri.parameters and "lr" in uri.parameters
             target.token = uri.parameters.get(CONTACT_TOKEN)
             target.group = self._by_domain.get(uri.host.lower())
-        if len(self._targets) >= _MOST_TARGETS:
-            self._targets.clear()
-        self._targets[request.request_uri_bytes()] = target
+        uri_bytes: bytes = request.request_uri_bytes()
+        if len(uri_bytes) <= _LONGEST_REMEMBERED:
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.clear()
+            self._targets[uri_bytes] = target
         return target
 
     @cython.cfunc

@@ -33,6 +33,7 @@ cdef class OwnRoutes:
     cdef Network _network
     cdef dict _read
     cdef dict _written
+    cdef long _epoch
 
     cdef ReadRoute read(self, bytes value)
     cdef OwnLine _line(self, Flow flow, RouteCookie cookie)

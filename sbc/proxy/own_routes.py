@@ -36,6 +36,9 @@ COMPILED = bool(cython.compiled)
 _MOST_READ = 16384
 """Route values kept: two for each phone that is in a call or was lately."""
 
+_LONGEST_REMEMBERED = 512
+"""Octets of a Route value that is kept."""
+
 _MOST_WRITTEN = 8192
 
 
@@ -71,12 +74,14 @@ class OwnRoutes:
     _network: Network
     _read: dict
     _written: dict
+    _epoch: cython.long  # of `_written`
 
     def __init__(self, key: bytes, network: Network) -> None:
         self._key = key
         self._network = network
         self._read: dict[bytes, ReadRoute] = {}
         self._written: dict[tuple[Flow, Flow], _Written] = {}
+        self._epoch = 0
 
     @cython.cfunc
     def read(self, value: bytes) -> ReadRoute:
@@ -105,7 +110,8 @@ class OwnRoutes:
         known.ours = False
         known.has_cookie = PARAMETER in uri.parameters
         known.cookie = cookie
-        if cookie is not None or not known.has_cookie:  # else forged, and the next one will be another
+        # A forged one is not kept: the next will be another. Nor is a long one: senders shall not fill the memory.
+        if (cookie is not None or not known.has_cookie) and len(value) <= _LONGEST_REMEMBERED:
             if len(self._read) >= _MOST_READ:
                 self._read.clear()
             self._read[value] = known
@@ -142,11 +148,15 @@ class OwnRoutes:
         if known is not None and known.candidate is candidate and known.inner is inner and known.outer is outer:
             return known.lines  # a phone calls again, by the same server
         pair = (inner, outer)
+        if self._epoch != self._network.epoch:
+            self._epoch = self._network.epoch
+            self._written.clear()  # flows may have been forgotten; they must not live on here
         known = self._written.get(pair)
         if known is None or not known.candidate.same_as(candidate) or not known.phone.same_as(phone):
             known = _Written.__new__(_Written)
             known.candidate = candidate
-            known.phone = phone
+            # A copy without its slots: what a phone's address leads to must not lead back to it.
+            known.phone = PhoneAddress(phone.transport, phone.host, phone.port, phone.local_port)
             known.inner = inner
             known.outer = outer
             cookie = RouteCookie(candidate, phone)

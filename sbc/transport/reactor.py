@@ -34,6 +34,10 @@ class Reactor(EPollReactor):
         self._turns.leave = True  # it may be due before anything else happens
         return super().callLater(delay, callable, *args, **kw)
 
+    def stop(self) -> None:
+        self._turns.leave = True  # from a timer or a reader of ours: Twisted shall see it now
+        super().stop()
+
     def serve(self, reader) -> None:
         """Call `reader.doRead` without a turn of Twisted's. The reader has been added, and is forgotten with `unserve`."""
         self._served[reader.fileno()] = reader

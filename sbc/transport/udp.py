@@ -179,6 +179,12 @@ class UdpTransport:
         return flow
 
     def _forget_flows(self) -> None:
+        flow: UdpFlow
+        for flow in self._flows.values():
+            # What is remembered of a flow leads back to it; so it would wait for a full garbage collection.
+            flow.phone_address = None
+            flow.origin = None
+            flow.origin_epoch = 0
         self._flows.clear()
         self._flows_to.clear()
         self._datagrams.forget()

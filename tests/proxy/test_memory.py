@@ -1,6 +1,7 @@
 """What a call leaves behind: next to nothing while its transactions absorb repetitions, and no work for the collector."""
 
 import gc
+import tracemalloc
 
 import pytest
 
@@ -102,3 +103,23 @@ def test_a_repeated_2xx_still_reaches_the_caller(site):
     site.answer(site.primary, sent, 200)
     site.answer(site.primary, sent, 200, to_tag="other-fork")
     assert site.phone.summary() == [200, 200]
+
+
+def test_long_addresses_are_not_remembered(site):
+    """What is known of a Request-URI or Route is kept for the next time, but senders must not be able to fill the memory."""
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            message = request(
+                "MESSAGE", uri=f"sip:{number}{'x' * 30_000}@elsewhere.example", call_id=f"{number}", branch=f"z9hG4bK{number}"
+            )
+            message.set("To", "<sip:nobody@elsewhere.example>")
+            message.set("Route", f"<sip:{number}{'y' * 7_000}@203.0.113.9;lr>")
+            site.receive(message, site.phone)
+            assert site.phone.summary() == [403]
+            forget_what_was_sent(site)
+        site.clock.advance(40)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 1_000_000

@@ -52,3 +52,11 @@ def test_ipv6_source():
     request = parse(REQUEST.format(via="Via: SIP/2.0/UDP [2001:db8::1]:5060;branch=z9hG4bKa;rport").encode())
     request.note_source("2001:db8::7", 5060)
     assert parse(request.to_bytes()).top_via.received == "2001:db8::7"
+
+
+def test_octets_that_are_no_text_survive():
+    """Anybody may send them: they are no reason to lose the message, nor for a line in the log."""
+    data = REQUEST.format(via="Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKX").encode().replace(b"X\r\n", b"\xff\r\n", 1)
+    request = parse(data)
+    request.note_source("192.0.2.7", 40000)
+    assert b"Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK\xff;received=192.0.2.7\r\n" in request.to_bytes()

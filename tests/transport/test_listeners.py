@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 
@@ -94,3 +96,13 @@ def test_what_names_us_is_found_out_again_with_the_addresses(listen, monkeypatch
     monkeypatch.setattr("sbc.transport.udp.is_local_address", lambda host: False)
     transport._forget_own_addresses()
     assert not listeners.is_ours("198.51.100.7", transport.local[1])
+
+
+def test_forgotten_flows_are_freed_at_once(listen):
+    """What others remember in a flow leads back to it; it must not wait for the garbage collector, who hardly ever comes."""
+    transport = listen("0.0.0.0")
+    flow = transport.flow_to("127.0.0.1", 9)
+    flow.phone_address = [flow]
+    flow.origin = [flow]
+    transport._forget_own_addresses()
+    assert sys.getrefcount(flow) == 2  # ours, and the argument

@@ -164,6 +164,15 @@ def test_signals_come_through(reactor):
     assert seen == ["signal"]
 
 
+def test_a_timer_may_stop_the_reactor(reactor):
+    """At once, and not when Twisted has something else to do."""
+    queue = TimerQueue(reactor)
+    reactor.callWhenRunning(queue.callLater, 0.01, reactor.stop)
+    late = reactor.callLater(20, lambda: None)
+    reactor.run(installSignalHandlers=False)
+    assert late.active()
+
+
 def test_error_of_a_reader_goes_up_and_the_loop_goes_on(reactor, served):
     def fail() -> None:
         served.then = lambda: None
