@@ -111,7 +111,8 @@ def test_long_addresses_are_not_remembered(site):
     try:
         for number in range(100):
             message = request(
-                "MESSAGE", uri=f"sip:{number}{'x' * 30_000}@elsewhere.example", call_id=f"{number}", branch=f"z9hG4bK{number}"
+                "MESSAGE", uri=f"sip:{number}{'x' * 30_000}@elsewhere.example", call_id=f"{number}",
+                branch=f"z9hG4bK{number}",
             )
             message.set("To", "<sip:nobody@elsewhere.example>")
             message.set("Route", f"<sip:{number}{'y' * 7_000}@203.0.113.9;lr>")
