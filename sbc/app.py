@@ -48,7 +48,7 @@ from sbc.proxy.prober import Prober
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.registration.registrar import Registrar
-from sbc.sip.digest import HtdigestFile
+from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal
 from sbc.store.sqlite import SqliteStore, StateUnreadable
 from sbc.transaction.layer import TransactionLayer
@@ -312,7 +312,11 @@ class App:
     def go_on_with(self, kept: Config) -> None:
         """From now on this configuration, whose sockets are the same."""
         self.config = kept
-        self.registrar.credentials = _passwords(kept)
+        try:
+            self.registrar.credentials = _passwords(kept)
+        except (OSError, HtdigestError) as error:
+            # Whoever writes it may not have finished. Without passwords no phone could register.
+            self.report(Alarm("configuration", f"{error}; the passwords read before stay"))
         self._add_groups(kept.groups)
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):

@@ -108,7 +108,7 @@ class WorkerApp(App):
     def _own_sockets(self, config: Config) -> None:
         deliveries = Deliveries(self._neighbours, self.layer, self.registrar)
         for place, (listen, bound) in enumerate(zip(config.listens, self._inherited.shared, strict=True)):
-            door = Door(self.edge, self.proxy, self._neighbours, place)
+            door = Door(self.edge, self.proxy, self.layer, self._neighbours, place)
             transport = UdpTransport(
                 self._reactor, door, listen.address, listen.port, side=listen.side, advertise=listen.advertise, bound=bound
             )
@@ -166,6 +166,9 @@ class WorkerApp(App):
 
     def configuration_received(self, config: str) -> None:
         self.go_on_with(config_from_text(config))
+
+    def gone_received(self, workers: list[int]) -> None:
+        self._neighbours.gone = frozenset(workers)
 
     def probe_received(self) -> None:
         """This worker is the one that asks the servers how they are."""

@@ -208,6 +208,33 @@ def test_reload_reads_the_passwords(tmp_path):
         gc.set_threshold(*thresholds)
 
 
+@pytest.mark.parametrize("content", [None, "half a li"])
+def test_passwords_that_cannot_be_read_leave_the_old_ones(tmp_path, content):
+    """The file is just being written anew. The phones go on, and somebody is told."""
+    from twisted.internet.epollreactor import EPollReactor
+
+    from sbc.app import App
+    from sbc.config import load
+
+    made, passwords = Process(tmp_path), tmp_path / "phones.htdigest"
+    passwords.write_text("alice:example.com:" + 32 * "0" + "\n")
+    made.configure(text=CONFIG + '[credentials]\nfile = "phones.htdigest"\n')
+    reactor, thresholds = EPollReactor(), gc.get_threshold()
+    app = App(load(made.file), reactor)
+    app.start()
+    try:
+        passwords.unlink()
+        if content is not None:
+            passwords.write_text(content)
+        app.go_on_with(app.config)
+        assert app.registrar.credentials.users == {("alice", "example.com")}
+        assert any("the passwords read before stay" in event["text"] for event in app.recent.describe())
+    finally:
+        app.stop(lambda: None)
+        reactor.removeAll()
+        gc.set_threshold(*thresholds)
+
+
 def test_bad_reload_is_refused_and_told(appliance):
     """The old configuration stays, the log names file, line and key, and the status page shows it."""
     appliance.start()

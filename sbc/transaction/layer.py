@@ -224,6 +224,14 @@ class TransactionLayer(Ledger):
         transaction: ClientTransaction = self._cancels.get(branch) if method == "CANCEL" else self.clients.find(branch)
         return transaction if transaction is not None and transaction.method == method else None
 
+    def knows(self, request: Request) -> bool:
+        """True when it belongs to a server transaction here: a repetition, or the CANCEL or the ACK of an INVITE.
+
+        Raises MalformedMessage when it has no usable Via.
+        """
+        of_invite: cython.bint = request.method_code == ACK or request.method_code == CANCEL
+        return server_key(request, "INVITE" if of_invite else request.method) in self._servers
+
     # Our own part.
 
     @cython.cfunc

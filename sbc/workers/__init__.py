@@ -14,7 +14,8 @@ successor. Which socket gets a datagram the kernel decides (`steering`):
 So any worker can carry any request, because the response comes back to it, and what belongs to a dialog can be carried by
 all, because the route cookie says everything. What is left is the first request of a call to a phone: only the worker where
 the phone has registered knows its Contact. It came to the worker of that server, which hands it round to the one that knows
-the phone (`handover`, `door`): one datagram more, in (N-1)/N of the calls that come in, and in no other. Contacts at servers
+the phone (`handover`, `door`): one datagram more, in (N-1)/N of the calls that come in, and in no other. Workers that do not
+run are the last to be asked. What belongs to a call stays where the call is, wherever its phone is now. Contacts at servers
 name no worker: one that changed when a phone takes another source port, or when N changes, would be a second one to the
 registrar, and both would ring.
 

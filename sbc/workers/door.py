@@ -22,9 +22,11 @@ from sbc.workers.handover import FAILED, MOVED, REQUEST, RESPONSE, Neighbours, P
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow, Receiver
     from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.sip.scanner import CANCEL
 else:
     from sbc.flow import Flow, Receiver
     from sbc.sip.message import Request
+    from sbc.sip.scanner import CANCEL
 
 COMPILED = bool(cython.compiled)
 
@@ -37,12 +39,14 @@ class Door(Receiver):
 
     _edge: Receiver
     _proxy: object
+    _layer: object
     _neighbours: object
     _listen: cython.int
 
-    def __init__(self, edge: Receiver, proxy: Any, neighbours: Neighbours, listen: int) -> None:
+    def __init__(self, edge: Receiver, proxy: Any, layer: Any, neighbours: Neighbours, listen: int) -> None:
         self._edge = edge
         self._proxy = proxy
+        self._layer = layer
         self._neighbours = neighbours
         self._listen = listen
 
@@ -64,19 +68,23 @@ class Door(Receiver):
         if owner is None:
             self._edge.datagram_failed(quoted, cause)
         else:
-            self._neighbours.hand_to(owner, Parcel(FAILED, self._listen, 1, cause.encode("ascii"), quoted))
+            self._neighbours.hand_to(owner, Parcel(FAILED, self._listen, 0, cause.encode("ascii"), quoted))
 
-    def request_of_server(self, request: Request, flow: Flow, passed: int) -> None:
+    def request_of_server(self, request: Request, flow: Flow, seen: int) -> None:
         """Keep it, or hand it on when it is for a phone that we do not know and somebody is left who has not seen it."""
-        if passed + 1 < self._neighbours.number and self._is_for_another(request, flow):
-            raw = flow.raw
-            self._neighbours.hand_to_next(Parcel(REQUEST, self._listen, passed + 1, raw, request.to_bytes()))
+        neighbours = self._neighbours
+        after = neighbours.next_for(seen)
+        if after is not None and self._is_for_another(request, flow):
+            parcel = Parcel(REQUEST, self._listen, seen | 1 << neighbours.me, flow.raw, request.to_bytes())
+            neighbours.hand_to(after, parcel)
         else:
             self._edge.message_received(request, flow)
 
     def _is_for_another(self, request: Request, flow: Flow) -> bool:
         try:
-            return self._proxy.asks_for_unknown_phone(request, flow)
+            # The phone may have moved since its call came: what belongs to the call stays where the call is.
+            asks_others = request.method_code == CANCEL or self._proxy.asks_for_unknown_phone(request, flow)
+            return asks_others and not self._layer.knows(request)
         except MalformedMessage:
             return False  # the edge answers it
 
@@ -103,7 +111,7 @@ class Deliveries:
         owner = self._neighbours.owner_of(response.top_via.branch or "")
         if owner is None:
             return False
-        parcel = Parcel(RESPONSE, self._places[flow.local], 1, flow.raw, response.to_bytes())
+        parcel = Parcel(RESPONSE, self._places[flow.local], 0, flow.raw, response.to_bytes())
         self._neighbours.hand_to(owner, parcel)
         return True
 
@@ -127,7 +135,7 @@ class Deliveries:
         message = parse(parcel.data)
         if parcel.kind == REQUEST:
             message.note_source(*flow.remote)
-            self._doors[parcel.listen].request_of_server(message, flow, parcel.passed)
+            self._doors[parcel.listen].request_of_server(message, flow, parcel.seen)
         else:
             # The edge where it came in has counted it already.
             self._layer.response_received(message, flow)

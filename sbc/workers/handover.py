@@ -19,7 +19,7 @@ from sbc.workers import marks
 REQUEST, RESPONSE, FAILED, MOVED = range(4)
 
 _COUNTED = {REQUEST: "request", RESPONSE: "response", FAILED: "icmp"}
-_HEAD = struct.Struct("!BBBB")
+_HEAD = struct.Struct("!BBIB")
 _LARGEST = 66_000
 _AT_ONCE = 64
 
@@ -30,21 +30,21 @@ class Parcel(NamedTuple):
     kind: int
     listen: int
     """Which `[[listen]]` it came in at, by its place."""
-    passed: int
-    """How many workers had it before."""
+    seen: int
+    """Which workers had it before: a bit for each."""
     source: bytes
     """Who sent it, as the kernel writes addresses; of FAILED the cause."""
     data: bytes
     """The message; of FAILED what the ICMP error quotes of it, of MOVED the token."""
 
     def packed(self) -> bytes:
-        return _HEAD.pack(self.kind, self.listen, self.passed, len(self.source)) + self.source + self.data
+        return _HEAD.pack(self.kind, self.listen, self.seen, len(self.source)) + self.source + self.data
 
     @classmethod
     def unpacked(cls, data: bytes) -> Parcel:
-        kind, listen, passed, length = _HEAD.unpack_from(data)
+        kind, listen, seen, length = _HEAD.unpack_from(data)
         end = _HEAD.size + length
-        return cls(kind, listen, passed, data[_HEAD.size : end], data[end:])
+        return cls(kind, listen, seen, data[_HEAD.size : end], data[end:])
 
 
 class Neighbours:
@@ -53,6 +53,8 @@ class Neighbours:
     def __init__(self, me: int, outlets: Sequence[socket.socket]) -> None:
         self.me = me
         self._outlets = outlets
+        self.gone: frozenset[int] = frozenset()
+        """Those that do not run, or are not ready yet."""
         self.handed_over = dict.fromkeys(_COUNTED.values(), 0)
         self.dropped = 0
 
@@ -66,9 +68,14 @@ class Neighbours:
         worker = marks.worker_of(branch)
         return None if worker is None or worker == self.me or worker >= self.number else worker
 
-    def hand_to_next(self, parcel: Parcel) -> None:
-        """Round the circle, until somebody keeps it."""
-        self._hand((self.me + 1) % self.number, parcel)
+    def next_for(self, seen: int) -> int | None:
+        """Round the circle, until somebody keeps it: who comes next where those were before. None when all were.
+
+        Who is gone comes last: what its phones are sent waits for its successor, and the others' phones do not.
+        """
+        circle = [(self.me + step) % self.number for step in range(1, self.number)]
+        left = [worker for worker in circle if not seen >> worker & 1]
+        return next((worker for worker in left if worker not in self.gone), left[0] if left else None)
 
     def hand_to(self, worker: int, parcel: Parcel) -> None:
         self._hand(worker, parcel)

@@ -17,7 +17,11 @@ from collections.abc import Callable, Iterator
 from types import MappingProxyType
 from typing import Any
 
+from twisted.logger import Logger
+
 from sbc.config import Config
+
+log = Logger()
 
 READ_FROM, WRITE_TO = 3, 4
 FIRST_SOCKET = 5
@@ -70,7 +74,13 @@ class Link:
 
     def data_received(self, data: bytes) -> None:
         for message in self._frames.feed(data):
-            getattr(self._user, f"{message.pop('kind')}_received")(**message)
+            kind = message.pop("kind")
+            try:
+                getattr(self._user, f"{kind}_received")(**message)
+            except Exception:
+                # A bug, or a file that cannot be read. What passes through to Twisted closes the pipe, which ends a worker
+                # with all its calls; so the log has the trace, and the next message is read.
+                log.failure("internal error while handling {kind}", kind=kind)
 
 
 def config_as_text(config: Config) -> str:

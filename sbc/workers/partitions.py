@@ -43,16 +43,25 @@ def prepare(state_dir: Path, workers: int, report: Report) -> None:
 
 def adopt(state_dir: Path, workers: int, report: Report) -> None:
     """Bring what is in the folders of workers that there are no more into the first one's."""
-    for folder in _folders_from(state_dir, workers):
-        if any(in_use(journal) for journal in folder.glob(f"{PREFIX}*")):
-            continue  # another appliance lives in it
-        store = SqliteStore(state_dir, report)
-        try:
+    folders = [folder for folder in _folders_from(state_dir, workers) if not _is_in_use(folder)]
+    if not folders:
+        return
+    store = SqliteStore(state_dir, report)
+    try:
+        # What the first worker noted before it was killed comes before what is moved now: it may have noted that a phone
+        # went to another worker, and that must not be read after the phone has come back.
+        RegistrationJournal(state_dir, store).close()
+        for folder in folders:
             _move(folder, store, report)
             if store.up_to_date:
                 _remove(folder)
-        finally:
-            store.close()
+    finally:
+        store.close()
+
+
+def _is_in_use(folder: Path) -> bool:
+    """Another appliance lives in it."""
+    return any(in_use(journal) for journal in folder.glob(f"{PREFIX}*"))
 
 
 def _folders_from(state_dir: Path, workers: int) -> list[Path]:

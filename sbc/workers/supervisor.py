@@ -6,6 +6,7 @@ agree on. Nothing of a call passes through it, so that a bug in a call cannot ta
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -33,6 +34,9 @@ ALIVE_EVERY = 2.0
 
 _SILENT = 15.0
 """Seconds without one after which a worker hangs, and is killed to be started again."""
+
+_STARTING = 30.0
+"""Seconds from its start in which a worker should be ready; reading long journals takes one or two. Then it hangs too."""
 
 _SOON_BACK = 5.0
 """Seconds in which a worker that died should be back: until then the appliance serves phones. What they send meanwhile waits
@@ -82,7 +86,7 @@ class Worker(ProcessProtocol):
     # From the process
 
     def connectionMade(self) -> None:  # noqa: N802 (Twisted's name)
-        self.link = Link(self, lambda data: self.transport.writeToChild(READ_FROM, data))
+        self.link = Link(self, self._write)
         self._supervisor.worker_started(self)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 (Twisted's names)
@@ -94,6 +98,12 @@ class Worker(ProcessProtocol):
             self.ready_until = self._supervisor.now()
         self.link, self.ready = None, False
         self._supervisor.worker_ended(self, reason)
+
+    def _write(self, data: bytes) -> None:
+        # A process that dies loses its pipes a moment before we hear that it ended. What is said then is for nobody, and
+        # must not keep the others from hearing it.
+        with contextlib.suppress(KeyError):
+            self.transport.writeToChild(READ_FROM, data)
 
     # From its link
 
@@ -205,6 +215,7 @@ class Supervisor:
         )
 
     def worker_ready(self, worker: Worker) -> None:
+        self._tell_who_is_gone()
         self._choose_prober()
         if self.all_ready and self._ready is not None:
             ready, self._ready = self._ready, None
@@ -224,6 +235,7 @@ class Supervisor:
             if self._failed is not None:
                 self._failed()
             return
+        self._tell_who_is_gone()
         if self._prober is worker:
             self._prober = None
             self._choose_prober()
@@ -274,10 +286,16 @@ class Supervisor:
 
     def _look_for_signs(self) -> None:
         for worker in self.workers:
-            if worker.ready and self.now() - worker.last_sign > _SILENT:
+            # Of one that is not ready yet the last sign is its start.
+            patience = _SILENT if worker.ready else _STARTING
+            if worker.link is not None and self.now() - worker.last_sign > patience:
                 self._report(Alarm("worker", f"worker {worker.number} hangs; it is killed"))
                 worker.kill()
         self._clock.callLater(ALIVE_EVERY, self._look_for_signs)
+
+    def _tell_who_is_gone(self) -> None:
+        """They are the last to be asked about a phone."""
+        self._tell_all("gone", workers=[worker.number for worker in self.workers if not worker.ready])
 
     def _tell_all(self, kind: str, **content: Any) -> None:
         for worker in self.workers:

@@ -165,3 +165,14 @@ def test_who_is_behind_a_flow_is_the_users_to_say(layer, user, clock):
     layer.send_request(request("OPTIONS", received=False), both, user)
     clock.advance(2)
     assert layer.retransmissions == {("servers", "OPTIONS"): 2}
+
+
+def test_layer_knows_what_belongs_to_its_server_transactions(layer, user, flow):
+    """A repetition, and of an INVITE the CANCEL and the ACK, which have its branch."""
+    assert not layer.knows(request("INVITE"))
+    layer.request_received(request("INVITE"), flow)
+    layer.request_received(request("OPTIONS", branch="z9hG4bKphone2"), flow)
+    assert all(layer.knows(request(method)) for method in ("INVITE", "CANCEL", "ACK"))
+    assert layer.knows(request("OPTIONS", branch="z9hG4bKphone2"))
+    assert not layer.knows(request("CANCEL", branch="z9hG4bKphone2"))
+    assert not layer.knows(request("OPTIONS"))

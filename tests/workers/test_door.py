@@ -59,7 +59,7 @@ class WorkerSite(Site):
         self.server = RawFlow("both", (PRIMARY.address, PRIMARY.port))
         self.caller = RawFlow("both", ("192.0.2.60", 5062))
         self.outlets = Outlets(number, workers)
-        self.door = Door(self.edge, self.proxy, self.outlets, 0)
+        self.door = Door(self.edge, self.proxy, self.layer, self.outlets, 0)
         self.deliveries = Deliveries(self.outlets, self.layer, self.registrar)
         flows = {flow.raw: flow for flow in (self.server, self.caller)}
         self.deliveries.add(self.door, Shared(flows))
@@ -97,7 +97,7 @@ def test_a_call_for_an_unknown_phone_goes_on(worker):
     received = call()
     worker.door.message_received(received, worker.server)
     ((to, parcel),) = worker.outlets.parcels
-    assert (1, REQUEST, 1, worker.server.raw) == (to, parcel.kind, parcel.passed, parcel.source)
+    assert (1, REQUEST, 1, worker.server.raw) == (to, parcel.kind, parcel.seen, parcel.source)
     assert received.to_bytes() == parcel.data
     assert [] == worker.server.sent
 
@@ -107,6 +107,39 @@ def test_all_that_belongs_to_the_call_goes_the_same_way(worker, method):
     message = request(method, uri="sip:alice@198.51.100.1:5060;gw-tok=T", sent_by="198.51.100.10:5060")
     worker.door.message_received(message, worker.server)
     assert 1 == len(worker.outlets.parcels)
+
+
+def test_a_call_stays_where_it_is_when_its_phone_moves(worker):
+    """The phone rings here, and its next REGISTER went to another worker. Then the server repeats, and hangs up."""
+    worker.knows("T")
+    worker.door.message_received(call(), worker.server)
+    del worker.registrar.bindings["T"]
+    worker.door.message_received(call(), worker.server)
+    cancel = request("CANCEL", uri="sip:alice@198.51.100.1:5060;gw-tok=T", sent_by="198.51.100.10:5060")
+    worker.door.message_received(cancel, worker.server)
+    assert [] == worker.outlets.parcels
+    assert [200] == [message.status for message in worker.server.sent if message.get("CSeq") == "1 CANCEL"]
+
+
+def test_the_ack_to_a_failure_stays_too(worker):
+    worker.knows("T")
+    worker.door.message_received(call(), worker.server)
+    busy = Response.for_request(worker.last(worker.phone, "INVITE"), 486, to_tag="t")
+    worker.door.message_received(busy, worker.caller)
+    del worker.registrar.bindings["T"]
+    ack = request("ACK", uri="sip:alice@198.51.100.1:5060;gw-tok=T", sent_by="198.51.100.10:5060", to_tag="t")
+    worker.door.message_received(ack, worker.server)
+    assert [] == worker.outlets.parcels
+
+
+def test_a_cancel_looks_for_its_call_and_not_for_the_phone(worker):
+    """The phone has moved here while it rings there."""
+    worker.knows("T")
+    cancel = request("CANCEL", uri="sip:alice@198.51.100.1:5060;gw-tok=T", sent_by="198.51.100.10:5060")
+    worker.door.message_received(cancel, worker.server)
+    assert 1 == len(worker.outlets.parcels)
+    worker.deliveries.delivered(Parcel(REQUEST, 0, 0b10, worker.server.raw, cancel.to_bytes()))
+    assert [481] == [message.status for message in worker.server.sent]
 
 
 def test_a_number_without_a_token_is_looked_for_too(worker):
@@ -125,7 +158,7 @@ def test_who_asks_us_gets_the_answer_here(worker):
 
 def test_the_last_one_answers(worker):
     """When all have been asked the phone is nowhere."""
-    parcel = Parcel(REQUEST, 0, 1, worker.server.raw, call().to_bytes())
+    parcel = Parcel(REQUEST, 0, 0b10, worker.server.raw, call().to_bytes())
     worker.deliveries.delivered(parcel)
     assert [] == worker.outlets.parcels
     assert [404] == [message.status for message in worker.server.sent]
@@ -133,9 +166,9 @@ def test_the_last_one_answers(worker):
 
 def test_of_three_the_second_passes_on():
     worker = WorkerSite(1, workers=3)
-    worker.deliveries.delivered(Parcel(REQUEST, 0, 1, worker.server.raw, call().to_bytes()))
-    assert [2] == [parcel.passed for _, parcel in worker.outlets.parcels]
-    worker.deliveries.delivered(Parcel(REQUEST, 0, 2, worker.server.raw, call(branch="z9hG4bKother").to_bytes()))
+    worker.deliveries.delivered(Parcel(REQUEST, 0, 0b001, worker.server.raw, call().to_bytes()))
+    assert [(2, 0b011)] == [(to, parcel.seen) for to, parcel in worker.outlets.parcels]
+    worker.deliveries.delivered(Parcel(REQUEST, 0, 0b101, worker.server.raw, call(branch="z9hG4bKother").to_bytes()))
     assert [404] == [message.status for message in worker.server.sent]
     worker.clock.advance(400)
 
@@ -192,7 +225,7 @@ def test_an_icmp_error_goes_to_the_maker_of_the_branch(worker):
     """The kernel gives it to the socket of the peer's address, not to the one that sent."""
     data = quoted(f"z9hG4bK0123456789{marks.boot_word(1)}1")
     worker.door.datagram_failed(data, "icmp")
-    assert [(1, Parcel(FAILED, 0, 1, b"icmp", data))] == worker.outlets.parcels
+    assert [(1, Parcel(FAILED, 0, 0, b"icmp", data))] == worker.outlets.parcels
 
 
 @pytest.mark.parametrize("data", [quoted(f"z9hG4bK0123456789{marks.boot_word(0)}1"), b"", b"INVITE sip:x SIP/2.0\r\n"])

@@ -32,16 +32,27 @@ def neighbours(mailboxes, me: int) -> Neighbours:
 
 @pytest.mark.parametrize("source", [b"", b"x" * 16, b"y" * 28])
 def test_a_parcel_arrives_as_it_was(source):
-    parcel = Parcel(REQUEST, 2, 1, source, b"INVITE sip:bob@example.com SIP/2.0\r\n\r\n\xff")
+    parcel = Parcel(REQUEST, 2, 1 << 31, source, b"INVITE sip:bob@example.com SIP/2.0\r\n\r\n\xff")
     assert parcel == Parcel.unpacked(parcel.packed())
 
 
 def test_the_circle(mailboxes):
     """The next of the last is the first."""
-    parcel = Parcel(REQUEST, 0, 1, b"a", b"b")
-    for worker in range(3):
-        neighbours(mailboxes, worker).hand_to_next(parcel)
-    assert [[parcel]] * 3 == [received(mailboxes, worker) for worker in range(3)]
+    assert [1, 2, 0] == [neighbours(mailboxes, worker).next_for(0) for worker in range(3)]
+
+
+def test_the_circle_ends_when_all_were_asked(mailboxes):
+    last = neighbours(mailboxes, 1)
+    assert [2, 0, 2, None] == [last.next_for(seen) for seen in (0b000, 0b100, 0b001, 0b101)]
+
+
+def test_who_is_gone_is_asked_last(mailboxes):
+    """The phones of the others are called meanwhile; its own wait for its successor."""
+    mine = neighbours(mailboxes, 0)
+    mine.gone = frozenset({1})
+    assert [2, 1, None] == [mine.next_for(seen) for seen in (0b000, 0b100, 0b110)]
+    mine.gone = frozenset({1, 2})
+    assert 1 == mine.next_for(0)
 
 
 def test_a_move_is_told_to_all_others(mailboxes):
@@ -53,7 +64,7 @@ def test_a_move_is_told_to_all_others(mailboxes):
 def test_messages_are_counted_by_kind(mailboxes):
     mine = neighbours(mailboxes, 0)
     mine.hand_to(1, Parcel(RESPONSE, 0, 1, b"a", b"b"))
-    mine.hand_to_next(Parcel(REQUEST, 0, 1, b"a", b"b"))
+    mine.hand_to(1, Parcel(REQUEST, 0, 1, b"a", b"b"))
     mine.hand_to(2, Parcel(MOVED, 0, 0, b"", b"t"))
     mine.hand_to(2, Parcel(FAILED, 0, 1, b"icmp", b"INVITE"))
     assert {"request": 1, "response": 1, "icmp": 1} == mine.handed_over

@@ -38,6 +38,24 @@ def test_messages_arrive_in_any_pieces(size):
     assert ["ready", [["office", "x"], ["down", 1.5], 0, 1], "alive"] == user.told
 
 
+class Faulty(User):
+    """Has a bug in one of its methods."""
+
+    def word_received(self, word) -> None:
+        raise ValueError(word)
+
+
+def test_a_bug_costs_one_message(monkeypatch):
+    """Not the pipe, and with it the worker. The log has the trace."""
+    logged: list[str] = []
+    monkeypatch.setattr("sbc.workers.link.log.failure", lambda text, **values: logged.append(text.format(**values)))
+    user = Faulty()
+    link = Link(user, lambda data: None)
+    link.data_received(SEVERAL + encoded("nonsense", {}) + encoded("ready", {"too": "much"}) + encoded("alive", {}))
+    assert ["ready", "alive", "alive"] == user.told
+    assert [f"internal error while handling {kind}" for kind in ("word", "nonsense", "ready")] == logged
+
+
 def test_half_a_message_says_nothing():
     frames = Frames()
     assert [] == list(frames.feed(encoded("ready", {})[:-1]))

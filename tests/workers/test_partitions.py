@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from sbc.store.journal import RegistrationJournal
+from sbc.store.journal import PREFIX, RegistrationJournal
 from sbc.store.sqlite import SECRET_NAME, SqliteStore
 from sbc.workers.partitions import adopt, folder_of, prepare
 from tests.store.test_sqlite import binding, registration
@@ -87,6 +89,20 @@ def test_of_a_phone_at_two_workers_the_newer_row_counts(tmp_path, facts):
     assert {"a": (200.0, 1), "b": (152.0, 2)} == {
         row.token: (row.expires_at, row.port) for row in store.load_registrations()[0]
     }
+    store.close()
+
+
+def test_what_the_first_worker_noted_does_not_take_a_phone_away(tmp_path, facts):
+    """The phone went from it to another worker, all were killed, and there are fewer now."""
+    prepare(tmp_path, 2, facts.append)
+    notes = [[[binding("a")], [registration("a")], [], []], [[], [], ["a"], []]]
+    (tmp_path / f"{PREFIX}0").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    save(tmp_path / "worker-1", facts, binding("a"), registrations=[registration("a")])
+    adopt(tmp_path, 1, facts.append)
+    store = SqliteStore(tmp_path, facts.append)
+    journal = RegistrationJournal(tmp_path, store)
+    assert ["a"] == [row.token for row in journal.load_registrations()[0]]
+    journal.close()
     store.close()
 
 

@@ -30,12 +30,15 @@ class Process:
         self.arguments, self.env, self.descriptors = arguments, env, descriptors
         self.protocol = protocol
         self.signals: list[int] = []
+        self.hung_up = False
         self._frames = Frames()
         self.told: list[dict] = []
         protocol.makeConnection(self)
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:  # noqa: N802 (Twisted's name)
         assert descriptor == READ_FROM
+        if self.hung_up:
+            raise KeyError(descriptor)
         self.told += self._frames.feed(data)
 
     def signalProcess(self, number: int) -> None:  # noqa: N802 (Twisted's name)
@@ -91,6 +94,12 @@ class Nursery:
                 worker.alive_received()
 
 
+    def signs_of_life_of(self, worker: int, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.supervisor.workers[worker].alive_received()
+
+
 @pytest.fixture
 def nursery() -> Nursery:
     return Nursery()
@@ -132,7 +141,7 @@ def test_one_worker_probes(nursery):
     nursery.newest[0].protocol.ready_received()
     assert [False, True] == ["probe" in process.kinds() for process in nursery.newest]
     nursery.newest[1].die()
-    assert ["begin", "probe"] == nursery.newest[0].kinds()
+    assert "probe" == nursery.newest[0].kinds()[-1]
 
 
 def test_who_dies_is_started_again(nursery):
@@ -186,9 +195,7 @@ def test_who_hangs_is_killed(nursery):
     nursery.all_ready()
     nursery.signs_of_life(20)
     assert [[], []] == [process.signals for process in nursery.newest]
-    for _ in range(20):
-        nursery.clock.advance(1)
-        nursery.supervisor.workers[0].alive_received()
+    nursery.signs_of_life_of(0, 20)
     assert [[], [9]] == [sorted(set(process.signals)) for process in nursery.newest]
 
 
@@ -198,6 +205,44 @@ def test_a_word_is_told_to_all_and_reported_once(nursery):
         process.protocol.word_received(list(DOWN), DOWN_FACT)
     assert [ServerStateChanged(*DOWN_FACT[1:])] == nursery.facts
     assert [2, 2] == [process.kinds().count("word") for process in nursery.newest]
+
+
+def test_a_worker_that_has_hung_up_keeps_nobody_from_hearing(nursery):
+    """Its pipes are gone a moment before its end is known."""
+    nursery.all_ready().newest[0].hung_up = True
+    nursery.newest[1].protocol.word_received(list(DOWN), DOWN_FACT)
+    assert "word" == nursery.newest[1].kinds()[-1]
+    assert [ServerStateChanged(*DOWN_FACT[1:])] == nursery.facts
+
+
+def test_all_know_who_is_gone(nursery):
+    first, second = nursery.newest
+
+    def told_last() -> list[int]:
+        return [message["workers"] for message in first.told if message["kind"] == "gone"][-1]
+
+    first.protocol.ready_received()
+    assert [1] == told_last()
+    second.protocol.ready_received()
+    assert [] == told_last()
+    second.die()
+    assert [1] == told_last()
+    nursery.clock.advance(0)
+    assert [1] == told_last()
+    nursery.newest[1].protocol.ready_received()
+    assert [] == told_last()
+
+
+def test_who_is_not_ready_in_time_is_killed(nursery):
+    """It hangs before it begins. Who waits to be started again does not."""
+    nursery.newest[0].protocol.ready_received()
+    nursery.signs_of_life_of(0, 29)
+    assert [[], []] == [process.signals for process in nursery.newest]
+    nursery.signs_of_life_of(0, 4)
+    assert [[], [9]] == [sorted(set(process.signals)) for process in nursery.newest]
+    nursery.newest[1].die()
+    nursery.clock.advance(0)
+    assert 3 == len(nursery.reactor.spawned)
 
 
 def test_a_successor_is_told_what_is_known(nursery):
