@@ -65,8 +65,13 @@ def group_lives(process: subprocess.Popen) -> bool:
 
 
 def read_until(process: subprocess.Popen, mark: str) -> str:
-    """The first line with `mark` in it."""
-    return next(line for line in process.stdout if mark in line)
+    """The first line with `mark` in it. When the output ends before, the failure shows all of it."""
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if mark in line:
+            return line
+    raise AssertionError(f"it ended without {mark!r}:\n{''.join(told)}")
 
 
 def delay_of(row: str, output: str) -> tuple[float, str]:
