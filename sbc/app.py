@@ -293,21 +293,7 @@ class App:
 
     def reload(self) -> None:
         """Read the configuration again (SIGHUP). A bad one is refused and the old one stays."""
-        self.systemd.reloading()
-        try:
-            new = load(self.config.path)
-        except ConfigErrors as errors:
-            for error in errors.errors:
-                log.error("{error}", error=str(error))
-            self.report(Alarm("configuration", f"reload refused: {len(errors.errors)} errors; the old configuration stays"))
-            self.systemd.ready("reload refused, the old configuration stays")
-            return
-        kept = what_can_change(self.config, new)
-        if kept != new:
-            self.report(Alarm("configuration", NEEDS_RESTART))
-        self.go_on_with(kept)
-        log.info("configuration reloaded from {path}", path=str(kept.path))
-        self.systemd.ready("configuration reloaded")
+        read_again(self.config, self.systemd, self.report, self.go_on_with)
 
     def go_on_with(self, kept: Config) -> None:
         """From now on this configuration, whose sockets are the same."""
@@ -348,6 +334,27 @@ class App:
 
 
 NEEDS_RESTART = "appliance, listen, http, dns and timers change only with a restart; the rest is in force"
+
+
+def read_again(
+    old: Config, systemd: Systemd, report: Callable[[object], None], go_on_with: Callable[[Config], object]
+) -> None:
+    """Go on with what the file says now, as far as that can change while we run. A bad one is refused and `old` stays."""
+    systemd.reloading()
+    try:
+        new = load(old.path)
+    except ConfigErrors as errors:
+        for error in errors.errors:
+            log.error("{error}", error=str(error))
+        report(Alarm("configuration", f"reload refused: {len(errors.errors)} errors; the old configuration stays"))
+        systemd.ready("reload refused, the old configuration stays")
+        return
+    kept = what_can_change(old, new)
+    if kept != new:
+        report(Alarm("configuration", NEEDS_RESTART))
+    go_on_with(kept)
+    log.info("configuration reloaded from {path}", path=str(kept.path))
+    systemd.ready("configuration reloaded")
 
 
 def what_can_change(old: Config, new: Config) -> Config:

@@ -20,15 +20,14 @@ from twisted.logger import Logger, formatTime
 
 from sbc import __version__, events
 from sbc.app import (
-    NEEDS_RESTART,
     App,
     CannotStart,
     lines_to_standard_error,
     log_to_standard_error,
-    what_can_change,
+    read_again,
 )
-from sbc.config import Config, ConfigErrors, load
-from sbc.events import Alarm, Report
+from sbc.config import Config
+from sbc.events import Report
 from sbc.observe import phones
 from sbc.observe.http import GatheredSite, with_events
 from sbc.observe.lines import Lines
@@ -358,21 +357,7 @@ class Together:
 
     def reload(self) -> None:
         """Read the configuration again. A bad one is refused and the old one stays."""
-        self.systemd.reloading()
-        try:
-            new = load(self.config.path)
-        except ConfigErrors as errors:
-            for error in errors.errors:
-                log.error("{error}", error=str(error))
-            self.report(Alarm("configuration", f"reload refused: {len(errors.errors)} errors; the old configuration stays"))
-            self.systemd.ready("reload refused, the old configuration stays")
-            return
-        kept = what_can_change(self.config, new)
-        if kept != new:
-            self.report(Alarm("configuration", NEEDS_RESTART))
-        self.supervisor.reload(kept)
-        log.info("configuration reloaded from {path}", path=str(kept.path))
-        self.systemd.ready("configuration reloaded")
+        read_again(self.config, self.systemd, self.report, self.supervisor.reload)
 
     # What people see.
 
