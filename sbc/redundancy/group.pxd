@@ -14,6 +14,12 @@ from sbc.redundancy.plan cimport AttemptPlan, PlanWitness
 cdef class ServerGroup:
     cdef readonly object settings
     cdef readonly str name
+    cdef readonly str kind
+    cdef readonly bint of_several_kinds
+    cdef readonly list kinds
+    cdef ServerGroup _group
+    cdef list _everyone
+    cdef object _phone_kinds
     cdef Reports _reports
     cdef list _options
     cdef dict _health
