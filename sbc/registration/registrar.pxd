@@ -30,7 +30,7 @@ cdef class Registrar(ExchangeUser):
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef dict _targets
-    cdef dict _at
+    cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way
     cdef public long long _cseq_floor
