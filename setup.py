@@ -50,6 +50,7 @@ HOT_MODULES = [
     "sbc.registration.registrar",
     "sbc.registration.rejections",
     "sbc.registration.targets",
+    "sbc.registration.written",
     "sbc.sip.headers",
     "sbc.sip.message",
     "sbc.sip.unguessable",

@@ -447,18 +447,6 @@ cdef class Head(Lines):
         self.read_from_tag()
         return _bytes(self._from_tag)
 
-    cpdef tuple around_from_tag(self):
-        """What stands before and after the tag in From; None without one."""
-        cdef Line *line
-        self.read_from_tag()
-        if self._from_tag.start == self._from_tag.end:
-            return None
-        line = &self._lines[self.place_of(FROM)]
-        return (
-            self._from_tag.octets[line.value_start:self._from_tag.start],
-            self._from_tag.octets[self._from_tag.end:line.value_end],
-        )
-
     cpdef str to_tag_text(self):
         """The tag of To, "" when there is none."""
         self.read_to_tag()

@@ -534,31 +534,13 @@ cdef class Lines:
                 self._count += 1
         return self._count - before
 
-    cpdef bytes other_lines(self, int bits):
-        """The lines whose bit is not among these, as they stand, in one piece."""
-        cdef int place
-        cdef Line *line
-        cdef Py_ssize_t size = 0
-        cdef bytes written
-        cdef unsigned char *position
-        for place in range(self._count):
-            line = &self._lines[place]
-            if not line.bit & bits:
-                size += line.end - line.start
-        written = PyBytes_FromStringAndSize(NULL, size)
-        position = <unsigned char *>PyBytes_AS_STRING(written)
-        for place in range(self._count):
-            line = &self._lines[place]
-            if not line.bit & bits:
-                memcpy(position, PyBytes_AS_STRING(<object>line.data) + line.start, line.end - line.start)
-                position += line.end - line.start
-        return written
-
     # -- the whole -------------------------------------------------------------------------------------------------------
 
     cpdef bytes get_body(self):
         if self._body is None:
-            self._body = b"" if self.data is None else self.data[self._body_start:self._body_end]
+            if self.data is None or self._body_start == self._body_end:
+                return b""
+            self._body = self.data[self._body_start:self._body_end]
         return self._body
 
     cpdef object set_body(self, bytes body):

@@ -79,7 +79,6 @@ cdef class Lines:
     cpdef object drop_all(self, int bits)
     cpdef int drop_named(self, Name name)
     cpdef int take_others(self, Lines other, int bits)
-    cpdef bytes other_lines(self, int bits)
 
     cpdef bytes get_body(self)
     cpdef object set_body(self, bytes body)
