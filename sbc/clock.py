@@ -305,6 +305,12 @@ class TimerQueue:
 
     def end_turn(self) -> float:
         """Run what is due, and return when to come back at the latest: `wake_at`."""
+        return self.finish_turn()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def finish_turn(self) -> cython.double:
+        """`end_turn`, for those that are compiled."""
         try:
             if self.wake_at <= self._stands_at:
                 self.run_due()
