@@ -325,8 +325,11 @@ class TimerQueue:
         timer.due = now + delay
         home: Waiting = self._heap
         lane: Lane
-        for lane in self._lanes:
-            if lane.delay == delay:
+        place: cython.Py_ssize_t
+        lanes: list = self._lanes
+        for place in range(len(lanes)):
+            if cython.cast(Lane, lanes[place]).delay == delay:
+                lane = cython.cast(Lane, lanes[place])
                 # Only a clock that went backwards would make a lane disorderly.
                 if lane.last is None or lane.last.due <= timer.due:
                     home = lane
@@ -351,10 +354,13 @@ class TimerQueue:
     @cython.cfunc
     def _first(self) -> Timer:
         first: Timer = self._heap.first
-        lane: Lane
-        for lane in self._lanes:
-            if lane.first is not None and (first is None or _sooner(lane.first, first)):
-                first = lane.first
+        timer: Timer
+        place: cython.Py_ssize_t
+        lanes: list = self._lanes
+        for place in range(len(lanes)):
+            timer = cython.cast(Lane, lanes[place]).first
+            if timer is not None and (first is None or _sooner(timer, first)):
+                first = timer
         return first
 
     @cython.cfunc
