@@ -63,6 +63,7 @@ HOT_MODULES = [
     "sbc.transaction.matching",
     "sbc.transaction.server",
     "sbc.transport.listeners",
+    "sbc.transport.turning",
     "sbc.transport.udp",
     "sbc.workers.door",
 ]

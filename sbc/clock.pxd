@@ -55,6 +55,7 @@ cdef class TimerQueue:
     cdef bint _running
 
     cpdef double now(self)
+    cdef double finish_turn(self) except? -1
     cdef object arm(self, Timer timer, double now, double delay)
     cdef Lane _lane_of(self, double delay)
     cdef object arm_at(self, Timer timer, double due)

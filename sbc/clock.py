@@ -311,6 +311,12 @@ class TimerQueue:
 
     def end_turn(self) -> float:
         """Run what is due, and return when to come back at the latest: `wake_at`."""
+        return self.finish_turn()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def finish_turn(self) -> cython.double:
+        """`end_turn`, for those that are compiled."""
         try:
             if self.wake_at <= self._stands_at:
                 self.run_due()
@@ -359,10 +365,13 @@ class TimerQueue:
     @cython.cfunc
     def _first(self) -> Timer:
         first: Timer = self._heap.first
-        lane: Lane
-        for lane in self._lanes:
-            if lane.first is not None and (first is None or _sooner(lane.first, first)):
-                first = lane.first
+        timer: Timer
+        place: cython.Py_ssize_t
+        lanes: list = self._lanes
+        for place in range(len(lanes)):
+            timer = cython.cast(Lane, lanes[place]).first
+            if timer is not None and (first is None or _sooner(timer, first)):
+                first = timer
         return first
 
     @cython.cfunc
