@@ -77,6 +77,7 @@ class ServerGroup:
     settings: object
     name: str
     kind: str  # of phones: the label of their entry; "" for the group itself
+    key: str  # name and label: unlike those of all others
     of_several_kinds: cython.bint  # phones of this group must be told apart
     kinds: list  # those of the other phones; none of a kind's own
     _group: ServerGroup  # that this is a kind of; None for the group itself
@@ -113,6 +114,7 @@ class ServerGroup:
         self.settings = settings
         self.name = settings.name
         self.kind = kind
+        self.key = f"{self.name}/{kind}" if kind else self.name
         self._group = kind_of
         self._reports = as_reports(report)
         self._options: list[Option] = []
@@ -147,11 +149,6 @@ class ServerGroup:
             if each._registration_brings_back:
                 self._registration_brings_back = True
 
-    @property
-    def key(self) -> str:
-        """Its name, and for a kind of phones its label: unlike that of all others."""
-        return f"{self.name}/{self.kind}" if self.kind else self.name
-
     def phones_of(self, user_agent: str, address: str, aor: str) -> ServerGroup:
         """The kind that a phone is of, by what it says, where it is and who it is: the group itself when no entry fits."""
         place = self._phone_kinds.kind(user_agent, address, aor)
@@ -182,10 +179,6 @@ class ServerGroup:
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
         self._ttl[server_name] = ttl
-        kind: ServerGroup
-        for kind in self.kinds:
-            own = {server.name: server for server in kind.settings.servers}
-            kind._options = [Option(own[o.server.name], o.candidate, o.preference) for o in self._options]
         self._keep_health(now)
         self._choose(now, "dns")
 
@@ -244,15 +237,15 @@ class ServerGroup:
         Concurrent: one plan per registrar server, limited to its candidates; a server that is down is tried all the
         same, which is how its recovery is noticed (Y36). Otherwise one plan over all of them, with the first server.
         """
-        self.advance(now)
         latest: cython.double = now + _PATIENCE if deadline is None else deadline
-        plans: list = []
-        for server in self._registrars:
-            order: Order = self._orders.for_registration(server.name if self._concurrent else None)
-            plans.append((server, new_plan("REGISTER", order, latest, False)))
-            if not self._concurrent:
-                break
-        return plans
+        registrars = self._registrars if self._concurrent else self._registrars[:1]
+        return [(server, self.register_plan(server.name, now, latest)) for server in registrars]
+
+    @cython.cfunc
+    def register_plan(self, server_name: str, now: cython.double, latest: cython.double) -> AttemptPlan:
+        """One of `register_plans`, for those that are compiled: the one at that server, or the only one."""
+        self.advance(now)
+        return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
     @cython.ccall
     def may_accept(self, server_name: str) -> cython.bint:
@@ -494,7 +487,16 @@ class ServerGroup:
         kind: ServerGroup
         for kind in self.kinds:
             kind._listed, kind._listed_health = self._listed, self._listed_health
+            kind._share_options(self._options)
         self._probes.keep(listed, now)
+
+    def _share_options(self, options: list[Option]) -> None:
+        """The group's candidates, with the settings that this kind of phones has for their servers."""
+        own = {server.name: server for server in self.settings.servers}
+        self._options = []
+        for option in options:
+            server = own[option.server.name]
+            self._options.append(Option(server, option.candidate, self._preference(server, option.candidate)))
 
     def _changed(self, candidate: Candidate, change: StateChange | None) -> None:
         if change is None:
