@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
+from sbc.config import contradictions
 from sbc.config.kinds import is_ip_address, split_port
 from sbc.config.model import Config, Endpoint, Listen, cores_for_us
 from sbc.config.reader import Document
@@ -42,6 +43,7 @@ def check(document: Document, config: Config) -> None:
             _warn_never_tried(document, config, path, group)
     _warn_not_built(document, config)
     _warn_workers(document, config)
+    contradictions.warn(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
             ("http", "address"),
