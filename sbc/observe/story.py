@@ -217,7 +217,7 @@ def _probe(event: events.ProbeEnded, names: ServerNames) -> Story:
     return Story(
         level=DEBUG,
         text=printable(
-            f"{event.group}: OPTIONS at server {event.server} ({event.candidate}) ended after"
+            f"{event.group}: {event.method} probe at server {event.server} ({event.candidate}) ended after"
             f" {event.duration:.3f} s: {in_words(event.outcome)}"
         ),
         key=("probe", event.group, event.candidate, event.outcome),
