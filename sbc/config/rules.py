@@ -39,6 +39,7 @@ def check(document: Document, config: Config) -> None:
                 _warn_server(document, server_path, server)
         if document.sound(path):
             _warn_group(document, path, group)
+            _warn_failback(document, path, group)
             _warn_never_tried(document, config, path, group)
     _warn_not_built(document, config)
     _warn_workers(document, config)
@@ -188,6 +189,28 @@ def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> 
     if server.failback_mode == "duration" and not server.failback_timeout:
         text = "0: new requests return to this server only when the one in use fails"
         document.warn((*path, "failback_mode"), f"with failback_timeout {text}")
+
+
+def _warn_failback(document: Document, path: TomlPath, group: GroupSettings) -> None:
+    """Keys about coming back that do nothing together with others."""
+    if group.load_balancing:
+        for position, server in enumerate(group.servers):
+            if document.written((*path, "server", position, "failback_mode")) and server.failback_mode != "never":
+                text = "load_balancing: the servers of the group are equals, and nothing returns by itself"
+                document.warn((*path, "server", position, "failback_mode"), text)
+    if document.written((*path, "register_probe_interval")) and group.probe_method == "options":
+        text = 'only probe_method = "register" uses it; here it is "options"'
+        document.warn((*path, "register_probe_interval"), text)
+    if group.probe_method == "register" and group.load_balancing:
+        document.warn((*path, "probe_method"), "load_balancing: no server is better, so all are asked by OPTIONS")
+    for position, server in enumerate(group.servers):
+        server_path = (*path, "server", position)
+        if document.written((*server_path, "failback_window")) and server.failback_mode != "scheduled":
+            text = f'only failback_mode = "scheduled" uses it; the mode here is "{server.failback_mode}"'
+            document.warn((*server_path, "failback_window"), text)
+        if server.failback_mode == "dns-ttl" and all(is_ip_address(each.address) for each in group.servers):
+            text = "no server of the group has a name, so nothing has a TTL: it returns only when the one in use fails"
+            document.warn((*server_path, "failback_mode"), text)
 
 
 def _once(document: Document, seen: dict[str, TomlPath], name: str, path: TomlPath, expected: str) -> None:
