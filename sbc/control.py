@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineOnlyReceiver
@@ -41,9 +42,11 @@ class ControlSocket:
         self._factory.commands = commands  # type: ignore[attr-defined]
         self._factory.noisy = False
         self._port: Any = None
+        self._path = contextlib.ExitStack()
 
     def start(self) -> None:
-        with _short_path(self._state_dir) as path:
+        with contextlib.ExitStack() as opened:
+            path = opened.enter_context(_short_path(self._state_dir))
             _remove_old(path)
             mask = os.umask(0o177)
             try:
@@ -52,14 +55,13 @@ class ControlSocket:
                 raise OSError(getattr(error.socketError, "errno", 0), str(error.socketError)) from error
             finally:
                 os.umask(mask)
+            # Twisted removes the file at the end, by the same path.
+            self._path = opened.pop_all()
 
     def stop(self) -> None:
         if self._port is not None:
             port, self._port = self._port, None
-            with contextlib.suppress(OSError):
-                (self._state_dir / NAME).unlink()
-            port.stopReading()
-            port.socket.close()
+            maybeDeferred(port.stopListening).addBoth(lambda _: self._path.close())
 
 
 class _Administrator(LineOnlyReceiver):
