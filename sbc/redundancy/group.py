@@ -63,6 +63,9 @@ WakeUp = Callable[[str], None]
 _PATIENCE = cython.declare(cython.double, PHONE_PATIENCE)
 _NO_DEADLINE = cython.declare(cython.double, inf)
 
+_OF_DNS = 4
+"""So much of a preference is what configuration and DNS say; behind it is what we make of the transport."""
+
 
 @cython.cclass
 class ServerGroup:
@@ -86,6 +89,7 @@ class ServerGroup:
     _orders: Orders
     _working: object
     _probes: object
+    _removed: object  # the Option of a working server that DNS no longer names, None nearly always
 
     def __init__(
         self,
@@ -106,6 +110,7 @@ class ServerGroup:
         self._ttl: dict[str, float | None] = {}
         self._waiting: dict[WakeUp, Candidate] = {}
         self._link_up = True
+        self._removed = None
         self._quiet_until = 0.0
         self._registrars = tuple(server for server in settings.servers if server.register)
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
@@ -128,7 +133,8 @@ class ServerGroup:
         """Location found these for that server, best first. Health stays with candidates that were known before.
 
         Equals (same priority) that were known keep their order: a DNS server that rotates its answers must not make
-        requests wander. `ttl`: seconds that the answer is good for.
+        requests wander. A working server that is not among them any more is left as `dns_removed` says (V28, V29).
+        `ttl`: seconds that the answer is good for.
         """
         server = next(server for server in self.settings.servers if server.name == server_name)
         places = {option.candidate: place for place, option in enumerate(self._options)}
@@ -136,8 +142,9 @@ class ServerGroup:
             Option(server, candidate, self._preference(server, candidate)) for candidate in dict.fromkeys(candidates)
         ]
         ordered: list[Option] = []
-        for _, equals in groupby(found, key=lambda option: option.preference):
+        for _, equals in groupby(found, key=lambda option: option.preference[:_OF_DNS]):
             ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
+        ordered += self._removed_but_working(server, ordered)
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
         self._ttl[server_name] = ttl
@@ -194,6 +201,8 @@ class ServerGroup:
         same, which is how its recovery is noticed (Y36). Otherwise one plan over all of them, with the first server.
         """
         self.advance(now)
+        if self._removed is not None:
+            self._drop_removed(now)
         latest: cython.double = now + _PATIENCE if deadline is None else deadline
         plans: list = []
         for server in self._registrars:
@@ -389,7 +398,33 @@ class ServerGroup:
 
     def _preference(self, server: ServerSettings, candidate: Candidate) -> tuple[int, ...]:
         weight = -candidate.weight if self.settings.srv_weight == "descending" else 0
-        return (server.rank, candidate.priority, weight)
+        second_choice = server.transport == "tcp-preferred" and candidate.transport == "udp"  # S11
+        return (server.rank, candidate.place, candidate.priority, weight, int(second_choice))
+
+    # A working server that DNS no longer names (V29)
+
+    def _removed_but_working(self, server: ServerSettings, found: list[Option]) -> list[Option]:
+        """It stays, behind the others of its server, where `dns_removed` wants that."""
+        if self.settings.dns_removed != "at-renewal":
+            return []
+        kept = [
+            option
+            for option in self._options
+            if option.server is server
+            and option.candidate == self._working.current
+            and all(option.candidate != other.candidate for other in found)
+        ]
+        if kept:
+            self._removed = kept[0]
+        elif self._removed is not None and self._removed.server is server:
+            self._removed = None  # it is named again
+        return kept
+
+    def _drop_removed(self, now: float) -> None:
+        removed, self._removed = self._removed, None
+        self._options = [option for option in self._options if option is not removed]
+        self._keep_health(now)
+        self._choose(now, "dns")
 
     # Changes and their reports
 
@@ -440,6 +475,8 @@ class ServerGroup:
         moved = self._moved(now, cause)
         if moved is not None:
             self._reports(self._move_event(moved))
+            if self._removed is not None and self._removed.candidate == moved.from_candidate:
+                self._drop_removed(now)
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
