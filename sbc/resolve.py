@@ -45,11 +45,11 @@ class Sockets:
 
 
 def run(
-    wanted: Wanted, config: Config | None, dns_servers: Sequence[tuple[str, int]], *, again: bool, out: TextIO = sys.stdout
+    wanted: Wanted, config: Config | None, dns_servers: Sequence[tuple[str, int]], *, again: bool, out: TextIO | None = None
 ) -> int:
     """The command. DNS servers that are given are asked, else those of the configuration, else the system's."""
     servers = dns_servers or (config.dns.servers if config else ())
-    story = Story(out, time.monotonic)
+    story = Story(out or sys.stdout, time.monotonic)
     resolver = make_resolver(servers, story.query_left)
     where = "as given" if dns_servers else f"of {config.path}" if servers and config else "of the system"
     story.tell(f"{_described(wanted)}; DNS servers {where}: {', '.join(servers_of(resolver)) or 'none'}")

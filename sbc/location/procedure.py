@@ -181,7 +181,7 @@ class _Walk:
         if by_srv or by_srv is None or self.wanted:
             return by_srv or []
         port = DEFAULT_PORTS[transport]
-        self._tell(f"SRV leads nowhere, so {self._address_types} are asked; port {port} is the default of {transport}")
+        self._tell(f"SRV leads nowhere, so {self._address_types} {self._are} asked; port {port} is the default of {transport}")
         return self._hosts(name, port, transport)
 
     def _by_naptr(self, name: str, depth: int = NAPTR_DEPTH) -> list[Candidate]:
@@ -274,6 +274,10 @@ class _Walk:
     @property
     def _address_types(self) -> str:
         return " and ".join(self._families)
+
+    @property
+    def _are(self) -> str:
+        return "is" if len(self._families) == 1 else "are"
 
 
 _Kind = TypeVar("_Kind", Naptr, Srv, Address)
