@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from sbc.config import ConfigErrors, expanded, load
+from sbc.location.procedure import descending, locate
+from sbc.location.records import Address, Srv
 
 LISTEN = '[[listen]]\ntransport = "udp"\naddress = "127.0.0.1"\n'
 
@@ -84,3 +86,58 @@ def test_one_domain_in_two_groups(tmp_path):
     path.write_text(LISTEN + group.format("a", 1) + group.format("b", 2))
     with pytest.raises(ConfigErrors, match="each domain once, in one group"):
         load(path)
+
+
+ONE, TWO = "172.29.102.138", "172.29.102.139"
+DOMAIN_SRV = "SRV _sip._udp.testdomain.local"
+HOSTS = {"A sipserver1.testdomain.local": [Address(ONE)], "A sipserver2.testdomain.local": [Address(TWO)]}
+FOUR = [f"172.29.102.{last}" for last in (140, 139, 138, 141)]
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "zone", "candidates", "queries"),
+    [
+        (1, f"TestDomain.local; {ONE}; {TWO}", {}, [f"P1:1 {ONE}", f"P2:1 {TWO}"], []),
+        (
+            2,
+            "TestDomain.local; SIPServer1.TestDomain.local; SIPServer2.TestDomain.local",
+            HOSTS,
+            [f"P1:1 {ONE}", f"P2:1 {TWO}"],
+            [
+                "SRV _sip._udp.sipserver1.testdomain.local", "A sipserver1.testdomain.local",
+                "SRV _sip._udp.sipserver2.testdomain.local", "A sipserver2.testdomain.local",
+            ],
+        ),
+        (
+            3,
+            "TestDomain.local",
+            HOSTS | {
+                DOMAIN_SRV: [
+                    Srv(2, 0, 5060, "SIPServer2.TestDomain.local"), Srv(1, 0, 5060, "SIPServer1.TestDomain.local"),
+                ]
+            },
+            [f"P1:1 {ONE}", f"P1:2 {TWO}"],
+            [DOMAIN_SRV, "A sipserver1.testdomain.local", "A sipserver2.testdomain.local"],
+        ),
+        (
+            4,
+            "TestDomain.local; fourAnames.TestDomain.local",
+            {"A fouranames.testdomain.local": [Address(address) for address in FOUR]},
+            [f"P1:1 {address}" for address in FOUR],
+            ["SRV _sip._udp.fouranames.testdomain.local", "A fouranames.testdomain.local"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_four_methods(group_of, method, field, zone, candidates, queries):
+    """V32, V9, V12 to V14: what each of them leads to. V7: with servers behind it, the domain itself is never asked for."""
+    found, asked = [], []
+
+    def lookup(question):
+        asked.append(str(question))
+        return zone.get(str(question), [])
+
+    for server in group_of(field, 'transport = "udp"').servers:
+        located = locate(server, lookup, srv_order=descending, families=("A",))
+        found += [f"P{server.rank}:{candidate.priority} {candidate.address}" for candidate in located.candidates]
+        assert {5060} == {candidate.port for candidate in located.candidates}
+    assert (candidates, queries) == (found, asked)
