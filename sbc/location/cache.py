@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from sbc.location.records import Failed, Found, Question, Record, Result
 
@@ -88,7 +89,7 @@ class DnsCache:
 
     def remember(self, question: Question, found: Found, now: float) -> None:
         """Take over an answer from before the restart: good enough to start with, and to be asked again at once."""
-        self._entries.setdefault(question, Entry(found.records, found.ttl, now - LONGEST_TTL, retry_at=now))
+        self._entries.setdefault(question, Entry(found.records, found.ttl, -inf, retry_at=now))
 
     def is_stale(self, question: Question, now: float, freshness: Freshness) -> bool:
         """True when the answer in use is older than its TTL."""

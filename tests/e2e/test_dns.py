@@ -169,6 +169,9 @@ def test_calls_do_not_notice_that_dns_is_dead(peers: Peers) -> None:
     assert sbc.metric("sbc_dns_lookups_total", result="ok") == 0
     assert "dns: no DNS server answers" in sbc.text()
 
+    primary.kill()  # P21's two minutes: the primary dies while DNS is dead and every TTL is over
+    calls_as_before()
+
     dns.start()
     wait_until(lambda: "DNS answers again" in sbc.text(), "DNS is back", 15)
     assert candidates(sbc) == expected
