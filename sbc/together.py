@@ -139,7 +139,9 @@ class WorkerApp(App):
             word = self._hearing.speak((event.group, event.candidate), tuple(group.health(candidate).word()))
         elif isinstance(event, events.ServerFlapped):
             fact = ["ServerFlapped", event.group, event.server, event.candidate, event.hold]
-            word = self._hearing.speak((event.group, FLAP + event.candidate), (f"{event.hold:g}", event.hold))
+            # The same hold may come again, after a good time: then it is news.
+            gist = f"{event.hold:g} s, minute {group.working_since() // 60:g}"
+            word = self._hearing.speak((event.group, FLAP + event.candidate), (gist, event.hold))
         else:
             if isinstance(event, events.FailedBack):
                 fact = ["FailedBack", event.group, event.from_candidate, event.to_candidate, event.cause]

@@ -33,6 +33,7 @@ cdef class ServerGroup:
     cdef Orders _orders
     cdef object _working
     cdef object _probes
+    cdef object _removed
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*

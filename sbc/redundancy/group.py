@@ -65,6 +65,9 @@ WakeUp = Callable[[str], None]
 _PATIENCE = cython.declare(cython.double, PHONE_PATIENCE)
 _NO_DEADLINE = cython.declare(cython.double, inf)
 
+_OF_DNS = 4
+"""So much of a preference is what configuration and DNS say; behind it is what we make of the transport."""
+
 
 @cython.cclass
 class ServerGroup:
@@ -91,6 +94,7 @@ class ServerGroup:
     _orders: Orders
     _working: object
     _probes: object
+    _removed: object  # the Option of a working server that DNS no longer names, None nearly always
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class ServerGroup:
         self._link_up = True
         self._uplink_up = True
         self._settled_at = 0.0
+        self._removed = None
         self._quiet_until = 0.0
         self._registrars = tuple(server for server in settings.servers if server.register)
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
@@ -138,7 +143,8 @@ class ServerGroup:
 
         Equals (same priority) that were known keep their order: a DNS server that rotates its answers must not make
         requests wander. With load balancing all are equals, and the order is that of the answer (V14, V28): what is in use
-        stays so wherever it stands. `ttl`: seconds that the answer is good for.
+        stays so wherever it stands. A working server that is not among them any more is left as `dns_removed` says (V28,
+        V29). `ttl`: seconds that the answer is good for.
         """
         server = next(server for server in self.settings.servers if server.name == server_name)
         places = {option.candidate: place for place, option in enumerate(self._options)}
@@ -146,11 +152,12 @@ class ServerGroup:
             Option(server, candidate, self._preference(server, candidate)) for candidate in dict.fromkeys(candidates)
         ]
         ordered: list[Option] = []
-        for _, equals in groupby(found, key=lambda option: option.preference):
+        for _, equals in groupby(found, key=lambda option: option.preference[:_OF_DNS]):
             if self.settings.load_balancing:
                 ordered += equals
             else:
                 ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
+        ordered += self._removed_but_working(server, ordered)
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
         self._ttl[server_name] = ttl
@@ -214,6 +221,8 @@ class ServerGroup:
     def register_plan(self, server_name: str, now: cython.double, latest: cython.double) -> AttemptPlan:
         """One of `register_plans`, for those that are compiled: the one at that server, or the only one."""
         self.advance(now)
+        if self._removed is not None:
+            self._drop_removed(now)
         return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
     @cython.ccall
@@ -493,7 +502,33 @@ class ServerGroup:
         if self.settings.load_balancing:
             return ()
         weight = -candidate.weight if self.settings.srv_weight == "descending" else 0
-        return (server.rank, candidate.priority, weight)
+        second_choice = server.transport == "tcp-preferred" and candidate.transport == "udp"  # S11
+        return (server.rank, candidate.place, candidate.priority, weight, int(second_choice))
+
+    # A working server that DNS no longer names (V29)
+
+    def _removed_but_working(self, server: ServerSettings, found: list[Option]) -> list[Option]:
+        """It stays, behind the others of its server, where `dns_removed` wants that."""
+        if self.settings.dns_removed != "at-renewal":
+            return []
+        kept = [
+            option
+            for option in self._options
+            if option.server is server
+            and option.candidate == self._working.current
+            and all(option.candidate != other.candidate for other in found)
+        ]
+        if kept:
+            self._removed = kept[0]
+        elif self._removed is not None and self._removed.server is server:
+            self._removed = None  # it is named again
+        return kept
+
+    def _drop_removed(self, now: float) -> None:
+        removed, self._removed = self._removed, None
+        self._options = [option for option in self._options if option is not removed]
+        self._keep_health(now)
+        self._choose(now, "dns")
 
     # Changes and their reports
 
@@ -547,6 +582,8 @@ class ServerGroup:
             server = self.owner(moved.from_candidate)
             if moved.flap_hold is not None and server is not None:
                 self._reports(ServerFlapped(self.name, server.name, str(moved.from_candidate), moved.flap_hold))
+            if self._removed is not None and self._removed.candidate == moved.from_candidate:
+                self._drop_removed(now)
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None

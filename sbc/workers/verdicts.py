@@ -25,8 +25,8 @@ class Word(NamedTuple):
 
     subject: Subject
     value: tuple
-    """Of a candidate: the fields of a `HealthWord`. Of a group: the working candidate, and since when. Of a flap: the hold
-    as text and as a number. Of the network: its state, the reason, and the names of the groups that are frozen."""
+    """Of a candidate: the fields of a `HealthWord`. Of a group: the working candidate, and since when. Of a flap: what
+    tells it from others, and the hold. Of the network: its state, the reason, and the names of the groups that are frozen."""
     speaker: int
     serial: int
     """Counts what this speaker has said."""
