@@ -461,6 +461,7 @@ class ServerGroup:
             "profile": self.settings.profile,
             "domains": list(self.settings.domains),
             "working": str(self._working.current) if self._working.current else None,
+            "load_balancing": self.settings.load_balancing,
             "redundancy_ready": self.redundancy_ready(),
             "every_candidate_up": self.every_candidate_up(),
             "survival": False,
