@@ -153,6 +153,7 @@ class App:
             self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,
         )  # fmt: skip
+        self.registrar.groups = self.groups
         self.registrar.restore()
         self.overload = Overload()
         self.proxy = Proxy(
