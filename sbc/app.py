@@ -171,6 +171,7 @@ class App:
             self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,
         )  # fmt: skip
+        self.registrar.groups = self.groups
         self.registrar.restore()
         self.overload = Overload()
         self.proxy = Proxy(
@@ -333,7 +334,7 @@ class App:
         results = [group.fail_back(self.clock.seconds()) for group in groups]
         # For one group: did it move? For all of them: each is where it can be.
         ok = group_name is None or results[0][0]
-        return {"ok": ok, "text": [text for _, text in results]}
+        return {"ok": ok, "text": [line for _, lines in results for line in lines]}
 
     def _open_control(self) -> None:
         commands = {"failback": lambda group, answer: answer(self.fail_back(group))}

@@ -31,6 +31,16 @@ def text(value: Any) -> str:
     return value
 
 
+def text_or_texts(value: Any) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    if isinstance(value, list) and value and all(isinstance(element, str) for element in value):
+        return tuple(text(element) for element in value)
+    try:
+        return (text(value),)
+    except Unexpected:
+        raise Unexpected("a text in quotes, or a list of them, none of them empty") from None
+
+
 def flag(value: Any) -> bool:
     """true or false, without quotes."""
     if not isinstance(value, bool):

@@ -19,6 +19,11 @@ What becomes of every request comes in by `observe`. Reported to operators from 
   It is a move of its own: with the request that noticed it two things moved, each counted once under its own method.
 - FailedBack, once each time the working server changes to a better one.
 - ServerFlapped, with the FailedOver from a server that had only just come back.
+
+Phones of several kinds (`[[group.phones]]`) share the servers and what is known of them, and differ in how they use
+them. Each kind is a ServerGroup of its own over the same health (`phones_of`): it makes plans, and has a working server
+and orders, from its own settings, and what it observes it tells the group. The group alone probes, and lets all of them
+choose anew when something has changed. FailedOver with method `*` and FailedBack are reported of each kind.
 """
 
 from __future__ import annotations
@@ -33,10 +38,11 @@ import cython
 
 from sbc.events import FailedBack, FailedOver, Report, ServerFlapped, ServerStateChanged
 from sbc.redundancy.health import HealthWord, State, StateChange
+from sbc.redundancy.phones import OWN_KIND, PhoneKinds
 from sbc.redundancy.plan import PHONE_PATIENCE
 from sbc.redundancy.probing import JITTER, ProbeCalendar
 from sbc.redundancy.schedule import Timing
-from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.redundancy.settings import PHONES_MATCH, GroupSettings, PhonesSettings, ServerSettings
 from sbc.redundancy.window import TimeOfDay
 from sbc.redundancy.working import Moved, WorkingServer
 
@@ -75,6 +81,13 @@ class ServerGroup:
 
     settings: object
     name: str
+    kind: str  # of phones: the label of their entry; "" for the group itself
+    key: str  # name and label: unlike those of all others
+    of_several_kinds: cython.bint  # phones of this group must be told apart
+    kinds: list  # those of the other phones; none of a kind's own
+    _group: ServerGroup  # that this is a kind of; None for the group itself
+    _everyone: list  # itself and its kinds
+    _phone_kinds: object
     _reports: Reports
     _options: list
     _health: dict
@@ -94,7 +107,7 @@ class ServerGroup:
     _orders: Orders
     _working: object
     _probes: object
-    _removed: object  # the Option of a working server that DNS no longer names, None nearly always
+    _removed: list  # Options of working servers that DNS no longer names; those of its kinds are the group's
 
     def __init__(
         self,
@@ -104,21 +117,27 @@ class ServerGroup:
         now: float,
         rng: random.Random | None = None,
         time_of_day: TimeOfDay | None = None,
+        kind_of: ServerGroup | None = None,
+        kind: str = "",
     ) -> None:
-        """`rng` jitters the probes; tests pass their own. `time_of_day` opens failback windows; without it, it is midnight."""
+        """`rng` jitters the probes; tests pass their own. `time_of_day` opens failback windows; without it, it is midnight.
+        `kind_of`, `kind`: for the kinds of phones, which the group makes."""
         self.settings = settings
         self.name = settings.name
+        self.kind = kind
+        self.key = f"{self.name}/{kind}" if kind else self.name
+        self._group = kind_of
         self._reports = as_reports(report)
         self._options: list[Option] = []
-        self._health: dict[Candidate, CandidateHealth] = {}
+        self._health: dict[Candidate, CandidateHealth] = {} if kind_of is None else kind_of._health
         self._listed: list[Candidate] = []
         self._listed_health: list[CandidateHealth] = []
-        self._ttl: dict[str, float | None] = {}
-        self._waiting: dict[WakeUp, Candidate] = {}
+        self._ttl: dict[str, float | None] = {} if kind_of is None else kind_of._ttl
+        self._waiting: dict[WakeUp, Candidate] = {} if kind_of is None else kind_of._waiting
         self._link_up = True
         self._uplink_up = True
         self._settled_at = 0.0
-        self._removed = None
+        self._removed: list[Option] = []
         self._quiet_until = 0.0
         self._registrars = tuple(server for server in settings.servers if server.register)
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
@@ -133,6 +152,26 @@ class ServerGroup:
         self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable)
         self._working = WorkingServer(settings, self.health, self._ttl.get, time_of_day or float)
         self._probes = ProbeCalendar(settings, rng or random.Random())
+        self._phone_kinds = PhoneKinds(settings.phones)
+        self.kinds = [
+            ServerGroup(entry.settings, timers_t1_t2, report, now, rng, time_of_day, self, label)
+            for entry, label in zip(settings.phones, _labels(settings.phones), strict=True)
+        ]
+        self.of_several_kinds = kind_of is not None or len(self.kinds) > 0
+        self._everyone = [self, *self.kinds]
+        each: ServerGroup
+        for each in self.kinds:
+            if each._registration_brings_back:
+                self._registration_brings_back = True
+
+    def phones_of(self, user_agent: str, address: str, aor: str) -> ServerGroup:
+        """The kind that a phone is of, by what it says, where it is and who it is: the group itself when no entry fits."""
+        place = self._phone_kinds.kind(user_agent, address, aor)
+        return self if place == OWN_KIND else self.kinds[place]
+
+    def kind_labelled(self, label: str) -> ServerGroup | None:
+        """The kind with that label, the group itself for ""."""
+        return next((each for each in self._everyone if each.kind == label), None)
 
     # Candidates
 
@@ -178,7 +217,13 @@ class ServerGroup:
             if candidate in other._health:
                 health.go_on_from(other._health[candidate])
         self._working.go_on_from(other._working)
-        self._link_up, self._uplink_up, self._settled_at = other._link_up, other._uplink_up, other._settled_at
+        each: ServerGroup
+        before: ServerGroup
+        for each in self.kinds:
+            before = other.kind_labelled(each.kind) or other
+            each._working.go_on_from(before._working)
+        for each in self._everyone:
+            each._link_up, each._uplink_up, each._settled_at = other._link_up, other._uplink_up, other._settled_at
         self._choose(now, "configuration")
 
     # Plans
@@ -221,8 +266,9 @@ class ServerGroup:
     def register_plan(self, server_name: str, now: cython.double, latest: cython.double) -> AttemptPlan:
         """One of `register_plans`, for those that are compiled: the one at that server, or the only one."""
         self.advance(now)
-        if self._removed is not None:
-            self._drop_removed(now)
+        group: ServerGroup = self._whole_group()
+        if group._removed:
+            group._drop_removed(now)
         return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
     @cython.ccall
@@ -235,6 +281,9 @@ class ServerGroup:
     @cython.ccall
     def observe(self, candidate: Candidate, outcome: Outcome, now: cython.double, method: str):
         """Learn from what became of a request or a probe at that candidate. Provisional answers count as well."""
+        if self._group is not None:
+            self._group.observe(candidate, outcome, now, method)
+            return
         if isinstance(outcome, Answered):
             answer: Answered = outcome
             if self._is_as_ever(candidate, answer.status, now, method):
@@ -244,6 +293,9 @@ class ServerGroup:
     @cython.cfunc
     def observe_status(self, candidate: Candidate, status: cython.int, now: cython.double, method: str):
         """The same as `observe(candidate, Answered(status), now, method)`."""
+        if self._group is not None:
+            self._group.observe_status(candidate, status, now, method)
+            return
         if not self._is_as_ever(candidate, status, now, method):
             self._learn(candidate, new_answered(status, NONE_GIVEN, 0), now, method)
 
@@ -287,7 +339,10 @@ class ServerGroup:
         if known is None:
             return
         known.told(health)
-        self._moved(now, health.down_cause)
+        each: ServerGroup
+        for each in self._everyone:
+            each._moved(now, health.down_cause)
+        self._agree_how_long_it_is_quiet()
         if known.state is State.DOWN and known.held_until is None and not health.down_cause.startswith("status_"):
             self._wake(candidate, health.down_cause)
 
@@ -297,10 +352,13 @@ class ServerGroup:
             self._working.told(self._options, candidate, since)
             self._orders.changed(self._options, candidate)
             self._quiet_until = self._next_change(since)
+            self._whole_group()._agree_how_long_it_is_quiet()
 
     def told_hold(self, candidate: Candidate, hold: float) -> None:
         """Another process of this appliance has seen that candidate flap, and has reported it."""
-        self._working.damping.told(candidate, hold)
+        each: ServerGroup
+        for each in self._everyone:
+            each._working.damping.told(candidate, hold)
 
     @cython.ccall
     def waiting(self, candidate: Candidate, callback: object):  # (candidate: Candidate, callback: WakeUp)
@@ -322,7 +380,9 @@ class ServerGroup:
     def set_link(self, up: bool, now: float) -> None:
         """Our own link went down or came back. While it is down nothing is judged and nothing moves (V20)."""
         is_back = up and not self._link_up
-        self._link_up = up
+        each: ServerGroup
+        for each in self._everyone:
+            each._link_up = up
         for candidate, health in self._health.items():
             self._changed(candidate, health.set_link(up, now))
         if is_back:
@@ -338,39 +398,48 @@ class ServerGroup:
         """
         if up == self._uplink_up:
             return
-        self._uplink_up = up
+        each: ServerGroup
+        for each in self._everyone:
+            each._uplink_up = up
+            if up:
+                each._settled_at = now + self._probe_period(self.settings.rise)
+            else:
+                since = now - self.settings.probe_interval * (1 + JITTER) - self._probe_period(self.settings.fall)
+                each._working.undo_failovers(each._options, since)
         if up:
-            self._settled_at = now + self._probe_period(self.settings.rise)
             self._probes.begin_anew(now)
-        else:
-            since = now - self.settings.probe_interval * (1 + JITTER) - self._probe_period(self.settings.fall)
-            self._working.undo_failovers(self._options, since)
         self._choose(now, "uplink")
 
     def _probe_period(self, results: int) -> float:
         """Seconds in which a server that is not well has been asked so often, and has answered or not."""
         return results * (self.settings.probe_interval_down * (1 + JITTER) + self.settings.probe_timeout)
 
-    def fail_back(self, now: float) -> tuple[bool, str]:
-        """An administrator wants new requests at the best server now. Returns whether they moved, and what to tell him."""
+    def fail_back(self, now: float) -> tuple[bool, list[str]]:
+        """An administrator wants new requests at the best server now. Returns whether any moved, and what to tell him: a
+        line for each kind of phones."""
         self.advance(now)
+        results = [kind._fail_back(now) for kind in self._everyone]
+        self._agree_how_long_it_is_quiet()
+        return any(moved for moved, _ in results), [f"{kind.key}: {text}" for kind, (_, text) in zip(self._everyone, results, strict=True)]
+
+    def _fail_back(self, now: float) -> tuple[bool, str]:
         current = self._working.current
         if current is None:
-            return False, f"{self.name}: no address of a server is known"
+            return False, "no address of a server is known"
         if self.settings.load_balancing:
-            return False, f"{self.name}: the servers are equals (load_balancing), there is nothing to return to"
+            return False, "the servers are equals (load_balancing), there is nothing to return to"
         if not self._link_up:
-            return False, f"{self.name}: our own link is down, nothing moves"
+            return False, "our own link is down, nothing moves"
         moved = self._working.fail_back(self._options, now)
         if moved is not None:
             self._moved(now, "manual")
             self._reports(self._move_event(moved))
-            return True, f"{self.name}: new requests go to {self._named(moved.to_candidate)} from now on"
+            return True, f"new requests go to {self._named(moved.to_candidate)} from now on"
         better = self._working.better(self._options)
         if not better:
-            return False, f"{self.name}: new requests go to the best server already, {self._named(current)}"
+            return False, f"new requests go to the best server already, {self._named(current)}"
         why = "; ".join(f"{self._named(each)} is down: {self.health(each).reason}" for each in better)
-        return False, f"{self.name}: new requests stay at {self._named(current)}: {why}"
+        return False, f"new requests stay at {self._named(current)}: {why}"
 
     def _named(self, candidate: Candidate) -> str:
         server = self.owner(candidate)
@@ -382,7 +451,7 @@ class ServerGroup:
     def advance(self, now: cython.double):
         """Let the passing of time take effect: Retry-After over, failback due."""
         if now >= self._quiet_until:
-            self._time_has_passed(now)
+            self._whole_group()._time_has_passed(now)
 
     def _time_has_passed(self, now: float) -> None:
         for candidate, health in self._health.items():
@@ -405,15 +474,21 @@ class ServerGroup:
 
     def seeks_registration(self, candidate: Candidate) -> bool:
         """True when its next probe is to be a REGISTER: it is better than what is in use, and is asked that way."""
-        return self._asks_by_register and candidate in self._working.better(self._options)
+        return self._sought_since(candidate) is not None
+
+    def _sought_since(self, candidate: Candidate) -> float | None:
+        """Since when that has been so. It must be so for all kinds of phones: one of them may need to know sooner."""
+        each: ServerGroup
+        since: float | None = None
+        for each in self._everyone:
+            if not each._asks_by_register or candidate not in each._working.better(each._options):
+                return None
+            since = max(since or 0.0, each._working.since or 0.0)
+        return since
 
     def _probes_due(self) -> list[tuple[Candidate, float]]:
-        sought = self._working.better(self._options) if self._asks_by_register else []
         return [
-            (
-                candidate,
-                self._probes.due_at(candidate, health, self._working.since if candidate in sought else None),
-            )
+            (candidate, self._probes.due_at(candidate, health, self._sought_since(candidate)))
             for candidate, health in self._health.items()
         ]
 
@@ -478,6 +553,16 @@ class ServerGroup:
                 }
                 for server in self.settings.servers
             ],
+            "phones": [kind._describe_kind(entry) for entry, kind in zip(self.settings.phones, self.kinds, strict=True)],
+        }
+
+    def _describe_kind(self, entry: PhonesSettings) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "profile": self.settings.profile,
+            "registration": self.settings.registration,
+            **{key: list(getattr(entry, key)) for key in PHONES_MATCH},
+            "working": str(self._working.current) if self._working.current else None,
         }
 
     def _describe_candidate(self, option: Option, now: float, wall_clock_now: float | None) -> dict[str, Any]:
@@ -516,18 +601,19 @@ class ServerGroup:
             option
             for option in self._options
             if option.server is server
-            and option.candidate == self._working.current
+            and self._is_working_for_somebody(option.candidate)
             and all(option.candidate != other.candidate for other in found)
         ]
-        if kept:
-            self._removed = kept[0]
-        elif self._removed is not None and self._removed.server is server:
-            self._removed = None  # it is named again
+        self._removed = [option for option in self._removed if option.server is not server] + kept
         return kept
 
+    def _is_working_for_somebody(self, candidate: Candidate) -> bool:
+        """True when it is the working server of one kind of phones at least."""
+        return any(each._working.current == candidate for each in self._everyone)
+
     def _drop_removed(self, now: float) -> None:
-        removed, self._removed = self._removed, None
-        self._options = [option for option in self._options if option is not removed]
+        removed, self._removed = self._removed, []
+        self._options = [option for option in self._options if option not in removed]
         self._keep_health(now)
         self._choose(now, "dns")
 
@@ -558,7 +644,19 @@ class ServerGroup:
                     self._health[candidate].set_link(False, now)
         self._listed = list(self._health)
         self._listed_health = list(self._health.values())
+        kind: ServerGroup
+        for kind in self.kinds:
+            kind._listed, kind._listed_health = self._listed, self._listed_health
+            kind._share_options(self._options)
         self._probes.keep(listed, now)
+
+    def _share_options(self, options: list[Option]) -> None:
+        """The group's candidates, with the settings that this kind of phones has for their servers."""
+        own = {server.name: server for server in self.settings.servers}
+        self._options = []
+        for option in options:
+            server = own[option.server.name]
+            self._options.append(Option(server, option.candidate, self._preference(server, option.candidate)))
 
     def _changed(self, candidate: Candidate, change: StateChange | None) -> None:
         if change is None:
@@ -577,14 +675,32 @@ class ServerGroup:
 
     def _choose(self, now: float, cause: str) -> None:
         """Something has changed that the working server or an order may depend on, or may do so now."""
-        moved = self._moved(now, cause)
-        if moved is not None:
-            self._reports(self._move_event(moved))
-            server = self.owner(moved.from_candidate)
-            if moved.flap_hold is not None and server is not None:
-                self._reports(ServerFlapped(self.name, server.name, str(moved.from_candidate), moved.flap_hold))
-            if self._removed is not None and self._removed.candidate == moved.from_candidate:
-                self._drop_removed(now)
+        each: ServerGroup
+        flaps: dict = {}
+        for each in self._everyone:
+            moved = each._moved(now, cause)
+            if moved is not None:
+                self._reports(each._move_event(moved))
+                if moved.flap_hold is not None:
+                    flaps[moved.from_candidate] = moved.flap_hold
+        for candidate, hold in flaps.items():
+            server = self.owner(candidate)
+            self._reports(ServerFlapped(self.name, server.name if server else "", str(candidate), hold))
+        self._agree_how_long_it_is_quiet()
+        if any(not self._is_working_for_somebody(option.candidate) for option in self._removed):
+            self._drop_removed(now)
+
+    @cython.cfunc
+    def _whole_group(self) -> ServerGroup:
+        return self if self._group is None else self._group
+
+    def _agree_how_long_it_is_quiet(self) -> None:
+        each: ServerGroup
+        quiet_until: cython.double = self._quiet_until
+        for each in self.kinds:
+            quiet_until = min(quiet_until, each._quiet_until)
+        for each in self._everyone:
+            each._quiet_until = quiet_until
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
@@ -621,8 +737,8 @@ class ServerGroup:
     def _move_event(self, moved: Moved) -> FailedOver | FailedBack:
         from_candidate, to_candidate = str(moved.from_candidate), str(moved.to_candidate)
         if moved.better:
-            return FailedBack(self.name, from_candidate, to_candidate, moved.cause)
-        return FailedOver(self.name, ALL_METHODS, from_candidate, to_candidate, moved.cause)
+            return FailedBack(self.name, from_candidate, to_candidate, moved.cause, self.kind)
+        return FailedOver(self.name, ALL_METHODS, from_candidate, to_candidate, moved.cause, self.kind)
 
     def _wake(self, candidate: Candidate, cause: str) -> None:
         woken = [callback for callback, awaited in self._waiting.items() if awaited == candidate]
@@ -661,3 +777,13 @@ class _Witness(PlanWitness):
                 failed.outcome.cause,
             )
         )
+
+
+def _labels(entries: Sequence[PhonesSettings]) -> list[str]:
+    """The profile of each, with a number where a profile comes again."""
+    labels: list[str] = []
+    for entry in entries:
+        profile = entry.settings.profile
+        before = sum(other.settings.profile == profile for other in entries[: len(labels)])
+        labels.append(f"{profile} {before + 1}" if before else profile)
+    return labels

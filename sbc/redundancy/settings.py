@@ -189,9 +189,38 @@ class GroupSettings:
     """Cap of the registration time granted to phones; 0 = none (PIVOT 300, V15)."""
     min_expires: int = field(default=60, metadata=_range(0, 86400, unit="s"))
     """Shortest registration time granted to phones (423 below)."""
+    phones: tuple[PhonesSettings, ...] = ()
+    """Those of the group's phones that use its servers in another way; the first that fits a phone counts."""
 
 
-NOT_KEYS = {ServerSettings: ("rank",), GroupSettings: ("servers",)}
+@dataclass(frozen=True, slots=True)
+class PhonesSettings:
+    """One `[[group.phones]]`: some of a group's phones, and how they use its servers. See `redundancy.phones`."""
+
+    settings: GroupSettings
+    """Their profile with its overrides, on the group's own servers. Its `phones` are empty."""
+    user_agent: tuple[str, ...] = ()
+    """Patterns with the wildcards of a shell, of which one fits the phone's User-Agent; empty: any."""
+    addresses: tuple[str, ...] = ()
+    """Networks (CIDR), of which one holds the address that the phone's requests come from; empty: any."""
+    aors: tuple[str, ...] = ()
+    """Patterns, of which one fits its user@host, or its user when they have no @; empty: any."""
+
+
+PHONES_MATCH = ("user_agent", "addresses", "aors")
+"""Keys of `[[group.phones]]` that say which phones; at least one, and all that are given must fit."""
+
+OF_THE_WHOLE_GROUP = {
+    GroupSettings: frozenset({
+        "name", "domains", "profile", "sources", "probe_interval", "probe_interval_down", "probe_timeout", "fall", "rise",
+        "status_health", "srv_weight", "dns_requery", "dns_ttl_floor", "dns_ttl_ceiling", "dns_removed",
+    }),
+    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "register"}),
+}
+"""Keys that hold for every phone of a group: who its servers are, and how it is found out whether they live. A server is
+watched once, however many kinds of phones use it."""
+
+NOT_KEYS = {ServerSettings: ("rank",), GroupSettings: ("servers", "phones")}
 """Fields that no file may set directly."""
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Subject = tuple[str, str]
-"""(group, candidate), (group, "") for the working server of the group, (group, "flap " + candidate), or `NETWORK`."""
+"""(group, candidate), (group, "") for the working server of the group, (group, "/KIND") for that of a kind of phones,
+(group, "flap " + candidate), or `NETWORK`."""
 
 FLAP = "flap "
 NETWORK: Subject = ("", "network")

@@ -314,7 +314,10 @@ def test_profile_with_mistakes(tmp_path, monkeypatch):
     monkeypatch.setattr("sbc.redundancy.profile.DIRECTORIES", (tmp_path,))
     with pytest.raises(ConfigErrors) as raised:
         warnings_of(tmp_path, group='profile = "broken"')
-    assert re.search(r"sbc.toml:7: group.profile: .*broken.toml:2: server.retry_counts: found 21", str(raised.value))
+    assert (
+        f"{tmp_path}/broken.toml:2: server.retry_counts: found 21, expected a whole number from 0 to 20\n"
+        f'{tmp_path}/sbc.toml:7: group.profile: found "broken", which has a mistake, expected a profile without mistakes'
+    ) == str(raised.value)
 
 
 def test_errors_are_in_the_order_of_the_file():
