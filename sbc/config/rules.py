@@ -40,7 +40,7 @@ def check(document: Document, config: Config) -> None:
         if document.sound(path):
             _warn_group(document, path, group)
             _warn_never_tried(document, config, path, group)
-    _warn_not_built(document, config)
+    _check_workers(document, config)
     _warn_workers(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
@@ -49,12 +49,13 @@ def check(document: Document, config: Config) -> None:
         )
 
 
-def _warn_not_built(document: Document, config: Config) -> None:
-    """What a configuration may say already, and this version does not do."""
+def _check_workers(document: Document, config: Config) -> None:
+    """Connections do not yet find the worker that they are needed at."""
+    if config.appliance.workers == 1:
+        return
     for position, listen in enumerate(config.listens):
         if listen.transport != "udp" and document.sound(("listen", position)):
-            text = f"this version listens on udp only; with this {listen.transport} socket `sbc run` does not start"
-            document.warn(("listen", position, "transport"), text)
+            document.error(("listen", position, "transport"), f'"{listen.transport}"', '"udp": with workers there is no other')
 
 
 def _warn_workers(document: Document, config: Config) -> None:
@@ -145,17 +146,17 @@ def _warn_never_tried(document: Document, config: Config, path: TomlPath, group:
 
 
 def _check_reach(document: Document, config: Config, path: TomlPath, server: ServerSettings) -> None:
-    """A socket towards the servers must speak the server's transport and its kind of IP address.
-
-    RFC 3261 s.18.1.1: also over TCP and TLS a server may open a connection back to the address in our Via.
-    """
+    """A socket towards the servers must have the server's kind of IP address, and for UDP there must be one."""
     if server.transport == "dns-naptr" or not document.sound(("listen",)):
         return
     if _names_us(config.listens, server):
         expected = "a call server; this is our own socket, and requests would run in a circle"
         document.error((*path, "address"), f"{Endpoint(server.address, _port(server))}", expected)
         return
-    usable = [listen for listen in config.listens if listen.transport == server.transport and listen.side != "phones"]
+    towards_servers = [listen for listen in config.listens if listen.side != "phones"]
+    own = [listen for listen in towards_servers if listen.transport == server.transport]
+    # A connection can be made without a socket that listens; datagrams need one to leave from.
+    usable = own if server.transport == "udp" else towards_servers
     if not usable:
         found = f'"{server.transport}"'
         expected = f'a transport with a [[listen]] whose side is "both" or "servers"; none is {server.transport}'
@@ -164,8 +165,15 @@ def _check_reach(document: Document, config: Config, path: TomlPath, server: Ser
         _family(listen.address) != _family(server.address) for listen in usable
     ):
         version = ipaddress.ip_address(server.address).version
-        expected = f"an address that a [[listen]] can reach: no {server.transport} one towards servers is IPv{version}"
+        kind = "udp socket" if server.transport == "udp" else "socket"
+        expected = f"an address that a [[listen]] can reach: no {kind} towards servers is IPv{version}"
         document.error((*path, "address"), f'"{server.address}"', expected)
+    elif server.transport == "tls" and not own:
+        text = (
+            "no tls [[listen]] faces servers, so this one can send calls only over connections that we have made:"
+            " after a restart, not before the phones have registered again"
+        )
+        document.warn((*path, "transport"), text)
 
 
 def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> None:

@@ -323,11 +323,21 @@ class Destinations:
             from_server = True
         groups: list = self._sides.groups_of(cookie)
         if from_server:
-            return to_phone(cookie.phone, cookie.candidate, groups[0] if groups else None, None)
+            phone: PhoneAddress = cookie.phone
+            if phone.transport != "udp" and self._network.to_phone(phone) is None:
+                phone = self._connected_again(phone, request)
+            return to_phone(phone, cookie.candidate, groups[0] if groups else None, None)
         group: ServerGroup = groups[0] if len(groups) == 1 else self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
         return to_servers(group, phone_behind(flow), cookie.candidate, True, self._peer_behind(request))
+
+    def _connected_again(self, phone: PhoneAddress, request: Request) -> PhoneAddress:
+        """A phone's connection broke during the call, and it has registered over another one since (RFC 5626 4.2)."""
+        binding = self._registrar.binding_with_contact(phone.transport, phone.host, request.request_uri)
+        if binding is None:
+            return phone
+        return PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)
 
     @cython.cfunc
     def _peer_behind(self, request: Request) -> PhoneAddress:

@@ -15,6 +15,7 @@ REGISTRATIONS = ("concurrent", "successive", "single")
 FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "never")
 SERVER_TRANSPORTS = ("udp", "tcp", "tls", "dns-naptr")
 SRV_WEIGHTS = ("rfc2782", "descending")
+LARGE_REQUESTS = ("udp", "tcp")
 
 STATUS_ACTIONS = ("next", "next-unless-ringing", "next-if-early", "next-server", "return")
 """What an answer means for the request (table D6):
@@ -89,6 +90,10 @@ class ServerSettings:
     """What lets new requests return to this server after it failed (Y24 to Y28). See `redundancy.failback`."""
     failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
     """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
+    large_requests: str = field(default="udp", metadata=_choice(*LARGE_REQUESTS))
+    """Requests over 1300 bytes to a server on UDP: udp = as all others, in fragments; tcp = by TCP, and by UDP when it does
+    not take TCP (RFC 3261 18.1.1, D27). Ours: Asterisk and Kamailio also stay with UDP unless told, because a firewall that
+    knows nothing of TCP makes the call wait."""
 
 
 @dataclass(frozen=True, slots=True)

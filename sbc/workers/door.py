@@ -70,6 +70,10 @@ class Door(Receiver):
         else:
             self._neighbours.hand_to(owner, Parcel(FAILED, self._listen, 0, cause.encode("ascii"), quoted))
 
+    @cython.ccall
+    def flow_failed(self, flow: Flow, cause: str) -> object:
+        self._edge.flow_failed(flow, cause)
+
     def request_of_server(self, request: Request, flow: Flow, seen: int) -> None:
         """Keep it, or hand it on when it is for a phone that we do not know and somebody is left who has not seen it."""
         neighbours = self._neighbours
