@@ -16,13 +16,14 @@ from tests.e2e.peers.accounts import password_of
 from tests.e2e.peers.appliance import CallServer, Sbc, configuration
 from tests.e2e.peers.baresip import Baresip
 from tests.e2e.peers.kamailio import Kamailio
+from tests.e2e.peers.line import LinePhone
 from tests.e2e.peers.process import Program, free_port, wait_until
 from tests.e2e.peers.sipp import SCENARIOS, Sipp, SippPhone
 from tests.e2e.peers.sockets import SilentServer, SocketPhone, SocketServer
 
 PROGRAMS = ("kamailio", "kamcmd", "sipp", "baresip", "setpriv")
 Started = TypeVar("Started", bound=Program)
-Kept = TypeVar("Kept", bound="Program | SilentServer | SocketPhone | SocketServer")
+Kept = TypeVar("Kept", bound="Program | LinePhone | SilentServer | SocketPhone | SocketServer")
 
 
 def missing_programs() -> list[str]:
@@ -74,6 +75,9 @@ class Peers:
 
     def socket_phone(self, proxy: CallServer, address: str = "127.0.0.1") -> SocketPhone:
         return self._kept(SocketPhone(proxy.address, proxy.port, address))
+
+    def line_phone(self, name: str, proxy: tuple[str, int], transport: str, **options: Any) -> LinePhone:
+        return self._kept(LinePhone(name, proxy, transport, **options))
 
     def sbc(self, servers: list[CallServer], *, addresses: tuple[str, ...] = ("127.0.0.1",), **options: Any) -> Sbc:
         """The appliance in front of these servers, listening on these addresses for phones and servers alike."""
