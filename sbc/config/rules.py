@@ -55,7 +55,8 @@ def _check_workers(document: Document, config: Config) -> None:
         return
     for position, listen in enumerate(config.listens):
         if listen.transport != "udp" and document.sound(("listen", position)):
-            document.error(("listen", position, "transport"), f'"{listen.transport}"', '"udp": with workers there is no other')
+            expected = '"udp": connections are not shared out to workers yet, so workers = 1 goes with them'
+            document.error(("listen", position, "transport"), f'"{listen.transport}"', expected)
 
 
 def _warn_workers(document: Document, config: Config) -> None:
