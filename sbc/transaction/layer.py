@@ -142,10 +142,11 @@ class TransactionLayer(Ledger):
         Returns how many were on it.
         """
         live = [*self.clients.live(), *self._cancels.values()]
-        concerned = [transaction for transaction in live if transaction.flow is flow]
+        concerned = [each for each in live if each.flow is flow]
+        transaction: ClientTransaction
         for transaction in concerned:
             transaction.transport_failed(cause)
-            if transaction.state is State.PROCEEDING and transaction.method == "INVITE":
+            if transaction.method_code == INVITE and transaction.state is State.PROCEEDING:
                 transaction.user.connection_lost(transaction, cause)
         return len(concerned)
 
