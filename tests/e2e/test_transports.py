@@ -16,11 +16,12 @@ from tests.e2e.peers.accounts import DOMAIN
 from tests.e2e.peers.appliance import RARE_PROBES, Sbc, htdigest_line
 from tests.e2e.peers.kamailio import Kamailio
 from tests.e2e.peers.line import LinePhone
-from tests.e2e.peers.process import free_port, wait_until
+from tests.e2e.peers.process import at, free_port, wait_until
 from tests.helpers.certificates import Authority
 
 TRANSPORTS = ("udp", "tcp", "tls")
 ADDRESSES = {"ipv4": "127.0.0.1", "ipv6": "::1"}
+OTHERS = ("carol", "dave", "erin", "frank")
 PAIRS = list(product(TRANSPORTS, TRANSPORTS, ADDRESSES))
 
 
@@ -28,7 +29,7 @@ class Site:
     """The appliance and its servers. Each pair has two phones, made when they are first wanted."""
 
     def __init__(self, peers: Peers) -> None:
-        self._peers = peers
+        self.peers = peers
         folder = peers.folder
         self.authority = Authority(folder)
         box = self.authority.certificate("box", ["127.0.0.1", "::1"])
@@ -49,12 +50,16 @@ class Site:
         self.sbc: Sbc = peers.started(Sbc(folder, file, {"127.0.0.1": first}, http_port))
         self._phones: dict[str, LinePhone] = {}
 
+    def port(self, transport: str, address: str) -> int:
+        """Of the phones' socket."""
+        return self._ports["phones", transport, address]
+
     def phone(self, name: str, pair: tuple[str, str, str]) -> LinePhone:
         transport, of_servers, family = pair
         full = f"{name}-{transport}-{of_servers}-{family}"
         if full not in self._phones:
             address = ADDRESSES[family]
-            self._phones[full] = self._peers.line_phone(
+            self._phones[full] = self.peers.line_phone(
                 full, (address, self._ports["phones", transport, address]), transport, address=address,
                 ca=self.authority.file, domain=domain_of(of_servers, family),
             )  # fmt: skip
@@ -63,6 +68,11 @@ class Site:
 
     def pair(self, pair: tuple[str, str, str]) -> tuple[LinePhone, LinePhone]:
         return self.phone("alice", pair), self.phone("bob", pair)
+
+
+def listen_of(site: Site, transport: str, address: str) -> str:
+    """What a phone gets as its outbound proxy."""
+    return at(address, site.port(transport, address))
 
 
 def domain_of(transport: str, family: str) -> str:
@@ -85,13 +95,16 @@ def configuration(
             lines += [f'certificate = "{certificate[0]}"', f'key = "{certificate[1]}"']
     lines += ["[http]", f"port = {http_port}", "[tls]", f'ca = "{ca}"']
     for transport, family in product(TRANSPORTS, ADDRESSES):
-        lines += ["[[group]]", f'name = "{transport}-{family}"', f'domains = ["{domain_of(transport, family)}"]', RARE_PROBES]
+        domains = [domain_of(transport, family)]
+        if transport == "tls" and family == "ipv4":
+            domains.append(DOMAIN)  # of the phones that know no other
+        lines += ["[[group]]", f'name = "{transport}-{family}"', f"domains = {domains}", RARE_PROBES]
         for server in servers:
             port = server.port + (transport == "tls")
             lines += ["[[group.server]]", f'name = "{server.name}"', f'address = "{ADDRESSES[family]}"', f"port = {port}"]
             lines += [f'transport = "{transport}"']
     credentials = folder / "phones.htdigest"
-    credentials.write_text("".join(htdigest_line(name, "md5") for name in account_names()))
+    credentials.write_text("".join(htdigest_line(name, "md5") for name in (*account_names(), *OTHERS)))
     return "\n".join([*lines, "[credentials]", f'file = "{credentials}"', ""])
 
 
@@ -133,6 +146,39 @@ def test_register_and_call(site: Site, pair: tuple[str, str, str]) -> None:
     bob.wait_for("ACK")
     bob.hang_up(bob.latest_dialog())
     alice.wait_for("BYE")
+    assert "Traceback" not in site.sbc.text()
+
+
+@pytest.mark.parametrize("transport, name", [("tcp", "carol"), ("tls", "dave")])
+def test_real_phone(site: Site, transport: str, name: str) -> None:
+    """baresip registers, is called over the connection that it has made, and calls; the servers are on TLS."""
+    phone = site.peers.baresip(
+        name, listen_of(site, transport, "127.0.0.1"), transport=transport,
+        ca=site.authority.file if transport == "tls" else None,
+    )  # fmt: skip
+    phone.wait_registered()
+    caller = site.phone("alice", ("udp", "tls", "ipv4"))
+    dialog = caller.call(name)
+    phone.wait_event("CALL_ESTABLISHED")
+    caller.hang_up(dialog)
+    phone.wait_event("CALL_CLOSED")
+    phone.dial(caller.name)
+    phone.hang_up()
+    caller.wait_for("BYE")
+    assert "Traceback" not in site.sbc.text()
+
+
+@pytest.mark.parametrize("family", ADDRESSES)
+def test_phone_that_listens_and_connects_anew(site: Site, family: str) -> None:
+    """SIPp makes a connection for each run, so calls to it need one of ours, to its Contact (RFC 3261 18.1.1)."""
+    address = ADDRESSES[family]
+    proxy = listen_of(site, "tcp", address)
+    erin, frank = (site.peers.sipp_phone(name, proxy, address, transport="tcp") for name in ("erin", "frank"))
+    erin.register()
+    frank.register()
+    taken = frank.take_calls()
+    erin.call("frank")
+    taken.finish()
     assert "Traceback" not in site.sbc.text()
 
 

@@ -46,8 +46,10 @@ class Peers:
     def baresip(self, name: str, proxy: str, **options: Any) -> Baresip:
         return self.started(Baresip(name, self.folder, proxy, **options))
 
-    def sipp_phone(self, name: str, proxy: str, address: str = "127.0.0.1", password: str = "") -> SippPhone:
-        return SippPhone(self, name, proxy, address, password or password_of(name))
+    def sipp_phone(
+        self, name: str, proxy: str, address: str = "127.0.0.1", password: str = "", transport: str = "udp"
+    ) -> SippPhone:
+        return SippPhone(self, name, proxy, address, password or password_of(name), transport)
 
     def sipp(self, name: str, scenario: Path, **options: Any) -> Sipp:
         """A run of a scenario. One that takes calls is there when this returns."""
@@ -100,6 +102,6 @@ class Peers:
 
 
 def _is_bound(port: int) -> bool:
-    """Whether some process has this UDP port, by the kernel's table."""
+    """Whether some process has this port, by the kernel's tables."""
     wanted = f":{port:04X} "
-    return any(wanted in Path(table).read_text() for table in ("/proc/net/udp", "/proc/net/udp6"))
+    return any(wanted in Path(f"/proc/net/{table}").read_text() for table in ("udp", "udp6", "tcp", "tcp6"))
