@@ -27,6 +27,7 @@ from twisted.logger import (
 from sbc import __version__
 from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, Listen, load
+from sbc.config.implied import places_of_implied_tcp, tcp_beside
 from sbc.events import Alarm, Report, Reports
 from sbc.garbage import GarbagePolicy
 from sbc.location.candidate import Candidate
@@ -217,15 +218,13 @@ class App:
     def _listen_on_tcp_too(self, config: Config) -> None:
         """RFC 3261 18.2.1: where we listen on UDP, also on TCP. Where servers are reached by TCP and no `[[listen]]` says
         where they reach us, this makes it work; calls from them then survive a restart of ours."""
-        if not any(may_use_tcp(server) for group in config.groups for server in group.servers):
-            return
-        for transport in [transport for transport in self.listeners if transport.name == "udp"]:
-            is_ipv6 = ":" in transport.local[0]
-            if transport.side == "phones" or self.listeners.facing_servers("tcp", is_ipv6):
-                continue
-            advertise = next((listen.advertise for listen in config.listens if listen.port == transport.local[1]), None)
+        written_down = list(self.listeners)
+        for place in places_of_implied_tcp(config):
+            transport, listen = written_down[place], tcp_beside(config.listens[place])
             try:
-                beside = StreamTransport(self.connections, *transport.local, side="servers", advertise=advertise)
+                beside = StreamTransport(
+                    self.connections, *transport.local, side=listen.side, advertise=listen.advertise
+                )
             except OSError as error:
                 where = written(*transport.local)
                 text = f"cannot listen on tcp {where}, beside udp: {error.strerror}; servers reach us by our connections only"
@@ -437,11 +436,6 @@ def certificate_of(listen: Listen) -> OwnCertificate | None:
     if listen.transport != "tls" or listen.certificate is None or listen.key is None:
         return None
     return OwnCertificate(listen.certificate, listen.key)
-
-
-def may_use_tcp(server: ServerSettings) -> bool:
-    """Could a request go to this server by TCP? Where DNS says so, too."""
-    return server.transport not in ("udp", "tls") or server.large_requests == "tcp"
 
 
 def _families(config: Config) -> list[str]:

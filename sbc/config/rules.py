@@ -40,23 +40,12 @@ def check(document: Document, config: Config) -> None:
         if document.sound(path):
             _warn_group(document, path, group)
             _warn_never_tried(document, config, path, group)
-    _check_workers(document, config)
     _warn_workers(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
             ("http", "address"),
             f"everyone who reaches {config.http.address} can read names and addresses of phones; there is no password",
         )
-
-
-def _check_workers(document: Document, config: Config) -> None:
-    """Connections do not yet find the worker that they are needed at."""
-    if config.appliance.workers == 1:
-        return
-    for position, listen in enumerate(config.listens):
-        if listen.transport != "udp" and document.sound(("listen", position)):
-            expected = '"udp": connections are not shared out to workers yet, so workers = 1 goes with them'
-            document.error(("listen", position, "transport"), f'"{listen.transport}"', expected)
 
 
 def _warn_workers(document: Document, config: Config) -> None:

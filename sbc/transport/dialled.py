@@ -16,7 +16,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from sbc.flow import Flow
+from sbc.flow import Flow, Receiver
 from sbc.location.candidate import Candidate
 from sbc.transport.addresses import written
 from sbc.transport.causes import BROKEN, CONNECT_TIMEOUT, cause_of
@@ -189,6 +189,8 @@ class Dialler:
     ) -> None:
         self.reactor = connections.reactor
         self.receiver = connections.receiver
+        self.receiver_of: Callable[[DialledFlow], Receiver] = lambda flow: self.receiver
+        """Who gets what comes over a flow."""
         self.trust = trust
         self._connections = connections
         self._names_of = names_of
@@ -253,7 +255,7 @@ class Dialler:
         host, port = flow.remote
         secure = flow.transport == "tls"
         judge = None
-        factory: Any = _Dialling(self._connections, flow)
+        factory: Any = _Dialling(self._connections, flow, self.receiver_of(flow))
         if secure:
             names = self._names_of(Candidate(host, port, "tls")) or [host]
             judge = self.trust.judge_of(names)
@@ -286,14 +288,17 @@ class _Dialling(ClientFactory):
 
     noisy = False
 
-    def __init__(self, connections: Connections, flow: DialledFlow) -> None:
+    def __init__(self, connections: Connections, flow: DialledFlow, receiver: Receiver) -> None:
         self._connections = connections
         self._flow = flow
+        self._receiver = receiver
         self.judge: Any = None
 
     def buildProtocol(self, addr: Any) -> Connection:  # noqa: N802 (Twisted's name)
         secure = self._flow.transport == "tls"
-        connection = Connection(self._connections, self._flow, accepted=False, secure=secure, judge=self.judge)
+        connection = Connection(
+            self._connections, self._flow, accepted=False, secure=secure, judge=self.judge, receiver=self._receiver
+        )
         self._flow.connected(connection)
         return connection
 

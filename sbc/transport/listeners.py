@@ -53,10 +53,6 @@ class Listeners:
     def __iter__(self):
         return iter(self._transports)
 
-    def facing_servers(self, transport_name: str, is_ipv6: bool) -> bool:
-        """Is there a socket where servers can reach us by that transport?"""
-        return (transport_name, is_ipv6, "servers") in self._facing
-
     def flow_to_server(self, candidate: Candidate) -> Flow | None:
         """The flow to a server, from the first socket of its family that may face servers; None when there is none.
 
