@@ -28,8 +28,10 @@ from sbc import __version__
 from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, Listen, load
 from sbc.config.implied import places_of_implied_tcp, tcp_beside
+from sbc.config.model import address_families, spoken
 from sbc.events import Alarm, Report, Reports
 from sbc.garbage import GarbagePolicy
+from sbc.location.cache import Freshness
 from sbc.location.candidate import Candidate
 from sbc.location.locator import Locator
 from sbc.location.resolver import Resolver
@@ -144,8 +146,8 @@ class App:
             self._resolver.ask,
             self.report,
             memory=self.store.dns_memory,
-            requery=config.dns.requery,
-            families=_families(config),
+            families=address_families(config.listens),
+            transports=spoken(config.listens),
             salt=config.appliance.name,
         )
         self._resolver.start()
@@ -156,6 +158,7 @@ class App:
             self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,
         )  # fmt: skip
+        self.registrar.groups = self.groups
         self.registrar.restore()
         self.overload = Overload()
         self.proxy = Proxy(
@@ -239,7 +242,7 @@ class App:
     def _names_of(self, candidate: Candidate) -> list[str]:
         """By which names the certificate of that server may know it: as the configuration does (RFC 5922 4)."""
         owners = [group.owner(candidate) for group in self.groups.values()]
-        return list(dict.fromkeys(owner.address for owner in owners if owner is not None))
+        return list(dict.fromkeys(name for owner in owners if owner is not None for name in owner.addresses))
 
     def _add_groups(self, settings: tuple[GroupSettings, ...]) -> None:
         """Make these the groups. One whose settings did not change goes on as it is."""
@@ -273,7 +276,13 @@ class App:
                 self.proxy.candidates_changed()
             self._own_candidates_found(group)
 
-        self.locator.watch(f"{group.name} {server.name}", server, found, srv_weight=group.settings.srv_weight)
+        settings = group.settings
+        freshness = Freshness(
+            settings.dns_ttl_floor, settings.dns_ttl_ceiling, settings.dns_requery or self.config.dns.requery
+        )
+        self.locator.watch(
+            f"{group.name} {server.name}", server, found, srv_weight=settings.srv_weight, freshness=freshness
+        )
 
     def _watched(self) -> set[tuple[str, str]]:
         return {(group.name, server.name) for group in self.groups.values() for server in group.settings.servers}
@@ -293,7 +302,7 @@ class App:
     def _watch_lateness(self, due: float) -> None:
         now = self._reactor.seconds()
         self.overload.note(now - due)
-        self._reactor.callLater(OVERLOAD_INTERVAL, self._watch_lateness, now + OVERLOAD_INTERVAL)
+        self.clock.callLater(OVERLOAD_INTERVAL, self._watch_lateness, now + OVERLOAD_INTERVAL)
 
     # -- what people see -------------------------------------------------------------------------------------------------
 
@@ -436,13 +445,6 @@ def certificate_of(listen: Listen) -> OwnCertificate | None:
     if listen.transport != "tls" or listen.certificate is None or listen.key is None:
         return None
     return OwnCertificate(listen.certificate, listen.key)
-
-
-def _families(config: Config) -> list[str]:
-    """The kinds of addresses that our sockets can reach servers at."""
-    addresses = [listen.address for listen in config.listens if listen.side != "phones"]
-    kinds = {"AAAA" if ":" in address else "A" for address in addresses}
-    return sorted(kinds)
 
 
 class _Values:

@@ -14,6 +14,13 @@ from sbc.redundancy.plan cimport AttemptPlan, PlanWitness
 cdef class ServerGroup:
     cdef readonly object settings
     cdef readonly str name
+    cdef readonly str kind
+    cdef readonly str key
+    cdef readonly bint of_several_kinds
+    cdef readonly list kinds
+    cdef ServerGroup _group
+    cdef list _everyone
+    cdef object _phone_kinds
     cdef Reports _reports
     cdef list _options
     cdef dict _health
@@ -30,11 +37,13 @@ cdef class ServerGroup:
     cdef Orders _orders
     cdef object _working
     cdef object _probes
+    cdef list _removed
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*
     )
     cpdef list register_plans(self, double now, object deadline=*)
+    cdef AttemptPlan register_plan(self, str server_name, double now, double latest)
     cpdef bint may_accept(self, str server_name)
     cpdef object observe(self, Candidate candidate, Outcome outcome, double now, str method)
     cdef object observe_status(self, Candidate candidate, int status, double now, str method)
@@ -43,6 +52,7 @@ cdef class ServerGroup:
     cpdef object done(self, Candidate candidate, object callback)
     cpdef object advance(self, double now)
     cdef CandidateHealth _health_of(self, Candidate candidate)
+    cdef ServerGroup _whole_group(self)
 
 
 cdef class _Witness(PlanWitness):
