@@ -26,7 +26,8 @@ from twisted.logger import (
 
 from sbc import __version__
 from sbc.clock import TimerQueue
-from sbc.config import Config, ConfigErrors, load
+from sbc.config import Config, ConfigErrors, Listen, load
+from sbc.config.implied import places_of_implied_tcp, tcp_beside
 from sbc.config.model import address_families, spoken
 from sbc.control import NAME as CONTROL
 from sbc.control import Act, ControlSocket
@@ -61,10 +62,14 @@ from sbc.store.sqlite import SqliteStore, StateUnreadable
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
 from sbc.transport.addresses import written
+from sbc.transport.dialled import Dialler
 from sbc.transport.listeners import Listeners
 from sbc.transport.own_links import OwnLinks
 from sbc.transport.reactor import install
 from sbc.transport.reference import Reference
+from sbc.transport.streams import Connections, room_for_connections
+from sbc.transport.tcp import StreamTransport
+from sbc.transport.tls import OwnCertificate, TlsFilesError, Trust
 from sbc.transport.udp import UdpTransport
 from sbc.workers.partitions import adopt
 
@@ -192,29 +197,39 @@ class App:
             seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge,
             network_state=lambda: self.network.state,
         )  # fmt: skip
-        self._own_sockets(config)
+        self.connections = Connections(self._reactor, self.edge, self.report, room_for_connections())
+        try:
+            self._trust = Trust(config.tls.ca, config.tls.certificate, config.tls.key)
+            self.listeners.dialler = Dialler(self.connections, self._trust, self._names_of)
+            self._own_sockets(config)
+        except TlsFilesError as error:
+            raise CannotStart(str(error)) from error
         for transport in self.listeners:
             transport.start()
         self._own_probers()
         self._own_control()
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
-        self._garbage = GarbagePolicy(self.clock, lambda: sum(transport.received for transport in self.listeners))
+        self._garbage = GarbagePolicy(self.clock, self._received)
         self._garbage.start()
         self.clock.callLater(_LOCATING_TAKES, self._tell_unlocated)
         self.ready = True
 
     def _own_sockets(self, config: Config) -> None:
         for listen in config.listens:
-            if listen.transport != "udp":
-                raise CannotStart(f"{listen}: this version listens on udp only")
             try:
-                self.listeners.add(
-                    UdpTransport(
+                if listen.transport == "udp":
+                    transport = UdpTransport(
                         self._reactor, self.edge, listen.address, listen.port, side=listen.side, advertise=listen.advertise
                     )
-                )
+                else:
+                    transport = StreamTransport(
+                        self.connections, listen.address, listen.port, side=listen.side, advertise=listen.advertise,
+                        certificate=certificate_of(listen),
+                    )  # fmt: skip
             except OSError as error:
                 raise CannotStart(f"cannot listen on {listen}: {error.strerror}") from error
+            self.listeners.add(transport)
+        self._listen_on_tcp_too(config)
         if config.http is not None:
             site = StatusSite(self.metrics.registry, self.describe, self.recent, self._describe_servers)
             try:
@@ -222,6 +237,32 @@ class App:
             except CannotListenError as error:
                 where = written(config.http.address, config.http.port)
                 raise CannotStart(f"cannot listen on http {where}: {error.socketError}") from error
+
+    def _listen_on_tcp_too(self, config: Config) -> None:
+        """RFC 3261 18.2.1: where we listen on UDP, also on TCP. Where servers are reached by TCP and no `[[listen]]` says
+        where they reach us, this makes it work; calls from them then survive a restart of ours."""
+        written_down = list(self.listeners)
+        for place in places_of_implied_tcp(config):
+            transport, listen = written_down[place], tcp_beside(config.listens[place])
+            try:
+                beside = StreamTransport(
+                    self.connections, *transport.local, side=listen.side, advertise=listen.advertise
+                )
+            except OSError as error:
+                where = written(*transport.local)
+                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}; servers reach us by our connections only"
+                self.report(Alarm("configuration", text))
+                continue
+            self.listeners.add(beside)
+
+    def _received(self) -> int:
+        """Messages so far."""
+        return self.connections.messages + sum(transport.received for transport in self.listeners)
+
+    def _names_of(self, candidate: Candidate) -> list[str]:
+        """By which names the certificate of that server may know it: as the configuration does (RFC 5922 4)."""
+        owners = [group.owner(candidate) for group in self.groups.values()]
+        return list(dict.fromkeys(name for owner in owners if owner is not None for name in owner.addresses))
 
     def _add_groups(self, settings: tuple[GroupSettings, ...]) -> None:
         """Make these the groups. One whose settings did not change goes on as it is."""
@@ -402,12 +443,27 @@ class App:
         except (OSError, HtdigestError) as error:
             # Whoever writes it may not have finished. Without passwords no phone could register.
             self.report(Alarm("configuration", f"{error}; the passwords read before stay"))
+        self._renew_certificates(kept)
         self._add_groups(kept.groups)
         self.use_network(self.network)
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
             self._probers.pop(name).stop()
         self._own_probers()
+
+    def _renew_certificates(self, config: Config) -> None:
+        """They are replaced while we run, before they expire. Open connections go on as they are."""
+        renewals = [lambda: self._trust.load(config.tls.ca, config.tls.certificate, config.tls.key)]
+        renewals += [
+            transport.certificate.load
+            for transport in self.listeners
+            if transport.name == "tls" and transport.certificate is not None
+        ]
+        for renew in renewals:
+            try:
+                renew()
+            except (OSError, TlsFilesError) as error:
+                self.report(Alarm("configuration", f"{error}; the certificate read before stays"))
 
     def stop(self, done: Callable[[], None]) -> None:
         """Take no new calls, let what is under way end, at most `drain` seconds."""
@@ -432,6 +488,7 @@ class App:
         self.locator.stop()
         self._resolver.stop()
         self.listeners.stop()
+        self.connections.stop()
         self.registrar.close()
         self._journal.close()
         self.store.close()
@@ -496,6 +553,13 @@ def _local_time_of_day() -> float:
 def _passwords(config: Config) -> HtdigestFile | None:
     """Read anew at each reload: phones are added while the appliance runs."""
     return HtdigestFile.load(config.credentials.file) if config.credentials.file else None
+
+
+def certificate_of(listen: Listen) -> OwnCertificate | None:
+    """Of a TLS socket. Raises TlsFilesError when its files cannot be used."""
+    if listen.transport != "tls" or listen.certificate is None or listen.key is None:
+        return None
+    return OwnCertificate(listen.certificate, listen.key)
 
 
 class _Values:

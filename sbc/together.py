@@ -22,12 +22,14 @@ from sbc import __version__, events
 from sbc.app import (
     App,
     CannotStart,
+    certificate_of,
     lines_to_standard_error,
     log_to_standard_error,
     open_control,
     read_again,
 )
 from sbc.config import Config
+from sbc.config.implied import tcp_beside
 from sbc.control import ControlSocket
 from sbc.events import Report
 from sbc.observe import phones
@@ -45,10 +47,12 @@ from sbc.redundancy.network import Network
 from sbc.store.sqlite import StateUnreadable
 from sbc.transport.addresses import written
 from sbc.transport.reactor import install
+from sbc.transport.tcp import StreamTransport
 from sbc.transport.udp import UdpTransport
 from sbc.workers import marks
 from sbc.workers.door import Deliveries, Door
 from sbc.workers.handover import Inbox, Neighbours
+from sbc.workers.lent import Lender, LentFlows
 from sbc.workers.link import FIRST_SOCKET, READ_FROM, WRITE_TO, Link, config_from_text, first_message
 from sbc.workers.partitions import folder_of, prepare
 from sbc.workers.sockets import CannotBind, Inherited
@@ -71,7 +75,8 @@ class WorkerApp(App):
         self._stopping = False
         self._link: Link | None = None
         config = config_from_text(begin["config"])
-        self._inherited = Inherited(len(config.listens), begin["workers"], FIRST_SOCKET)
+        self._listens = [*config.listens, *(tcp_beside(config.listens[place]) for place in begin["beside"])]
+        self._inherited = Inherited(len(self._listens), begin["workers"], FIRST_SOCKET)
         self._neighbours = Neighbours(number, self._inherited.outlets)
         super().__init__(config, reactor, lines_to_standard_error(reactor, f"sbc.{number}"))
         self.report.tell(self._tell_fact, everyday=False)
@@ -108,14 +113,27 @@ class WorkerApp(App):
             super()._own_probers()
 
     def _own_sockets(self, config: Config) -> None:
-        deliveries = Deliveries(self._neighbours, self.layer, self.registrar)
-        for place, (listen, bound) in enumerate(zip(config.listens, self._inherited.shared, strict=True)):
-            door = Door(self.edge, self.proxy, self.layer, self._neighbours, place)
-            transport = UdpTransport(
-                self._reactor, door, listen.address, listen.port, side=listen.side, advertise=listen.advertise, bound=bound
-            )
+        lender = Lender(self._neighbours.me)
+        deliveries = Deliveries(self._neighbours, lender, self.layer, self.registrar)
+        doors: dict[tuple[str, tuple[str, int]], Door] = {}
+        for place, (listen, bound) in enumerate(zip(self._listens, self._inherited.shared, strict=True)):
+            door = Door(self.edge, self.proxy, self.layer, self._neighbours, lender, place)
+            if listen.transport == "udp":
+                transport = UdpTransport(
+                    self._reactor, door, listen.address, listen.port, side=listen.side, advertise=listen.advertise,
+                    bound=bound,
+                )  # fmt: skip
+                deliveries.add(door, transport)
+            else:
+                transport = StreamTransport(
+                    self.connections, listen.address, listen.port, side=listen.side, advertise=listen.advertise, bound=bound,
+                    certificate=certificate_of(listen), receiver=door,
+                )  # fmt: skip
+                deliveries.add(door, LentFlows(self._neighbours, place, transport))
+            doors[transport.name, transport.local] = door
             self.listeners.add(transport)
-            deliveries.add(door, transport)
+        # What a server sends over a connection of ours comes in by the door of the socket that it stands for.
+        self.listeners.dialler.receiver_of = lambda flow: doors.get((flow.transport, flow.local), self.edge)
         self.proxy.elsewhere = deliveries.response_elsewhere
         self.registrar.moved_here = self._neighbours.tell_moved
         Inbox(self._reactor, self._inherited.inbox, deliveries.delivered).start()
@@ -413,7 +431,8 @@ class Together:
     @property
     def addresses(self) -> list[str]:
         assert self.supervisor.sockets is not None
-        bound = [f"udp {written(*address)}" for address in self.supervisor.sockets.addresses]
+        sockets = self.supervisor.sockets
+        bound = [f"{name} {written(*address)}" for name, address in zip(sockets.transports, sockets.addresses, strict=True)]
         if self._http is not None:
             host = self._http.getHost()
             bound.append(f"http {written(host.host, host.port)}")
@@ -481,10 +500,6 @@ def run(config: Config) -> int:
     """`sbc run` with several workers: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
     reactor = install()
     log_to_standard_error()
-    for listen in config.listens:
-        if listen.transport != "udp":
-            print(f"sbc: {listen}: this version listens on udp only", file=sys.stderr)
-            return 1
     together = Together(config, reactor)
     try:
         together.start()

@@ -83,8 +83,10 @@ def address_families(listens: Iterable[Listen]) -> list[str]:
 
 
 def spoken(listens: Iterable[Listen]) -> list[str]:
-    """The transports that these sockets speak towards servers."""
-    return sorted({listen.transport for listen in listens if listen.side != "phones"})
+    """The transports that we speak towards servers, where DNS has the choice: those of these sockets, and TCP, for which
+    one is opened beside UDP. TLS only where an administrator has said who we are."""
+    own = {listen.transport for listen in listens if listen.side != "phones"}
+    return sorted(own | {"tcp"}) if own else []
 
 
 @dataclass(frozen=True)

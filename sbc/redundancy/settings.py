@@ -19,6 +19,7 @@ PROBE_METHODS = ("options", "register", "register-when-successive")
 SERVER_TRANSPORTS = ("udp", "tcp", "tls", "tcp-preferred", "dns-naptr")
 SRV_TRANSPORTS = ("udp", "tcp", "tls")
 SRV_WEIGHTS = ("rfc2782", "descending")
+LARGE_REQUESTS = ("udp", "tcp")
 REMOVALS = ("at-once", "at-renewal")
 REGISTER_BEFORE = ("INVITE", "BYE", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER")
 
@@ -104,6 +105,10 @@ class ServerSettings:
     """For `scheduled`: from when to when, by the local time of the machine. See `redundancy.window`."""
     failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
     """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
+    large_requests: str = field(default="udp", metadata=_choice(*LARGE_REQUESTS))
+    """Requests over 1300 bytes to a server on UDP: udp = as all others, in fragments; tcp = by TCP, and by UDP when it does
+    not take TCP (RFC 3261 18.1.1, D27). Ours: Asterisk and Kamailio also stay with UDP unless told, because a firewall that
+    knows nothing of TCP makes the call wait."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -263,11 +263,10 @@ def test_port_0_to_listen_on(tmp_path):
     assert f"{path}:4: {expected}" == str(warning)
 
 
-def test_what_is_not_built_yet(tmp_path):
-    """It is better to hear it from `sbc check` than from a service that does not start."""
-    assert [
-        "listen.transport: this version listens on udp only; with this tcp socket `sbc run` does not start",
-    ] == warnings_of(tmp_path, '[[listen]]\ntransport = "tcp"\naddress = "127.0.0.1"\n')
+def test_tls_server_without_a_tls_socket(tmp_path):
+    """It works, but a restart makes the phones unreachable for a while: better to hear it before."""
+    (warning,) = warnings_of(tmp_path, server='transport = "tls"')
+    assert warning.startswith("group.server.transport: no tls [[listen]] faces servers, so this one can send calls only")
 
 
 def test_key_of_another_certificate(tmp_path, certificates, monkeypatch):
