@@ -12,7 +12,7 @@ import dataclasses
 from typing import Any
 
 from sbc.config.errors import ConfigError, Unexpected, shown
-from sbc.config.kinds import Kind, domain, host, list_of, network, text, text_or_texts
+from sbc.config.kinds import Kind, domain, host_list, list_of, network, server_field, text, text_or_texts
 from sbc.config.reader import DEFAULT, REQUIRED, Table, suggestion
 from sbc.redundancy.profile import Profile, ProfileError, load_profile, profile_names
 from sbc.redundancy.settings import (
@@ -33,7 +33,7 @@ _KINDS: dict[tuple[type, str], Kind] = {
     (GroupSettings, "profile"): text,
     (GroupSettings, "sources"): list_of(network, '["192.0.2.0/24"]', or_empty=True),
     (ServerSettings, "name"): text,
-    (ServerSettings, "address"): host,
+    (ServerSettings, "address"): host_list,
 }
 """Keys with a shape of their own; the rest is described by `expectation`."""
 
@@ -46,6 +46,9 @@ _PHONES_KINDS: dict[str, Kind] = {
 _ONE_SERVER_ONLY = ("name", "address")
 """Server keys that make no sense for a whole group."""
 
+SERVER_FIELD = "server_field"
+"""Key of a group: its domain and servers in one line, as a phone that has a single field for both wants them (V6)."""
+
 
 def read_groups(tables: list[Table]) -> tuple[GroupSettings, ...]:
     return tuple(_read_group(table) for table in tables)
@@ -53,7 +56,12 @@ def read_groups(tables: list[Table]) -> tuple[GroupSettings, ...]:
 
 def _read_group(table: Table) -> GroupSettings:
     name = table.get("name", text)
-    domains = table.get("domains", _KINDS[GroupSettings, "domains"])
+    field = _read_server_field(table)
+    # V10: the domain of that field is what the phones' addresses end in.
+    own_domain: dict[str, Any] = {}
+    if field is not None:
+        own_domain = {"default": field[:1], "origin": _origin(table, SERVER_FIELD)}
+    domains = table.get("domains", _KINDS[GroupSettings, "domains"], **own_domain)
     profile_name = table.get("profile", text, DEFAULT_PROFILE)
     profile = _load_profile(table, profile_name)
     inherited = _Inherited.from_profile(profile, GroupSettings)
@@ -70,9 +78,11 @@ def _read_group(table: Table) -> GroupSettings:
             value = table.get(key, _kind(ServerSettings, key), None)
             for_servers.values[key] = value if value is not None else for_servers.values.get(key)
             for_servers.origins[key] = table.document.origin((*table.path, key))
-    servers = tuple(
-        _read_server(server, rank, for_servers) for rank, server in enumerate(table.tables("server"), start=1)
-    )
+    server_tables = table.tables("server") if field is None else _tables_of_field(table, field[1:])
+    servers = tuple(_read_server(server, rank, for_servers) for rank, server in enumerate(server_tables, start=1))
+    if field:
+        for server in server_tables:
+            table.document.provenance.update({(*server.path, key): _origin(table, SERVER_FIELD) for key in server.values})
     group = GroupSettings(name=name or "", servers=servers, domains=domains or (), profile=profile_name, **values)
     table.know("phones")
     entries = table.tables("phones") if "phones" in table else []
@@ -105,6 +115,29 @@ def _read_phones(table: Table, group: GroupSettings) -> PhonesSettings:
     servers = tuple(dataclasses.replace(server, **values[ServerSettings]) for server in group.servers)
     settings = dataclasses.replace(group, servers=servers, profile=profile_name, **values[GroupSettings])
     return PhonesSettings(settings, **match)
+
+
+def _read_server_field(table: Table) -> tuple[str, ...] | None:
+    """The domain and the servers of the field; empty when it has mistakes, None when it is not there."""
+    table.know(SERVER_FIELD)
+    if SERVER_FIELD not in table:
+        return None
+    if "server" in table:
+        table.know("server")
+        table.document.error((*table.path, SERVER_FIELD), "it beside [[group.server]]", "one of the two")
+    return table.get(SERVER_FIELD, server_field) or ()
+
+
+def _tables_of_field(table: Table, specs: tuple[str, ...]) -> list[Table]:
+    """What [[group.server]] would be: servers go by what they are found by (V9: "in order as they resolve")."""
+    return [
+        Table(table.document, (*table.path, "server", place), {"name": spec, "address": spec})
+        for place, spec in enumerate(specs)
+    ]
+
+
+def _origin(table: Table, key: str) -> str:
+    return table.document.origin((*table.path, key))
 
 
 def _read_server(table: Table, rank: int, inherited: _Inherited) -> ServerSettings:

@@ -7,7 +7,7 @@ are made of. Paths are absolute: relative ones in the file are meant from the fo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +77,18 @@ class Listen:
         return f"{self.transport} {Endpoint(self.address, self.port)}"
 
 
+def address_families(listens: Iterable[Listen]) -> list[str]:
+    """What to ask DNS for, A, AAAA or both: the kinds of address that these sockets can reach servers at."""
+    return sorted({"AAAA" if ":" in listen.address else "A" for listen in listens if listen.side != "phones"})
+
+
+def spoken(listens: Iterable[Listen]) -> list[str]:
+    """The transports that we speak towards servers, where DNS has the choice: those of these sockets, and TCP, for which
+    one is opened beside UDP. TLS only where an administrator has said who we are."""
+    own = {listen.transport for listen in listens if listen.side != "phones"}
+    return sorted(own | {"tcp"}) if own else []
+
+
 @dataclass(frozen=True)
 class Http:
     """`[http]`: status page, metrics, health."""
@@ -115,6 +127,14 @@ class TlsClient:
 
 
 @dataclass(frozen=True)
+class Uplink:
+    """`[uplink]`: who tells a dead uplink from dead servers."""
+
+    reference: tuple[Endpoint, ...]
+    """Hosts beyond the uplink that accept or refuse a TCP connection; empty: the gateway towards the servers."""
+
+
+@dataclass(frozen=True)
 class Credentials:
     """`[credentials]`: what lets the appliance answer digest challenges itself."""
 
@@ -135,6 +155,7 @@ class Config:
     groups: tuple[GroupSettings, ...]
     tls: TlsClient
     credentials: Credentials
+    uplink: Uplink
     provenance: Mapping[TomlPath, str] = field(compare=False)
     """Where each value came from: `sbc.toml:12`, `profile yealink: ...`, `default`."""
     warnings: tuple[ConfigWarning, ...] = field(compare=False)

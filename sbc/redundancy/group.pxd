@@ -29,14 +29,18 @@ cdef class ServerGroup:
     cdef dict _ttl
     cdef dict _waiting
     cdef bint _link_up
+    cdef bint _uplink_up
+    cdef double _settled_at
     cdef double _quiet_until
     cdef tuple _registrars
     cdef bint _registration_brings_back
     cdef bint _concurrent
+    cdef bint _asks_by_register
     cdef set _usable_registrars
     cdef Orders _orders
     cdef object _working
     cdef object _probes
+    cdef list _removed
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*
@@ -51,6 +55,7 @@ cdef class ServerGroup:
     cpdef object done(self, Candidate candidate, object callback)
     cpdef object advance(self, double now)
     cdef CandidateHealth _health_of(self, Candidate candidate)
+    cdef ServerGroup _whole_group(self)
 
 
 cdef class _Witness(PlanWitness):

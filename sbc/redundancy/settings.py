@@ -11,10 +11,16 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
+from sbc.redundancy import window
+
 REGISTRATIONS = ("concurrent", "successive", "single")
-FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "never")
-SERVER_TRANSPORTS = ("udp", "tcp", "tls", "dns-naptr")
+FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "scheduled", "manual", "never")
+PROBE_METHODS = ("options", "register", "register-when-successive")
+SERVER_TRANSPORTS = ("udp", "tcp", "tls", "tcp-preferred", "dns-naptr")
+SRV_TRANSPORTS = ("udp", "tcp", "tls")
 SRV_WEIGHTS = ("rfc2782", "descending")
+LARGE_REQUESTS = ("udp", "tcp")
+REMOVALS = ("at-once", "at-renewal")
 REGISTER_BEFORE = ("INVITE", "BYE", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER")
 
 STATUS_ACTIONS = ("next", "next-unless-ringing", "next-if-early", "next-server", "return")
@@ -71,13 +77,16 @@ class ServerSettings:
     name: str
     """For people, metrics and the dialog cookie; unique in its group."""
     address: str
-    """Name or IP address; IPv6 without brackets."""
+    """Name or IP address; IPv6 without brackets. Several with commas between them are tried in this order (S13); the name of
+    an SRV record is asked for as it is (V8)."""
     rank: int = field(default=1, metadata=_range(1, 64))
     """Position in the list, 1 first: P1, P2 ... Not a key; counted from the order in the file."""
     port: int = field(default=0, metadata=_range(0, 65535))
     """0 = find by DNS (SRV, and NAPTR with transport dns-naptr); given = A and AAAA only (Y10, Y11, S6)."""
     transport: str = field(default="udp", metadata=_choice(*SERVER_TRANSPORTS))
-    """udp | tcp | tls | dns-naptr."""
+    """udp | tcp | tls | tcp-preferred (each address over TCP, then over UDP, S11) | dns-naptr."""
+    naptr_build: str = field(default="udp", metadata=_choice(*SRV_TRANSPORTS))
+    """For dns-naptr with port 0: whose SRV is asked for when NAPTR gives nothing (Y21; S17: udp)."""
     expires: int = field(default=3600, metadata=_range(30, 2147483647, unit="s"))
     """Registration time asked for at this server (Y18)."""
     retry_counts: int = field(default=3, metadata=_range(0, 20))
@@ -92,8 +101,19 @@ class ServerSettings:
     `register_before` for all methods; without effect where `register` is false."""
     failback_mode: str = field(default="new-requests", metadata=_choice(*FAILBACK_MODES))
     """What lets new requests return to this server after it failed (Y24 to Y28). See `redundancy.failback`."""
+    failback_window: str = "02:00-04:00"
+    """For `scheduled`: from when to when, by the local time of the machine. See `redundancy.window`."""
     failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
     """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
+    large_requests: str = field(default="udp", metadata=_choice(*LARGE_REQUESTS))
+    """Requests over 1300 bytes to a server on UDP: udp = as all others, in fragments; tcp = by TCP, and by UDP when it does
+    not take TCP (RFC 3261 18.1.1, D27). Ours: Asterisk and Kamailio also stay with UDP unless told, because a firewall that
+    knows nothing of TCP makes the call wait."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The names and IP addresses in `address`; `Candidate.place` says by which one a candidate was found."""
+        return tuple(part.strip() for part in self.address.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +142,14 @@ class GroupSettings:
     """Good results in a row that make a down server up."""
     failback_hold: float = field(default=60, metadata=_range(0, 86400, unit="s"))
     """Seconds that a server must have been up before anything moves back to it (D18)."""
+    flap_damping: bool = False
+    """A server that fails within 5 min of its return must be up twice as long before the next one (D19)."""
+    load_balancing: bool = False
+    """The servers are equals: the one in use is kept until it fails, then the next in the list, round and round (V4, V30)."""
+    probe_method: str = field(default="options", metadata=_choice(*PROBE_METHODS))
+    """How servers better than the one in use are asked (F3, Y23): by OPTIONS as all others, or by a REGISTER of ours."""
+    register_probe_interval: float = field(default=120, metadata=_range(10, 2147483647, unit="s"))
+    """Between those REGISTERs, 10 to 2147483647 s (Y23; Fanvil 1800, F17). Unanswered, the next one comes 64*T1 later (F11)."""
     register_wait: float = field(default=2.0, metadata=_range(0, 30, unit="s"))
     """How long the answer to a REGISTER waits for the primary once another server has answered (D11)."""
     deregister_on_failback: bool = True
@@ -139,6 +167,15 @@ class GroupSettings:
     """Longest such wait (RFC 5626 4.5: 1800; the range of the Polycom guide is 60 to 1800)."""
     srv_weight: str = field(default="rfc2782", metadata=_choice(*SRV_WEIGHTS))
     """Among equal SRV priorities: rfc2782 = weighted random order; descending = highest weight first (Y42, S9)."""
+    dns_requery: float = field(default=0, metadata=_range(5, 86400, also=(0,), unit="s"))
+    """Ask DNS again after so long, whatever the TTL says (PIVOT: 7200, V28); 0 = as `[dns]` requery says."""
+    dns_ttl_floor: float = field(default=5, metadata=_range(1, 3600, unit="s"))
+    """An answer is good for at least so long, whatever its TTL says (D17)."""
+    dns_ttl_ceiling: float = field(default=86400, metadata=_range(60, 604800, unit="s"))
+    """An answer is good for at most so long (D17)."""
+    dns_removed: str = field(default="at-once", metadata=_choice(*REMOVALS))
+    """When new requests leave a working server that DNS no longer names: at-once; at-renewal = when a registration is
+    renewed, or when it fails (V29)."""
     retry_timeout: float = field(default=0.0, metadata=_range(0, 65.535, unit="s"))
     """Constant interval between retransmissions (Polycom retryTimeOut); 0 = the RFC 3261 schedule."""
     status_failover: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: DEFAULT_STATUS_FAILOVER)
@@ -181,9 +218,9 @@ PHONES_MATCH = ("user_agent", "addresses", "aors")
 OF_THE_WHOLE_GROUP = {
     GroupSettings: frozenset({
         "name", "domains", "profile", "sources", "probe_interval", "probe_interval_down", "probe_timeout", "fall", "rise",
-        "status_health", "srv_weight",
+        "status_health", "srv_weight", "dns_requery", "dns_ttl_floor", "dns_ttl_ceiling", "dns_removed",
     }),
-    ServerSettings: frozenset({"name", "address", "port", "transport", "register"}),
+    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "register"}),
 }
 """Keys that hold for every phone of a group: who its servers are, and how it is found out whether they live. A server is
 watched once, however many kinds of phones use it."""
@@ -211,6 +248,8 @@ def expectation(cls: type, key: str, value: object) -> str | None:
     if key == "method_servers":
         fine = isinstance(value, Mapping) and all(isinstance(k, str) and v == "first" for k, v in value.items())
         return None if fine else 'a table of method = "first"'
+    if key == "failback_window":
+        return window.expectation(value)
     if kind == "bool":
         return None if isinstance(value, bool) else "true or false"
     if kind.startswith("tuple"):

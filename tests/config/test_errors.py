@@ -101,8 +101,101 @@ def test_port_0_without_naptr(tmp_path):
     (warning,) = warnings_of(tmp_path, server='port = 0\ntransport = "udp"')
     assert warning == (
         "group.server.port: with port 0 and transport udp the SRV records of _sip._udp.pbx.example.com are asked for,"
-        " then A and AAAA with port 5060; no NAPTR"
+        " then A and AAAA with port 5060; no NAPTR, although some manuals say that only dns-naptr makes a phone ask DNS"
     )
+
+
+YEALINK_SAMPLE = """\
+profile = "yealink"
+transport = "dns-naptr"
+naptr_build = "udp"
+registration = "successive"
+port = 5060
+expires = 3600
+retry_counts = 3
+"""
+"""Y32: the bulletin's sample file, as far as it says how servers are found."""
+
+
+def test_the_sample_of_a_bulletin_never_asks_for_srv(tmp_path):
+    """Y32: transport DNS-NAPTR and port 5060 at both servers. What will happen is said, for each of them."""
+    second = '[[group.server]]\nname = "fallback"\naddress = "fallback.example.com"\n'
+    warnings = warnings_of(tmp_path, group=YEALINK_SAMPLE, server=second)
+    assert ["pbx.example.com", "fallback.example.com"] == [
+        warning.split("are asked for ")[1].split(":")[0] for warning in warnings
+    ]
+    assert all("no NAPTR, no SRV, transport udp; port = 0 finds them" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "keys", ['transport = "udp"', 'transport = "dns-naptr"\nport = 5060', 'transport = "dns-naptr"\naddress = "192.0.2.1"']
+)
+def test_naptr_build_that_nothing_reads(tmp_path, keys):
+    """Y21: only consulted when NAPTR was asked for and gave nothing."""
+    server = f'naptr_build = "tcp"\n{keys}'
+    if "address" in keys:
+        path = tmp_path / "sbc.toml"
+        text = LISTEN + GROUP.replace('address = "pbx.example.com"', "").replace("GROUP_KEYS", "").replace("SERVER_KEYS", server)
+        path.write_text(text)
+        warnings = [f"{warning.key}: {warning.text}" for warning in load(path).warnings]
+    else:
+        warnings = warnings_of(tmp_path, server=server)
+    expected = "only used with transport dns-naptr, port 0 and a name, when NAPTR gives nothing"
+    assert f"group.server.naptr_build: {expected}" in warnings
+    assert [] == warnings_of(tmp_path, server='naptr_build = "tcp"\ntransport = "dns-naptr"')
+
+
+def server_called(folder, address, more=""):
+    path = folder / "sbc.toml"
+    text = LISTEN + GROUP.replace("pbx.example.com", address).replace("GROUP_KEYS", "").replace("SERVER_KEYS", more)
+    path.write_text(text)
+    return load(path)
+
+
+def test_port_with_the_name_of_an_srv_record(tmp_path):
+    """V8 against S6."""
+    (warning,) = server_called(tmp_path, "_sip._udp.example.com", "port = 5060").warnings
+    assert "group.server.port" == warning.key
+    assert "_sip._udp.example.com is looked up as a host, and not as the SRV record that it names" in warning.text
+
+
+def test_transport_against_the_name_of_an_srv_record(tmp_path):
+    """V8: the name says it."""
+    (warning,) = server_called(tmp_path, "_sip._tcp.example.com", 'transport = "udp"').warnings
+    assert "_sip._tcp.example.com names servers that speak tcp: that is used, and not udp" == warning.text
+
+
+def test_requery_without_a_name(tmp_path):
+    """V28 needs something to ask for."""
+    second = '[[group.server]]\nname = "fallback"\naddress = "192.0.2.2"\n'
+    path = tmp_path / "sbc.toml"
+    text = LISTEN + GROUP.replace("pbx.example.com", "192.0.2.1")
+    path.write_text(text.replace("GROUP_KEYS", "dns_requery = 7200").replace("SERVER_KEYS", second))
+    assert ["group.dns_requery: no server of this group has a name: DNS is not asked"] == [
+        f"{warning.key}: {warning.text}" for warning in load(path).warnings
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("192.0.2.1,, b.example", '"192.0.2.1,, b.example", whose part 2 is empty'),
+        ("a.example, b example", '"a.example, b example", whose part 2 is "b example"'),
+        ("a.example,", '"a.example,", whose part 2 is empty'),
+    ],
+)
+def test_list_of_addresses_says_which_part_is_wrong(tmp_path, address, message):
+    """S13."""
+    with pytest.raises(ConfigErrors) as raised:
+        server_called(tmp_path, address)
+    assert f"group.server.address: found {message}, expected a host name or an IP address" in str(raised.value)
+
+
+def test_tcp_preferred_needs_both_sockets(tmp_path):
+    """S11."""
+    with pytest.raises(ConfigErrors, match="none is tcp"):
+        warnings_of(tmp_path, server='transport = "tcp-preferred"')
+    warnings_of(tmp_path, LISTEN.replace("udp", "tcp"), server='transport = "tcp-preferred"')
 
 
 def test_failback_timeout_without_duration(tmp_path):
@@ -170,11 +263,10 @@ def test_port_0_to_listen_on(tmp_path):
     assert f"{path}:4: {expected}" == str(warning)
 
 
-def test_what_is_not_built_yet(tmp_path):
-    """It is better to hear it from `sbc check` than from a service that does not start."""
-    assert [
-        "listen.transport: this version listens on udp only; with this tcp socket `sbc run` does not start",
-    ] == warnings_of(tmp_path, '[[listen]]\ntransport = "tcp"\naddress = "127.0.0.1"\n')
+def test_tls_server_without_a_tls_socket(tmp_path):
+    """It works, but a restart makes the phones unreachable for a while: better to hear it before."""
+    (warning,) = warnings_of(tmp_path, server='transport = "tls"')
+    assert warning.startswith("group.server.transport: no tls [[listen]] faces servers, so this one can send calls only")
 
 
 def test_key_of_another_certificate(tmp_path, certificates, monkeypatch):
@@ -283,3 +375,41 @@ def test_a_worker_for_each_core(tmp_path, monkeypatch):
     assert 3 == load(path).appliance.processes
     monkeypatch.setattr("sbc.config.model.cores_for_us", lambda: 96)
     assert 32 == load(path).appliance.processes
+
+
+@pytest.mark.parametrize(
+    ("group", "server", "warning"),
+    [
+        (
+            "load_balancing = true", 'failback_mode = "probe"',
+            "group.server.failback_mode: load_balancing: the servers of the group are equals, and nothing returns by itself",
+        ),
+        (
+            "register_probe_interval = 30", "",
+            'group.register_probe_interval: only probe_method = "register" uses it; here it is "options"',
+        ),
+        (
+            'load_balancing = true\nprobe_method = "register"', "",
+            "group.probe_method: load_balancing: no server is better, so all are asked by OPTIONS",
+        ),
+        (
+            "", 'failback_window = "01:00-02:00"',
+            'group.server.failback_window: only failback_mode = "scheduled" uses it; the mode here is "probe"',
+        ),
+    ],
+)  # fmt: skip
+def test_keys_about_coming_back_that_do_nothing(tmp_path, group, server, warning):
+    assert [warning] == warnings_of(tmp_path, group=group, server=server)
+
+
+def test_no_ttl_without_names(tmp_path):
+    """Y26."""
+    server = 'failback_mode = "dns-ttl"'
+    assert [] == warnings_of(tmp_path, server=server)
+    path = tmp_path / "sbc.toml"
+    path.write_text(path.read_text().replace("pbx.example.com", "192.0.2.7"))
+    texts = [f"{warning.key}: {warning.text}" for warning in load(path).warnings]
+    assert (
+        "group.server.failback_mode: no server of the group has a name, so nothing has a TTL:"
+        " it returns only when the one in use fails" in texts
+    )
