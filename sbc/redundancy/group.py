@@ -140,6 +140,8 @@ class ServerGroup:
             ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
+        if server_name not in self._ttl:
+            self._working.found(server, self._options, now)
         self._ttl[server_name] = ttl
         self._keep_health(now)
         self._choose(now, "dns")

@@ -14,6 +14,7 @@ from sbc.location.candidate import Candidate
 from sbc.redundancy.failback import returns_at
 from sbc.redundancy.health import CandidateHealth
 from sbc.redundancy.plan import Option
+from sbc.redundancy.settings import ServerSettings
 
 WORKING_FAILED = "working-failed"
 """Cause of a failback that did not wait for its time because the server in use failed."""
@@ -48,6 +49,18 @@ class WorkingServer:
         """Take over the choice of the same group under other settings; `choose` looks whether it still stands."""
         self.current = other.current
         self.since = other.since
+
+    def found(self, server: ServerSettings, options: Sequence[Option], now: float) -> None:
+        """A server is located for the first time. If it is better than the current one, new requests begin with it: no
+        failback mode need allow that, because it never failed (at the start DNS answers a moment later than an address is
+        read).
+        """
+        places = [option.candidate for option in self._eligible(options)]
+        if self.current in places:
+            better = places[: places.index(self.current)]
+            mine = next((option.candidate for option in options if option.server is server), None)
+            if mine in better:
+                self._move(mine, now)
 
     def choose(self, options: Sequence[Option], now: float, cause: str) -> Moved | None:
         """Look again, because something happened (`cause`) or time has passed. Returns the move, if it was one.

@@ -168,7 +168,7 @@ class Phone(LabPhone):
     def hangs_up(self, call: Call) -> None:
         outcome(call.hang_up())
 
-    def sends(self, method: str, *headers: tuple[str, str]) -> list[int]:
+    def sends(self, method: str, *headers: tuple[str, str], from_: str = "") -> list[int]:
         """A request of its own, outside of calls. The list holds the final status, once it has come; None: no answer."""
         answers: list[int | None] = []
         request = Request.create(
@@ -176,7 +176,7 @@ class Phone(LabPhone):
             f"sip:{self.user}@{self.domain}",
             [
                 MAX_FORWARDS,
-                ("From", f"<{self.aor}>;tag={new_token()}"),
+                ("From", from_ or f"<{self.aor}>;tag={new_token()}"),
                 ("To", f"<{self.aor}>"),
                 ("Call-ID", new_token()),
                 ("CSeq", f"1 {method}"),

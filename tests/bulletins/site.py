@@ -79,7 +79,7 @@ class Site:
         self.config = load(file)
         self.appliance = Appliance(self.config, self.wire)
         addresses = {name: _address(text) for name, text in (machines or {}).items()}
-        for server in self.config.groups[0].servers:
+        for server in (server for group in self.config.groups for server in group.servers):
             if server.address[0].isdigit():
                 addresses[server.name] = (server.address, server.port or 5060)
         self.servers = {name: Server(self.wire, name, address) for name, address in addresses.items()}
@@ -87,13 +87,20 @@ class Site:
         """What the name server was asked at the start: NAPTR, then SRV, then addresses, by name (what is asked at one moment
         has no order).
         """
-        self.phone = Phone(endpoint_at(self.wire, "phone", PHONE), "alice", DOMAIN, "secret", OURS)
+        self.phones: list[Phone] = []
+        self.phone = self.another_phone("alice", DOMAIN)
 
     def start(self) -> None:
         self.appliance.start()
         self.wait(_SETTLING)
         self.questions = sorted(self.asked(), key=_depth)
         self.begin()
+
+    def another_phone(self, user: str, domain: str) -> Phone:
+        name = f"phone of {user}" if self.phones else "phone"
+        address = (PHONE[0], PHONE[1] + len(self.phones))
+        self.phones.append(Phone(endpoint_at(self.wire, name, address), user, domain, "secret", OURS))
+        return self.phones[-1]
 
     def server(self, name: str) -> Server:
         return self.servers[name]
@@ -152,7 +159,8 @@ class Site:
 
     def stop(self) -> None:
         """Everything under way must come to an end by itself."""
-        self.phone.switch_off()
+        for phone in self.phones:
+            phone.switch_off()
         self.wait(_ENDING)
         stopped: list[bool] = []
         self.appliance.stop(lambda: stopped.append(True))
