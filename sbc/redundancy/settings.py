@@ -15,6 +15,7 @@ REGISTRATIONS = ("concurrent", "successive", "single")
 FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "never")
 SERVER_TRANSPORTS = ("udp", "tcp", "tls", "dns-naptr")
 SRV_WEIGHTS = ("rfc2782", "descending")
+REGISTER_BEFORE = ("INVITE", "BYE", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER")
 
 STATUS_ACTIONS = ("next", "next-unless-ringing", "next-if-early", "next-server", "return")
 """What an answer means for the request (table D6):
@@ -81,10 +82,14 @@ class ServerSettings:
     """Registration time asked for at this server (Y18)."""
     retry_counts: int = field(default=3, metadata=_range(0, 20))
     """Retransmissions before the next candidate is tried: first send + N (Y19, table a.0)."""
+    retry_time: float = field(default=0.0, metadata=_range(0.5, 32, also=(0,), unit="s"))
+    """Seconds until the next candidate is tried, with retransmissions as RFC 3261 has them (F6, Fanvil V2: "specific
+    time"); 0 = by `retry_counts`."""
     register: bool = True
     """False: never registered at and never the working server, still tried for calls when all above are down (P8)."""
     register_on_enable: bool = False
-    """Register at this server before it gets other requests (Y30)."""
+    """Other requests of a phone go to this server only after a REGISTER of that phone was accepted there (Y30). As
+    `register_before` for all methods; without effect where `register` is false."""
     failback_mode: str = field(default="new-requests", metadata=_choice(*FAILBACK_MODES))
     """What lets new requests return to this server after it failed (Y24 to Y28). See `redundancy.failback`."""
     failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
@@ -119,6 +124,19 @@ class GroupSettings:
     """Seconds that a server must have been up before anything moves back to it (D18)."""
     register_wait: float = field(default=2.0, metadata=_range(0, 30, unit="s"))
     """How long the answer to a REGISTER waits for the primary once another server has answered (D11)."""
+    deregister_on_failback: bool = True
+    """With successive and single registration: on the return to a better server the phone is removed at the one that it
+    leaves, before it is registered at the better one (V3, D20). False: what it leaves is kept until it expires (P23).
+    Concurrent registration keeps all of them (P13)."""
+    register_before: tuple[str, ...] = field(default=(), metadata={"items": REGISTER_BEFORE})
+    """Requests with these methods go to a server only after the phone is registered there: REGISTER, its 200, then the
+    request (F7, F8). Where only the phone knows the password, the request is sent all the same (D22)."""
+    register_retry_base: float = field(default=30, metadata=_range(1, 120, unit="s"))
+    """What the appliance registers itself is tried again after a failure (RFC 5626 4.5): `n` failures in a row bring a
+    wait of base * 2^n seconds, at most `register_retry_max`, of which 50 to 100 % are waited. 60 with a maximum of 60
+    gives the 30 to 60 s of P11; the range of the Polycom guide is 10 to 120."""
+    register_retry_max: float = field(default=1800, metadata=_range(1, 86400, unit="s"))
+    """Longest such wait (RFC 5626 4.5: 1800; the range of the Polycom guide is 60 to 1800)."""
     srv_weight: str = field(default="rfc2782", metadata=_choice(*SRV_WEIGHTS))
     """Among equal SRV priorities: rfc2782 = weighted random order; descending = highest weight first (Y42, S9)."""
     retry_timeout: float = field(default=0.0, metadata=_range(0, 65.535, unit="s"))
@@ -168,7 +186,11 @@ def expectation(cls: type, key: str, value: object) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if kind.startswith("tuple"):
         fine = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-        return None if fine else "a list of strings"
+        items = entry.metadata.get("items")
+        if items is None:
+            return None if fine else "a list of strings"
+        fine = fine and all(item in items for item in value)
+        return None if fine else "a list of methods, each one of " + ", ".join(items)
     if kind == "str":
         return None if isinstance(value, str) and value else "a string that is not empty"
     return _number_expectation(entry.metadata, kind == "int", value)
