@@ -36,8 +36,10 @@ class Server(TransactionUser):
         """Contact by address-of-record, as the phones' REGISTERs have left it."""
         self._wire = wire
         self._replies: dict[str, Reply] = {}
+        self._ignored: set[str] = set()
         self._endpoint = endpoint_at(wire, name, address)
         self._endpoint.layer.user = self
+        wire.plug_in(name, address, self._datagram_received)
 
     # -- what may become of it -------------------------------------------------------------------------------------------
 
@@ -49,15 +51,24 @@ class Server(TransactionUser):
         """The process is gone: the host answers with ICMP port unreachable."""
         self._wire.refuse(self.address)
 
+    def ignores(self, method: str) -> None:
+        """Requests of that method are lost on it, as if it were silent; it answers all others."""
+        self._ignored.add(method)
+
     def recovers(self) -> None:
         """It is as it was at first."""
         self._endpoint.deaf = False
+        self._ignored.clear()
         self._wire.refuse(self.address, False)
         self._replies.clear()
 
     def answers(self, method: str, reply: int | Reply) -> None:
         """From now on requests of that method get this status, or what this function makes of them."""
         self._replies[method] = refuse(reply) if isinstance(reply, int) else reply
+
+    def _datagram_received(self, data: bytes, source: Address) -> None:
+        if data.partition(b" ")[0].decode() not in self._ignored:
+            self._endpoint.datagram_received(data, source)
 
     # -- what it does by itself ------------------------------------------------------------------------------------------
 
@@ -72,8 +83,7 @@ class Server(TransactionUser):
         if reply is None:
             reply = self._registers if request.method == "REGISTER" else self._accepts
         response = reply(request)
-        if response is None:
-            return
+        assert response is not None
         if request.method == "REGISTER" and response.status < 300:
             self._remember(request)
         transaction.respond(response)
@@ -197,9 +207,12 @@ class NameServer:
     then nobody has answered.
     """
 
-    def __init__(self, wire: Wire, zone: str = "", ttl: float = 3600.0) -> None:
+    ttl = 3600.0
+    negative_ttl = 36.0
+    """Of the SOA record."""
+
+    def __init__(self, wire: Wire, zone: str = "") -> None:
         self.dead = False
-        self.ttl = ttl
         self._wire = wire
         self._answers: dict[Question, tuple[Record, ...]] = {}
         self.holds(zone)
@@ -227,7 +240,8 @@ class NameServer:
         if self.dead:
             self._wire.clock.callLater(2.0, answered, question, Failed("timeout"))
         else:
-            found = Found(self._answers.get(question, ()), self.ttl)
+            records = self._answers.get(question, ())
+            found = Found(records, self.ttl if records else self.negative_ttl)
             self._wire.clock.callLater(0.0, answered, question, found)
 
 

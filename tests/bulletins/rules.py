@@ -19,8 +19,8 @@ _TESTS = HERE.parent
 _MOST_NAMED = 6
 """Tests of one rule that the page lists; the wire's come first."""
 
-_WORD = re.compile(r"(?<![\w.>:-])(P-ext|[YPVSFX][1-9]\d?)(?:(?: to |-)(?:[YPVSFX]?([1-9]\d?)))?(?![\w>-]|:\d)")
-"""An id or a range of ids, but not `P1:1`, a candidate as the PIVOT phone shows it."""
+_WORD = re.compile(r"(?<![\w.>:-])(P-ext|[YPVSFX][1-9]\d?)(?:(?: to |-)(?:[YPVSFX]?([1-9]\d?)))?(?![\w>-]|:\d| products?\b)")
+"""An id or a range of ids, but not `P1:1`, a candidate as the PIVOT phone shows it, nor Fanvil's `V2 products`."""
 
 
 @dataclass(frozen=True)

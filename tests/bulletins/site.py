@@ -37,8 +37,6 @@ domains = ["{DOMAIN}"]
 
 _ENDING = 200.0
 """Seconds after which no transaction is left, not even of a call that rings (Timer C)."""
-_LAST_ECHOES = 40.0
-"""Seconds in which the transactions of the last probes end."""
 _SETTLING = 1.0
 """Seconds after the start in which names are found and every server has been asked how it is."""
 
@@ -158,16 +156,15 @@ class Site:
         return call
 
     def stop(self) -> None:
-        """Everything under way must come to an end by itself."""
+        """Every call and every exchange must come to an end by itself; only questions of our own may be under way."""
         for phone in self.phones:
             phone.switch_off()
         self.wait(_ENDING)
+        assert self.appliance.proxy.under_way == 0
+        assert not [kind for kind, number in self.appliance.layer.transactions.items() if number and "invite" in kind]
         stopped: list[bool] = []
         self.appliance.stop(lambda: stopped.append(True))
         assert stopped
-        self.wait(_LAST_ECHOES)
-        assert not any(self.appliance.layer.transactions.values())
-        assert self.appliance.proxy.under_way == 0
 
 
 def _depth(question: str) -> tuple[int, str]:
