@@ -50,6 +50,7 @@ HOT_MODULES = [
     "sbc.registration.registrar",
     "sbc.registration.rejections",
     "sbc.registration.targets",
+    "sbc.registration.written",
     "sbc.sip.headers",
     "sbc.sip.message",
     "sbc.sip.unguessable",
@@ -62,6 +63,7 @@ HOT_MODULES = [
     "sbc.transaction.matching",
     "sbc.transaction.server",
     "sbc.transport.listeners",
+    "sbc.transport.turning",
     "sbc.transport.udp",
     "sbc.workers.door",
 ]

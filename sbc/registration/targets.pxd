@@ -17,10 +17,10 @@ cdef class Targets:
     cdef readonly ServerGroup group
     cdef readonly str group_name
     cdef readonly list servers
+    cdef readonly list asked
     cdef readonly double register_wait
     cdef object _actions
     cdef long long _min_expires
 
     cdef Target named(self, str name)
-    cdef Target of(self, object settings)
     cdef bint may_move_on(self, int status)
