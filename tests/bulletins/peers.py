@@ -46,6 +46,7 @@ class Server(TransactionUser):
     def falls_silent(self) -> None:
         """It hangs, or the cable is out: nothing comes back."""
         self._endpoint.deaf = True
+        self._wire.hanging.add(self.address)
 
     def closes_its_port(self) -> None:
         """The process is gone: the host answers with ICMP port unreachable."""
@@ -58,6 +59,7 @@ class Server(TransactionUser):
     def recovers(self) -> None:
         """It is as it was at first."""
         self._endpoint.deaf = False
+        self._wire.hanging.discard(self.address)
         self._ignored.clear()
         self._wire.refuse(self.address, False)
         self._replies.clear()

@@ -14,7 +14,7 @@ from sbc.config import Config, load
 from sbc.lab.phone import Call
 from sbc.location.locator import Locator
 from tests.bulletins.peers import DOMAIN, NameServer, Phone, Server, endpoint_at
-from tests.bulletins.wire import Address, Seen, Wire, WireTransport
+from tests.bulletins.wire import Address, Seen, Wire, WireReactor, WireTransport
 from tests.helpers.clock import FakeClock
 
 OURS = ("192.0.2.200", 5060)
@@ -27,6 +27,11 @@ state_dir = "state"
 
 [[listen]]
 transport = "udp"
+address = "{OURS[0]}"
+port = {OURS[1]}
+
+[[listen]]
+transport = "tcp"
 address = "{OURS[0]}"
 port = {OURS[1]}
 
@@ -45,7 +50,7 @@ class Appliance(App):
     """The appliance on an imaginary network."""
 
     def __init__(self, config: Config, wire: Wire) -> None:
-        super().__init__(config, wire.clock)
+        super().__init__(config, WireReactor(wire, OURS[0]))
         self.clock = wire.clock
         self._wall_clock = lambda: 1.7e9 + wire.clock.seconds()
         self._wire = wire
@@ -58,6 +63,12 @@ class Appliance(App):
                     self._wire, self.edge, listen.transport, listen.address, listen.port, listen.side, family
                 )
             )
+
+    def _watch_network(self) -> None:
+        """This machine's links are none of the site's."""
+
+    def _own_control(self) -> None:
+        """No command reaches this process from outside."""
 
     def _watch_lateness(self, due: float) -> None:
         """On fake time nothing is ever late."""
@@ -120,6 +131,13 @@ class Site:
     def begin(self) -> None:
         """Now is second 0 of the story."""
         self.wire.begin()
+
+    def breaks_connections(self) -> None:
+        """A moment ago everything was well, but no connection is open any more."""
+        for server in self.servers.values():
+            self.wire.break_connections(server.address)
+        self.wait(2)
+        self.begin()
 
     # -- what was seen ---------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,41 @@ def test_1_2_server_unavailable(site, failure):
     assert "0 200 REGISTER < backup" in site.told("REGISTER")
 
 
+def test_1_2_server_unavailable_by_tcp(make):
+    """F2, F15: "or the TCP connection times out": after 3 s the backup server."""
+    site = make(group='transport = "tcp"')
+    site.server("primary").falls_silent()
+    site.breaks_connections()
+    site.phone.registers()
+    site.wait(5)
+    assert lines("""
+        0 connect > primary
+        3 connect > backup
+        3 REGISTER > backup
+    """) == site.sent("connect", "REGISTER")
+
+
+@pytest.mark.parametrize("trigger", ["OPTIONS", "CANCEL"])
+def test_2_2_1_timeouts_that_trigger_it(site, trigger):
+    """F5: "registration timeout, Option/Cancel request timeout": after either, the phone is registered at the backup server."""
+    site.phone.registers()
+    site.wait(1)
+    primary = site.server("primary")
+    if trigger == "CANCEL":
+        primary.answers("INVITE", 180)
+        call = site.call()
+        primary.falls_silent()
+        site.phone.hangs_up(call)
+    else:
+        primary.falls_silent()
+    site.begin()
+    site.wait(200)
+    assert trigger in {seen.method for seen in site.with_servers() if seen.target == "primary"}
+    site.phone.registers()
+    site.wait(1)
+    assert "REGISTER > backup" in site.told("REGISTER")[0]
+
+
 @pytest.mark.parametrize("profile", ["fanvil-v3", "fanvil-v2"])
 def test_2_2_1_register_failover(make, profile):
     """F4, F6, steps 1 to 4: REGISTER to the primary, so many times (V3 product) or for so long (V2 product), then to the backup

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from sbc.observe.status import candidate_row
+from sbc.observe.status import candidate_row, render
 from tests.bulletins.wire import lines
 
 TWO_ADDRESSES = """
@@ -107,7 +107,7 @@ def test_failover_of_a_call(site):
 
 
 def test_failback_unregisters_first(site):
-    """V3, V22, V26: within about five minutes of its recovery the preferred server is found by OPTIONS; the phone unregisters
+    """V3, V22, V26, X3: within about five minutes of its recovery the preferred server is found by OPTIONS; the phone unregisters
     from the active server, then registers at the preferred one.
     """
     site.server("preferred").closes_its_port()
@@ -159,6 +159,18 @@ def test_the_domain_only_makes_the_uri(site):
     [register] = [seen.message for seen in site.with_servers("REGISTER") if seen.source == "sbc"]
     assert "sip:alice@pbx.example" == register.to.uri_text
     assert "sip:pbx.example" == register.request_uri
+
+
+# Registration status
+
+
+def test_registration_and_candidates_are_shown(site):
+    """V34: the registration, and the list of candidate servers; here by `sbc status`."""
+    site.phone.registers()
+    site.wait(1)
+    shown = render(site.appliance.describe(), 0)
+    assert "sip:alice@pbx.example  preferred registered" in shown
+    assert "P1:1 172.29.102.138 up*" in shown
 
 
 # Call server status

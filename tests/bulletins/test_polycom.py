@@ -85,6 +85,20 @@ def make(make_site):
     return make
 
 
+@pytest.fixture
+def make_tcp(make_site):
+    """Both servers by TCP, to which no connection is open yet."""
+
+    def make_it():
+        rare = "probe_interval = 86400\n    probe_interval_down = 86400"
+        text = SERVERS_BY_ADDRESS.format(router="", third="").replace('"udp"', '"tcp"')
+        site = make_site(text.replace('"polycom"', f'"polycom"\n    {rare}'))
+        site.breaks_connections()
+        return site
+
+    return make_it
+
+
 # Introduction, Terminology
 
 
@@ -233,7 +247,7 @@ def test_the_primary_works_again_when_its_registration_succeeds(site):
 
 
 def test_the_other_registration_is_kept(site):
-    """P13: after the return of the primary, the registration at server 2 goes on, and no de-REGISTER is seen."""
+    """P13, X3: after the return of the primary, the registration at server 2 goes on, and no de-REGISTER is seen."""
     site.server("provider").closes_its_port()
     site.phone.registers()
     site.wait(1)
@@ -363,6 +377,47 @@ def test_availability_is_judged_when_the_call_starts(site):
     assert "7.5 INVITE > router" == site.sent("INVITE")[-1]
 
 
+def test_tcp_fails_when_the_connection_fails(make_tcp):
+    """P17: TCP: "the signaling fails if the connection fails"."""
+    site = make_tcp()
+    site.server("provider").closes_its_port()
+    site.call()
+    assert lines("""
+        0 connect > provider
+        0 connect > router
+        0 INVITE > router
+    """) == site.sent("connect", "INVITE")
+
+
+def test_tcp_fails_when_the_machine_accepts_nothing(make_tcp):
+    """P17: a connection that is not there within 3 s has failed."""
+    site = make_tcp()
+    site.server("provider").falls_silent()
+    site.call()
+    site.wait(5)
+    assert lines("""
+        0 connect > provider
+        3 connect > router
+        3 INVITE > router
+    """) == site.sent("connect", "INVITE")
+
+
+def test_tcp_fails_when_the_send_fails(make_tcp):
+    """P17: "or the Send fails": the connection breaks while the INVITE is under way; nothing is repeated over TCP."""
+    site = make_tcp()
+    site.server("provider").ignores("INVITE")
+    site.call()
+    site.wait(2)
+    site.server("provider").closes_its_port()
+    site.wait(1)
+    assert lines("""
+        0 connect > provider
+        0 INVITE > provider
+        2 connect > router
+        2 INVITE > router
+    """) == site.sent("connect", "INVITE")
+
+
 def test_udp_fails_by_icmp_at_once(site):
     """P18: UDP: "the signaling fails if ICMP is detected"."""
     site.server("provider").closes_its_port()
@@ -452,6 +507,43 @@ def test_calls_come_in_from_any_server(site, server):
         0 200 INVITE < phone
         0 ACK > phone
     """) == site.told_phone("INVITE", "ACK")
+
+
+# Changes From Previous Phone Behavior (Releases Before SIP 2.1)
+
+
+def test_before_sip_2_1(make_site):
+    """P23: "A Line maintains only one server registration": with server 1; when that fails, with server 2; when server 1 accepts a
+    registration again, it is the working server, and the one with server 2 is left to expire.
+    """
+    site = make_site(SERVERS_BY_ADDRESS.format(router="", third="").replace('"polycom"', '"polycom-pre21"'))
+    site.phone.registers()
+    site.wait(1)
+    assert lines("0 REGISTER > provider") == site.sent("REGISTER")
+    site.server("provider").falls_silent()
+    site.begin()
+    site.phone.registers()
+    site.wait(10)
+    assert lines("""
+        0    REGISTER > provider
+        0.5  REGISTER > provider
+        1.5  REGISTER > provider
+        3.5  REGISTER > provider
+        7.5  REGISTER > router
+        7.5  200 REGISTER < router
+    """) == site.told("REGISTER")
+    site.begin()
+    site.phone.hangs_up(site.call())
+    assert lines("0 INVITE > router") == site.sent("INVITE")
+    site.server("provider").recovers()
+    site.begin()
+    site.phone.registers()
+    site.wait(100)
+    site.call()
+    assert "0 200 REGISTER < provider" in site.told("REGISTER")
+    assert lines("100 INVITE > provider") == site.sent("INVITE")
+    assert "de-REGISTER" not in " ".join(site.told("REGISTER"))
+    assert site.server("router").registered
 
 
 # Recommended Practices; Configuration File Changes

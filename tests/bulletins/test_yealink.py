@@ -277,6 +277,52 @@ def test_retry_counts(fallback_site, retries, times):
     assert f"{times[-1]} INVITE > fallback" == to_fallback
 
 
+SAMPLE = """
+    profile = "yealink"
+    registration = "successive"           # account.1.fallback.redundancy_type = 1
+
+    [[group.server]]                      # account.1.sip_server.1
+    name = "server1"
+    address = "yealink.pbx.com"
+    port = 5060
+    transport = "dns-naptr"               # account.1.transport = 3
+    expires = 3600
+    retry_counts = 3
+    failback_mode = "duration"            # 3
+    failback_timeout = 120
+    register_on_enable = false
+
+    [[group.server]]                      # account.1.sip_server.2
+    name = "fallback"
+    address = "192.168.1.15"
+    port = 5060
+    expires = 3600
+    retry_counts = 3
+    failback_mode = "new-requests"        # 0
+    register_on_enable = false
+"""
+
+
+def test_sample_configuration(make_site):
+    """Y32: the example for account 1. Its port and its transport contradict each other, about which there is a warning: by Y10
+    A is the only question. Calls return to server 1 120 s after they had to leave it.
+    """
+    site = make_site(SAMPLE, "yealink.pbx.com A 62.10.1.20", primary="62.10.1.20")
+    assert any("port" in str(warning) for warning in site.config.warnings)
+    assert lines("0 A yealink.pbx.com > dns") == site.questions
+    site.phone.registers()
+    site.wait(1)
+    assert lines("0 REGISTER > primary") == site.sent("REGISTER")
+    site.server("primary").closes_its_port()
+    assert "primary" == where_a_call_goes(site)
+    assert "fallback" == where_a_call_goes(site)
+    site.server("primary").recovers()
+    site.wait(119)
+    assert "fallback" == where_a_call_goes(site)
+    site.wait(1)
+    assert "primary" == where_a_call_goes(site)
+
+
 def fail_over(site, to: str) -> None:
     """The phone is registered, its primary falls silent, and a call finds that out."""
     site.phone.registers()

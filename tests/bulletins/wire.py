@@ -14,6 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
+
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 
 from sbc.flow import Flow
 from sbc.sip.headers import parse_contacts
@@ -56,6 +61,9 @@ class Wire:
         self.began = clock.seconds()
         self._there: dict[Address, Received] = {}
         self._refusing: set[Address] = set()
+        self.streams: list[WireStream] = []
+        self.hanging: set[Address] = set()
+        """Whose machine does not even accept connections."""
         self.refused: Callable[[bytes, str], None] = lambda quoted, cause: None
         """What the appliance does with an ICMP error for one of its datagrams."""
 
@@ -71,6 +79,20 @@ class Wire:
     def refuse(self, address: Address, refuses: bool = True) -> None:
         """The port is closed: whoever sends there gets an ICMP error (port unreachable)."""
         (self._refusing.add if refuses else self._refusing.discard)(address)
+        if refuses:
+            self.break_connections(address)
+
+    def break_connections(self, address: Address) -> None:
+        """Whoever has a connection to this address loses it."""
+        for stream in [stream for stream in self.streams if stream.remote == address]:
+            stream.loseConnection()
+
+    def is_refusing(self, address: Address) -> bool:
+        return address in self._refusing
+
+    def is_there(self, address: Address) -> bool:
+        """Somebody accepts connections there."""
+        return address in self._there and address not in self.hanging
 
     def send(self, data: bytes, source: Address, target: Address) -> None:
         message = parse(data)
@@ -91,6 +113,10 @@ class Wire:
             self.refused(data[:500], "icmp")
         elif target in self._there:
             self._there[target](data, source)
+
+    def note_connection(self, target: Address) -> None:
+        """The appliance wants a connection."""
+        self.seen.append(Seen(self.clock.seconds(), self.us, self.names.get(target, str(target)), "connect", "connect"))
 
     def note_question(self, question: str) -> None:
         """The appliance has asked the name server."""
@@ -120,6 +146,7 @@ class WireTransport:
     """One `[[listen]]` of the appliance on this network: what the listeners need of a socket."""
 
     own_addresses_forgotten = None
+    is_wildcard = False
 
     def __init__(self, wire: Wire, receiver, name: str, address: str, port: int, side: str, family: int) -> None:
         self.name, self.side, self.family = name, side, family
@@ -130,7 +157,8 @@ class WireTransport:
         self._flows: dict[Address, WireFlow] = {}
 
     def start(self) -> None:
-        self._wire.plug_in(self._wire.us, self.local, self._datagram_received)
+        if self.name == "udp":
+            self._wire.plug_in(self._wire.us, self.local, self._datagram_received)
         self._wire.refused = self._receiver.datagram_failed
 
     def stop(self) -> None:
@@ -140,6 +168,9 @@ class WireTransport:
         if (host, port) not in self._flows:
             self._flows[host, port] = WireFlow(self, (host, port))
         return self._flows[host, port]
+
+    def sent_by(self, remote_host: str) -> str:
+        return format_host_port(*self.local)
 
     def answers_to(self, host: str, port: int) -> bool:
         return (host, port) == self.local
@@ -156,6 +187,61 @@ class WireTransport:
         if isinstance(message, Request):
             message.note_source(*source)
         self._receiver.message_received(message, self.flow_to(*source))
+
+
+class WireReactor:
+    """What connections need of a reactor. Over TCP the same messages go over the same wire, each in one piece; TLS is refused."""
+
+    def __init__(self, wire: Wire, address: str) -> None:
+        self.seconds = wire.clock.seconds
+        self.callLater = wire.clock.callLater
+        self._wire = wire
+        self._address = address
+        self._ports = count(40000)
+
+    def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):  # noqa: N802, N803 (Twisted's names)
+        self.callLater(0, self._connect, (host, port), factory)
+        return _Connector()
+
+    def _connect(self, target: Address, factory) -> None:
+        self._wire.note_connection(target)
+        if isinstance(factory, TLSMemoryBIOFactory) or self._wire.is_refusing(target):
+            factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        elif self._wire.is_there(target):
+            protocol = factory.buildProtocol(None)
+            protocol.makeConnection(WireStream(self._wire, (self._address, next(self._ports)), target, protocol))
+
+
+class _Connector:
+    def disconnect(self) -> None:
+        pass
+
+
+class WireStream:
+    """A connection to a server: Twisted's transport, as far as it is used."""
+
+    def __init__(self, wire: Wire, local: Address, remote: Address, protocol) -> None:
+        self._wire, self._local, self.remote, self._protocol = wire, local, remote, protocol
+        wire.plug_in(wire.us, local, lambda data, source: protocol.dataReceived(data))
+        wire.streams.append(self)
+
+    def write(self, data: bytes) -> None:
+        if data.strip():  # not a keep-alive
+            self._wire.send(data, self._local, self.remote)
+
+    def registerProducer(self, producer, streaming) -> None:  # noqa: N802
+        pass
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        pass
+
+    def loseConnection(self) -> None:  # noqa: N802
+        if self in self._wire.streams:
+            self._wire.streams.remove(self)
+            self._wire.unplug(self._local)
+            self._protocol.connectionLost(Failure(ConnectionDone()))
+
+    abortConnection = loseConnection  # noqa: N815
 
 
 class WireFlow(Flow):
