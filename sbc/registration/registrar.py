@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
-from sbc.registration.contacts import canonical_aor, read_contacts
+from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
@@ -109,7 +110,7 @@ class Registrar(ExchangeUser):
     """All phones of all groups. Call `restore` before the first REGISTER.
 
     `credentials` is the password file, and may be replaced at any time; `boot` stands in the Call-IDs and From tags of all
-    that this run sends. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
+    that this run sends. `groups`, by name, is for those who look at the phones. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
     know of it is old.
     """
 
@@ -126,6 +127,8 @@ class Registrar(ExchangeUser):
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
+    _at: dict
+    groups: object
     _under_way: dict
     _cseq_floor: cython.longlong
     _serial: cython.longlong
@@ -159,7 +162,9 @@ class Registrar(ExchangeUser):
         self._rejections = Rejections()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
-        self._targets: dict[str, Targets] = {}  # by name of the group
+        self._targets: dict[str, Targets] = {}  # by key of the group
+        self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
+        self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
@@ -176,6 +181,8 @@ class Registrar(ExchangeUser):
         flow: Flow = transaction.flow
         host: str = flow.remote[0]
         contact: Contact
+        if group.of_several_kinds:
+            group = group.phones_of(_agent_of(request), host, aor)
         if self._rejections.are_any():
             who = contacts[0].uri if contacts else ""
             if self._rejections.must_wait(host, aor, who, self.queue.now()):
@@ -222,12 +229,30 @@ class Registrar(ExchangeUser):
 
     @cython.cfunc
     def _targets_of(self, group: ServerGroup) -> Targets:
-        name: str = group.name
+        name: str = group.key
         targets: Targets = self._targets.get(name)
         if targets is None or targets.group is not group:  # a changed configuration
             targets = self._targets[name] = Targets(group)
             self.queue.lane(targets.register_wait)
         return targets
+
+    @cython.ccall
+    def kind_of_sender(self, group: ServerGroup, request: Request, flow: Flow) -> ServerGroup:
+        """Of a group of several kinds of phones, the one that has sent this request.
+
+        What its REGISTER said counts; a phone that is registered in another process, or has not been since the start, is
+        told by what the request itself says.
+        """
+        try:
+            aor: str = aor_of(request.from_.uri)
+        except MalformedMessage:
+            aor = ""
+        host: str = flow.remote[0]
+        binding: Binding = self._at.get((host, flow.remote[1]))
+        if binding is None:
+            return group.phones_of(_agent_of(request), host, aor)
+        # One that calls anonymously is the one that is registered there; a phone of several lines may be of several kinds.
+        return group.phones_of(binding.agent, host, aor if self.bindings.number(aor) else binding.aor)
 
     def binding_for_token(self, token: str) -> Binding | None:
         """The contact behind the gw-tok of a Request-URI."""
@@ -322,6 +347,7 @@ class Registrar(ExchangeUser):
             "aor": _printable(binding.aor),
             "contact": _printable(binding.contact_uri),
             "group": binding.group,
+            "profile": self._profile_of(binding),
             "source": f"{host}:{binding.port};{binding.transport}",
             "expires_in": round(binding.expires_at - now),
             "servers": [
@@ -334,6 +360,10 @@ class Registrar(ExchangeUser):
                 for upstream in binding.upstreams
             ],
         }
+
+    def _profile_of(self, binding: Binding) -> str:
+        group = self.groups.get(binding.group)
+        return group.phones_of(binding.agent, binding.host, binding.aor).settings.profile if group is not None else ""
 
     # Before an exchange
 
@@ -612,11 +642,15 @@ class Registrar(ExchangeUser):
             or flow.transport != binding.transport
         ):
             binding.unsaved = True
+            self._is_no_longer_there(binding)
             binding.group = group
             binding.contact = contact.text
             binding.transport = flow.transport
             binding.host, binding.port = host, port
             binding.local_host, binding.local_port = local_host, local_port
+        if exchange.group.of_several_kinds:
+            binding.agent = sys.intern(_agent_of(request))
+            self._at[host, port] = binding
         binding.read = contact
         # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
         binding.call_id, binding.cseq = request.call_id_text(), request.cseq_number()
@@ -663,7 +697,13 @@ class Registrar(ExchangeUser):
         self._forget(binding)
 
     @cython.cfunc
+    def _is_no_longer_there(self, binding: Binding):
+        if self._at and self._at.get((binding.host, binding.port)) is binding:
+            del self._at[binding.host, binding.port]
+
+    @cython.cfunc
     def _forget(self, binding: Binding):
+        self._is_no_longer_there(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
 
@@ -723,6 +763,10 @@ def _contact_line(contact: Contact, seconds: cython.longlong) -> OwnLine:
     contact.write_with_time(writer, seconds)
     writer.octets(b"\r\n")
     return written_line(writer.written(), len("Contact"), CONTACT)
+
+
+def _agent_of(request: Request) -> str:
+    return (request.get("User-Agent") or "")[:LONGEST_AGENT]
 
 
 def _expires_at(binding: Binding) -> float:

@@ -22,7 +22,7 @@ from tests.e2e.peers.process import Program, free_port, wait_until
 from tests.e2e.peers.sipp import SCENARIOS, Sipp, SippPhone
 from tests.e2e.peers.sockets import SilentServer, SocketPhone, SocketServer
 
-PROGRAMS = ("kamailio", "kamcmd", "sipp", "baresip", "setpriv")
+PROGRAMS = ("kamailio", "kamcmd", "sipp", "baresip", "dnsmasq", "setpriv")
 Started = TypeVar("Started", bound=Program)
 Kept = TypeVar("Kept", bound="Program | SilentServer | SocketPhone | SocketServer")
 
@@ -85,7 +85,7 @@ class Peers:
         return self.started(Sbc(self.folder, text, listens, http_port))
 
     def name_server(self, *records: str) -> Dnsmasq:
-        return self.started(Dnsmasq(self.folder, *records))
+        return self.started(Dnsmasq(self.folder, ("local-ttl=60", *records)))
 
     def capture(self, names: dict[int, str]) -> Capture:
         return self.started(Capture(self.folder, names))
@@ -97,7 +97,7 @@ class Peers:
             folder=self.folder, listens=listens, http_port=http_port, servers=[], accounts=accounts, group=group, registration=""
         )
         if dns is not None:
-            text += f'[dns]\nservers = ["{dns.address}:{dns.port}"]\n'
+            text += f'[dns]\nservers = ["{dns}"]\n'
         return self.started(Sbc(self.folder, text, listens, http_port))
 
     def close(self) -> None:
