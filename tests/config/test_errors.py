@@ -135,8 +135,8 @@ def test_naptr_build_that_nothing_reads(tmp_path, keys):
     server = f'naptr_build = "tcp"\n{keys}'
     if "address" in keys:
         path = tmp_path / "sbc.toml"
-        text = LISTEN + GROUP.replace('address = "pbx.example.com"', "").replace("GROUP_KEYS", "").replace("SERVER_KEYS", server)
-        path.write_text(text)
+        text = LISTEN + GROUP.replace('address = "pbx.example.com"', "")
+        path.write_text(text.replace("GROUP_KEYS", "").replace("SERVER_KEYS", server))
         warnings = [f"{warning.key}: {warning.text}" for warning in load(path).warnings]
     else:
         warnings = warnings_of(tmp_path, server=server)

@@ -199,7 +199,8 @@ def test_dns_server_that_is_reconfigured(peers: Peers) -> None:
     sbc = appliance(
         peers,
         [dns],
-        group("keeps", server, more=order + 'dns_requery = 5\ndns_removed = "at-renewal"') + group("leaves", server, more=order),
+        group("keeps", server, more=order + 'dns_requery = 5\ndns_removed = "at-renewal"')
+        + group("leaves", server, more=order),
     )
     wait_until(lambda: candidates(sbc) == {"keeps": shown(0, 1), "leaves": shown(0, 1)}, "the servers are found")
     dns.configure(records(1, 2))
