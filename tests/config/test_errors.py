@@ -191,11 +191,13 @@ def test_list_of_addresses_says_which_part_is_wrong(tmp_path, address, message):
     assert f"group.server.address: found {message}, expected a host name or an IP address" in str(raised.value)
 
 
-def test_tcp_preferred_needs_both_sockets(tmp_path):
-    """S11."""
-    with pytest.raises(ConfigErrors, match="none is tcp"):
-        warnings_of(tmp_path, server='transport = "tcp-preferred"')
-    warnings_of(tmp_path, LISTEN.replace("udp", "tcp"), server='transport = "tcp-preferred"')
+def test_tcp_preferred_needs_a_udp_socket(tmp_path):
+    """S11. TCP is opened beside it (RFC 3261 18.2.1)."""
+    warnings_of(tmp_path, server='transport = "tcp-preferred"')
+    path = tmp_path / "sbc.toml"
+    path.write_text(path.read_text().replace(LISTEN, LISTEN.replace("udp", "tcp")))
+    with pytest.raises(ConfigErrors, match="none is udp"):
+        load(path)
 
 
 def test_failback_timeout_without_duration(tmp_path):
