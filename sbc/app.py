@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
@@ -29,7 +29,9 @@ from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, Listen, load
 from sbc.config.implied import places_of_implied_tcp, tcp_beside
 from sbc.config.model import address_families, spoken
-from sbc.events import Alarm, Report, Reports
+from sbc.control import NAME as CONTROL
+from sbc.control import Act, ControlSocket
+from sbc.events import Alarm, DnsLookup, NetworkStateChanged, Report, Reports
 from sbc.garbage import GarbagePolicy
 from sbc.location.cache import Freshness
 from sbc.location.candidate import Candidate
@@ -45,11 +47,14 @@ from sbc.observe.recent import RecentEvents
 from sbc.observe.story import ServerNames
 from sbc.proxy.core import Proxy
 from sbc.proxy.edge import Edge
+from sbc.proxy.network_watch import NetworkWatch
 from sbc.proxy.overload import INTERVAL as OVERLOAD_INTERVAL
 from sbc.proxy.overload import Overload
 from sbc.proxy.prober import Prober
 from sbc.redundancy.group import ServerGroup
+from sbc.redundancy.network import LINK_DOWN, UPLINK_DOWN, Network
 from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.registration.probe_accounts import ProbeAccounts
 from sbc.registration.registrar import Registrar
 from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal
@@ -59,7 +64,9 @@ from sbc.transaction.timers import Timers
 from sbc.transport.addresses import written
 from sbc.transport.dialled import Dialler
 from sbc.transport.listeners import Listeners
+from sbc.transport.own_links import OwnLinks
 from sbc.transport.reactor import install
+from sbc.transport.reference import Reference
 from sbc.transport.streams import Connections, room_for_connections
 from sbc.transport.tcp import StreamTransport
 from sbc.transport.tls import OwnCertificate, TlsFilesError, Trust
@@ -96,6 +103,10 @@ class App:
         self._probers: dict[str, Prober] = {}
         self.groups: dict[str, ServerGroup] = {}
         self._groups_view = _Values(self.groups)
+        self.network = Network()
+        self._network_watch: NetworkWatch | None = None
+        self._links: OwnLinks | None = None
+        self._control: ControlSocket | None = None
 
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
@@ -125,6 +136,13 @@ class App:
     def _own_probers(self) -> None:
         for name in self.groups:
             self._start_prober(name)
+        self._watch_network()
+
+    def _own_control(self) -> None:
+        self._open_control()
+
+    def _own_network_found(self, network: Network, changed: NetworkStateChanged | None) -> None:
+        """The watch has looked, and this is what it thinks now."""
 
     # -- build -----------------------------------------------------------------------------------------------------------
 
@@ -176,8 +194,9 @@ class App:
         self.layer.user = self.proxy
         self.edge = Edge(self.proxy, self.report)
         self.metrics.watch(
-            seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge
-        )
+            seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge,
+            network_state=lambda: self.network.state,
+        )  # fmt: skip
         self.connections = Connections(self._reactor, self.edge, self.report, room_for_connections())
         try:
             self._trust = Trust(config.tls.ca, config.tls.certificate, config.tls.key)
@@ -188,6 +207,7 @@ class App:
         for transport in self.listeners:
             transport.start()
         self._own_probers()
+        self._own_control()
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
         self._garbage = GarbagePolicy(self.clock, self._received)
         self._garbage.start()
@@ -255,7 +275,7 @@ class App:
                 self.groups[known.name] = known
                 continue
             self.groups[group_settings.name] = group = ServerGroup(
-                group_settings, t1_t2, self.report, self.clock.seconds()
+                group_settings, t1_t2, self.report, self.clock.seconds(), time_of_day=_local_time_of_day
             )
             for server in group_settings.servers:
                 self._watch(group, server)
@@ -296,8 +316,70 @@ class App:
                     self.report(Alarm("dns", text))
 
     def _start_prober(self, name: str) -> None:
-        prober = self._probers[name] = Prober(self.clock, self.layer, self.listeners, self.groups[name], self.report)
+        prober = self._probers[name] = Prober(
+            self.clock, self.layer, self.listeners, self.groups[name], self.report, ProbeAccounts(self.registrar)
+        )
         prober.start()
+
+    def _watch_network(self) -> None:
+        """One process of an appliance does, the one that probes."""
+        if self._network_watch is not None:
+            return
+        links = self._links = OwnLinks(self._reactor, self._look_at_network)
+        try:
+            links.start()
+        except OSError as error:
+            text = f"our own links cannot be watched ({error.strerror}): what is cut off here looks like dead servers"
+            self.report(Alarm("network", text))
+            links.stop()
+            return
+        reference = Reference(self._reactor, links, self.config.uplink.reference)
+        watch = self._network_watch = NetworkWatch(
+            self.clock, links, reference, self._groups_view, self._network_found, self.network
+        )
+
+        def note_lookups(event: object) -> None:
+            if isinstance(event, DnsLookup):
+                watch.lookups.note(event.result)
+
+        self.report.tell(note_lookups, everyday=False)
+        watch.start()
+
+    def _look_at_network(self) -> None:
+        if self._network_watch is not None:
+            self._network_watch.look()
+
+    def _network_found(self, network: Network) -> None:
+        old = self.network.state
+        changed = NetworkStateChanged(old, network.state, network.reason) if network.state != old else None
+        if changed is not None:
+            self.report(changed)
+        self.use_network(network)
+        self._own_network_found(network, changed)
+
+    def use_network(self, network: Network) -> None:
+        """From now on think this of it."""
+        self.network = network
+        now = self.clock.seconds()
+        for group in self.groups.values():
+            is_link_up = not (network.state == LINK_DOWN and group.name in network.frozen)
+            if group.is_link_up != is_link_up:
+                group.set_link(is_link_up, now)
+            group.set_uplink(network.state != UPLINK_DOWN, now)
+
+    def fail_back(self, group_name: str | None) -> dict:
+        """`sbc failback`: what is to be told."""
+        groups = [group for name, group in self.groups.items() if group_name in (None, name)]
+        if not groups:
+            return {"ok": False, "text": [f"there is no group {group_name}, only {', '.join(self.groups)}"]}
+        results = [group.fail_back(self.clock.seconds()) for group in groups]
+        # For one group: did it move? For all of them: each is where it can be.
+        ok = group_name is None or results[0][0]
+        return {"ok": ok, "text": [line for _, lines in results for line in lines]}
+
+    def _open_control(self) -> None:
+        commands = {"failback": lambda group, answer: answer(self.fail_back(group))}
+        self._control = open_control(self._reactor, self.config.appliance.state_dir, commands, self.report)
 
     def _watch_lateness(self, due: float) -> None:
         now = self._reactor.seconds()
@@ -317,8 +399,15 @@ class App:
 
     def describe(self) -> dict:
         """status.json (interface: stable keys)."""
+        servers = self._describe_servers()
+        registered = {
+            group for (group, _, state), number in self.registrar.registration_counts().items()
+            if state == "registered" and number
+        }  # fmt: skip
+        for group in servers["groups"]:
+            group["redundancy_set_up"] = group["every_candidate_up"] and group["name"] in registered  # V27
         return {
-            **self._describe_servers(),
+            **servers,
             "registrations": self.registrar.describe(self.clock.seconds()),
             "survival": {"active": False},
             "transactions": {" ".join(kind): number for kind, number in self.layer.transactions.items()},
@@ -336,6 +425,7 @@ class App:
                 "ready": self.ready,
                 "listening": self.addresses,
             },
+            "network": {"state": self.network.state, "reason": self.network.reason},
             "groups": [group.describe(now, wall) for group in self.groups.values()],
         }
 
@@ -355,6 +445,7 @@ class App:
             self.report(Alarm("configuration", f"{error}; the passwords read before stay"))
         self._renew_certificates(kept)
         self._add_groups(kept.groups)
+        self.use_network(self.network)
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
             self._probers.pop(name).stop()
@@ -387,6 +478,12 @@ class App:
             return
         for prober in self._probers.values():
             prober.stop()
+        if self._network_watch is not None:
+            self._network_watch.stop()
+        if self._links is not None:
+            self._links.stop()
+        if self._control is not None:
+            self._control.stop()
         self._garbage.stop()
         self.locator.stop()
         self._resolver.stop()
@@ -399,7 +496,7 @@ class App:
         done()
 
 
-NEEDS_RESTART = "appliance, listen, http, dns and timers change only with a restart; the rest is in force"
+NEEDS_RESTART = "appliance, listen, http, dns, timers and uplink change only with a restart; the rest is in force"
 
 
 def read_again(
@@ -432,7 +529,25 @@ def what_can_change(old: Config, new: Config) -> Config:
         http=old.http,
         dns=old.dns,
         timers=old.timers,
+        uplink=old.uplink,
     )
+
+
+def open_control(reactor, state_dir: Path, commands: Mapping[str, Act], report: Report) -> ControlSocket | None:
+    """The socket for `sbc failback`; an appliance without it serves phones all the same."""
+    control = ControlSocket(reactor, state_dir, commands)
+    try:
+        control.start()
+    except OSError as error:
+        text = f"{state_dir / CONTROL}: {error.strerror or error}; `sbc failback` cannot reach this appliance"
+        report(Alarm("control", text))
+        return None
+    return control
+
+
+def _local_time_of_day() -> float:
+    moment = time.localtime()
+    return moment.tm_hour * 3600.0 + moment.tm_min * 60 + moment.tm_sec
 
 
 def _passwords(config: Config) -> HtdigestFile | None:

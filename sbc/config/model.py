@@ -127,6 +127,14 @@ class TlsClient:
 
 
 @dataclass(frozen=True)
+class Uplink:
+    """`[uplink]`: who tells a dead uplink from dead servers."""
+
+    reference: tuple[Endpoint, ...]
+    """Hosts beyond the uplink that accept or refuse a TCP connection; empty: the gateway towards the servers."""
+
+
+@dataclass(frozen=True)
 class Credentials:
     """`[credentials]`: what lets the appliance answer digest challenges itself."""
 
@@ -147,6 +155,7 @@ class Config:
     groups: tuple[GroupSettings, ...]
     tls: TlsClient
     credentials: Credentials
+    uplink: Uplink
     provenance: Mapping[TomlPath, str] = field(compare=False)
     """Where each value came from: `sbc.toml:12`, `profile yealink: ...`, `default`."""
     warnings: tuple[ConfigWarning, ...] = field(compare=False)

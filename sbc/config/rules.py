@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable
+from dataclasses import fields
 
 from sbc.config.groups import SERVER_FIELD
 from sbc.config.kinds import is_ip_address, split_port
@@ -41,6 +42,7 @@ def check(document: Document, config: Config) -> None:
                 _warn_server(document, server_path, server)
         if document.sound(path):
             _warn_group(document, path, group)
+            _warn_failback(document, path, group)
             _warn_never_tried(document, config, path, group)
     _warn_workers(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
@@ -218,6 +220,35 @@ def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> 
     if server.failback_mode == "duration" and not server.failback_timeout:
         text = "0: new requests return to this server only when the one in use fails"
         document.warn((*path, "failback_mode"), f"with failback_timeout {text}")
+
+
+def _warn_failback(document: Document, path: TomlPath, group: GroupSettings) -> None:
+    """Keys about coming back that do nothing together with others."""
+    if group.load_balancing:
+        for position, server in enumerate(group.servers):
+            if document.written((*path, "server", position, "failback_mode")) and server.failback_mode != "never":
+                text = "load_balancing: the servers of the group are equals, and nothing returns by itself"
+                document.warn((*path, "server", position, "failback_mode"), text)
+    if group.probe_method == "options" and _is_chosen(document, (*path, "register_probe_interval"), GroupSettings):
+        text = 'only probe_method = "register" uses it; here it is "options"'
+        document.warn((*path, "register_probe_interval"), text)
+    if group.probe_method == "register" and group.load_balancing:
+        document.warn((*path, "probe_method"), "load_balancing: no server is better, so all are asked by OPTIONS")
+    for position, server in enumerate(group.servers):
+        server_path = (*path, "server", position)
+        window_is_chosen = _is_chosen(document, (*server_path, "failback_window"), ServerSettings)
+        if server.failback_mode != "scheduled" and window_is_chosen:
+            text = f'only failback_mode = "scheduled" uses it; the mode here is "{server.failback_mode}"'
+            document.warn((*server_path, "failback_window"), text)
+        if server.failback_mode == "dns-ttl" and all(is_ip_address(each.address) for each in group.servers):
+            text = "no server of the group has a name, so nothing has a TTL: it returns only when the one in use fails"
+            document.warn((*server_path, "failback_mode"), text)
+
+
+def _is_chosen(document: Document, path: TomlPath, cls: type) -> bool:
+    """True when that key is written, and not with its default."""
+    (default,) = [entry.default for entry in fields(cls) if entry.name == path[-1]]
+    return document.written(path) and document.value(path) != default
 
 
 def _once(document: Document, seen: dict[str, TomlPath], name: str, path: TomlPath, expected: str) -> None:

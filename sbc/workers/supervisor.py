@@ -49,7 +49,12 @@ _ANSWER_WITHIN = 2.0
 _LONGER_THAN_DRAIN = 5.0
 """Seconds that a stopping worker gets beyond the `drain` of the configuration."""
 
-FACTS = {kind.__name__: kind for kind in (events.ServerStateChanged, events.FailedOver, events.FailedBack)}
+FACTS = {
+    kind.__name__: kind
+    for kind in (
+        events.ServerStateChanged, events.FailedOver, events.FailedBack, events.ServerFlapped, events.NetworkStateChanged,
+    )
+}  # fmt: skip
 """What is said once for all workers, by the supervisor."""
 
 
