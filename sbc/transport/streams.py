@@ -265,6 +265,7 @@ class Connection(TwistedProtocol):
         tell("connection with {remote} lost: {why}", remote=written(*self.flow.remote), why=why)
         self._guarded(self.flow.connection_lost, self, cause, why)
         # OpenSSL, Twisted's TLS and we hold each other; so all would wait for a full garbage collection.
+        self.transport.unregisterProducer()
         if self._handle is not None:
             self._handle.set_app_data(None)
         self._handle = self.transport = None
