@@ -40,8 +40,8 @@ class DialledFlow(Flow):
     """The way to one listening peer. Made by `Dialler`."""
 
     def __init__(
-        self, dialler: Dialler, candidate: Candidate, side: str, sent_by: str, local: tuple[str, int], source: tuple[str, int],
-        *, alias: bool,
+        self, dialler: Dialler, candidate: Candidate, side: str, sent_by: str, local: tuple[str, int],
+        source: tuple[str, int], *, alias: bool,
     ) -> None:  # fmt: skip
         """`local` is the socket of ours that it stands for; `source` what the connection is bound to, port 0 for any."""
         remote = (candidate.address, candidate.port)
@@ -277,7 +277,8 @@ class Dialler:
         told, at = self._faults.get(key, ("", 0.0))
         if told != why or now - at > _SAME_FAULT_AGAIN:
             self._faults[key] = (why, now)
-            log.warn("no {transport} connection to {remote}: {why}", transport=flow.transport, remote=written(*flow.remote), why=why)
+            text = "no {transport} connection to {remote}: {why}"
+            log.warn(text, transport=flow.transport, remote=written(*flow.remote), why=why)
 
     def went_well(self, flow: DialledFlow) -> None:
         self._faults.pop((flow.transport, *flow.remote), None)

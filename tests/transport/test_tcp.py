@@ -219,7 +219,7 @@ def test_handler_that_fails_loses_one_message_only(reactor, receiver, connection
     assert receiver.messages[0][0].call_id == "b"
 
 
-# -- connections that we make ------------------------------------------------------------------------------------------------
+# -- connections that we make --------------------------------------------------------------------------------------------
 
 
 def test_connects_when_there_is_something_to_send(reactor, receiver, dialler, server):
@@ -359,7 +359,7 @@ def test_without_a_listening_socket_our_end_of_the_connection_is_named(reactor, 
     listeners.stop()
 
 
-# -- to phones ---------------------------------------------------------------------------------------------------------------
+# -- to phones -----------------------------------------------------------------------------------------------------------
 
 
 def test_phone_is_reached_over_its_own_connection(reactor, receiver, transport, phone, dialler):

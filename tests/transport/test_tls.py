@@ -145,7 +145,7 @@ def test_own_certificate_is_shown(reactor, receiver, connections, authority, pee
 @pytest.mark.parametrize(
     "case, identities, days, names, words",
     [
-        ("wrong name", ["pbx.example.net"], (-1, 30), ["pbx.example.com"], "is for pbx.example.net, not for pbx.example.com"),
+        ("wrong name", ["pbx.example.net"], (-1, 30), ["pbx.example.com"], "for pbx.example.net, not for pbx.example.com"),
         ("wrong address", ["192.0.2.1"], (-1, 30), ["127.0.0.1"], "is for 192.0.2.1, not for 127.0.0.1"),
         ("expired", ["pbx.example.com"], (-30, -1), ["pbx.example.com"], "certificate has expired"),
         ("not yet", ["pbx.example.com"], (1, 30), ["pbx.example.com"], "certificate is not valid yet"),
