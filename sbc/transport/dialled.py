@@ -31,6 +31,9 @@ CONNECT_TIME = 3.0
 QUIET_BEFORE_DOUBT = 1.0
 """Seconds without a word in either direction after which a peer may be closing the connection while we send."""
 
+MOST_DOUBTFUL = 64
+"""Messages that are kept to be sent once more when it turns out that the peer was closing the connection."""
+
 _SAME_FAULT_AGAIN = 3600.0  # seconds until the log repeats why a server cannot be reached
 
 Key = tuple[str, str, int]
@@ -79,6 +82,8 @@ class DialledFlow(Flow):
         now = self._dialler.seconds()
         if self._doubtful is not None:
             self._doubtful.append(data)
+            if len(self._doubtful) > MOST_DOUBTFUL:
+                self._doubtful = None  # it has had time to close; now it is silent
         elif now - self._spoken_at > QUIET_BEFORE_DOUBT:
             self._doubtful = [data]
         self._spoken_at = now
@@ -272,7 +277,9 @@ class Dialler:
             del self._flows[key]
 
     def went_wrong(self, flow: DialledFlow, cause: str, why: str) -> None:
-        """The log tells it once, and again after an hour."""
+        """The log tells it once, and again after an hour. That a phone is not there is no news."""
+        if flow.side == "phones":
+            return
         key, now = (flow.transport, *flow.remote), self.seconds()
         told, at = self._faults.get(key, ("", 0.0))
         if told != why or now - at > _SAME_FAULT_AGAIN:

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.epollreactor import EPollReactor
 
 from sbc.location.candidate import Candidate
-from sbc.transport.dialled import Dialler
+from sbc.transport.dialled import MOST_DOUBTFUL, Dialler
 from sbc.transport.listeners import Listeners
 from sbc.transport.reactor import Reactor
 from sbc.transport.streams import Connections
@@ -315,6 +315,21 @@ def test_connection_that_the_server_closed_while_idle_is_made_again(reactor, rec
     assert again.recv(4000) == options("b")
     assert not receiver.flows_failed
     again.close()
+    turn(reactor, lambda: receiver.flows_failed)
+    assert receiver.flows_failed == [(flow, "reset")]
+
+
+def test_silent_server_costs_no_memory(reactor, receiver, dialler, server, monkeypatch):
+    """What was sent is not kept for ever in case that the connection was about to be closed."""
+    monkeypatch.setattr("sbc.transport.dialled.QUIET_BEFORE_DOUBT", 0.0)
+    flow = flow_to(dialler, server)
+    flow.send(options("first"))
+    reactor.iterate(0.01)
+    peer = server.accept()
+    for number in range(MOST_DOUBTFUL + 10):
+        flow.send(options(f"c{number}"))
+    turn(reactor, lambda: phone_has(peer))
+    peer.close()
     turn(reactor, lambda: receiver.flows_failed)
     assert receiver.flows_failed == [(flow, "reset")]
 
