@@ -250,8 +250,8 @@ class App:
                 )
             except OSError as error:
                 where = written(*transport.local)
-                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}; servers reach us by our connections only"
-                self.report(Alarm("configuration", text))
+                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}"
+                self.report(Alarm("configuration", f"{text}; servers reach us over our own connections"))
                 continue
             self.listeners.add(beside)
 

@@ -31,6 +31,9 @@ CONNECT_TIME = 3.0
 QUIET_BEFORE_DOUBT = 1.0
 """Seconds without a word in either direction after which a peer may be closing the connection while we send."""
 
+MOST_DOUBTFUL = 64
+"""Messages that are kept to be sent once more when it turns out that the peer was closing the connection."""
+
 _SAME_FAULT_AGAIN = 3600.0  # seconds until the log repeats why a server cannot be reached
 
 Key = tuple[str, str, int]
@@ -40,8 +43,8 @@ class DialledFlow(Flow):
     """The way to one listening peer. Made by `Dialler`."""
 
     def __init__(
-        self, dialler: Dialler, candidate: Candidate, side: str, sent_by: str, local: tuple[str, int], source: tuple[str, int],
-        *, alias: bool,
+        self, dialler: Dialler, candidate: Candidate, side: str, sent_by: str, local: tuple[str, int],
+        source: tuple[str, int], *, alias: bool,
     ) -> None:  # fmt: skip
         """`local` is the socket of ours that it stands for; `source` what the connection is bound to, port 0 for any."""
         remote = (candidate.address, candidate.port)
@@ -79,6 +82,8 @@ class DialledFlow(Flow):
         now = self._dialler.seconds()
         if self._doubtful is not None:
             self._doubtful.append(data)
+            if len(self._doubtful) > MOST_DOUBTFUL:
+                self._doubtful = None  # it has had time to close; now it is silent
         elif now - self._spoken_at > QUIET_BEFORE_DOUBT:
             self._doubtful = [data]
         self._spoken_at = now
@@ -272,12 +277,15 @@ class Dialler:
             del self._flows[key]
 
     def went_wrong(self, flow: DialledFlow, cause: str, why: str) -> None:
-        """The log tells it once, and again after an hour."""
+        """The log tells it once, and again after an hour. That a phone is not there is no news."""
+        if flow.side == "phones":
+            return
         key, now = (flow.transport, *flow.remote), self.seconds()
         told, at = self._faults.get(key, ("", 0.0))
         if told != why or now - at > _SAME_FAULT_AGAIN:
             self._faults[key] = (why, now)
-            log.warn("no {transport} connection to {remote}: {why}", transport=flow.transport, remote=written(*flow.remote), why=why)
+            text = "no {transport} connection to {remote}: {why}"
+            log.warn(text, transport=flow.transport, remote=written(*flow.remote), why=why)
 
     def went_well(self, flow: DialledFlow) -> None:
         self._faults.pop((flow.transport, *flow.remote), None)
