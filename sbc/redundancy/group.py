@@ -609,7 +609,11 @@ class ServerGroup:
 
     def _is_working_for_somebody(self, candidate: Candidate) -> bool:
         """True when it is the working server of one kind of phones at least."""
-        return any(each._working.current == candidate for each in self._everyone)
+        each: ServerGroup
+        for each in self._everyone:  # noqa: SIM110 (compiled, a generator does not see the fields)
+            if each._working.current == candidate:
+                return True
+        return False
 
     def _drop_removed(self, now: float) -> None:
         removed, self._removed = self._removed, []
