@@ -199,6 +199,10 @@ class ServerGroup:
         ordered += self._removed_but_working(server, ordered)
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
+        if server_name not in self._ttl:
+            each: ServerGroup
+            for each in self._everyone:
+                each._working.found(server, self._options, now)
         self._ttl[server_name] = ttl
         self._keep_health(now)
         self._choose(now, "dns")
@@ -610,7 +614,7 @@ class ServerGroup:
     def _is_working_for_somebody(self, candidate: Candidate) -> bool:
         """True when it is the working server of one kind of phones at least."""
         each: ServerGroup
-        for each in self._everyone:  # noqa: SIM110 (compiled, a generator does not see the fields)
+        for each in self._everyone:  # noqa: SIM110 (compiled, a generator would not know what `each` is)
             if each._working.current == candidate:
                 return True
         return False
