@@ -370,7 +370,11 @@ class Registrar(ExchangeUser):
 
     def _profile_of(self, binding: Binding) -> str:
         group = self.groups.get(binding.group)
-        return group.phones_of(binding.agent, binding.host, binding.aor).settings.profile if group is not None else ""
+        if group is None:
+            return ""
+        if group.of_several_kinds:
+            group = group.phones_of(binding.agent, binding.host, binding.aor)
+        return group.settings.profile
 
     # Before an exchange
 
