@@ -30,6 +30,8 @@ cdef class ServerGroup:
     cdef Orders _orders
     cdef object _working
     cdef object _probes
+    cdef object _timing
+    cdef public list followers
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*

@@ -34,7 +34,7 @@ from sbc.events import FailedBack, FailedOver, Report, ServerStateChanged
 from sbc.redundancy.health import HealthWord, State, StateChange
 from sbc.redundancy.plan import PHONE_PATIENCE
 from sbc.redundancy.probing import ProbeCalendar
-from sbc.redundancy.schedule import Timing
+from sbc.redundancy.schedule import Timing, patience
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.redundancy.working import Moved, WorkingServer
 
@@ -86,6 +86,8 @@ class ServerGroup:
     _orders: Orders
     _working: object
     _probes: object
+    _timing: object
+    followers: list  # called, with nothing, when a registrar server died or returned or another candidate works
 
     def __init__(
         self,
@@ -112,8 +114,10 @@ class ServerGroup:
         self._registration_brings_back = any(server.failback_mode == "registration" for server in settings.servers)
         self._concurrent = settings.registration == "concurrent"
         self._usable_registrars: set[str] = set()
+        self.followers: list[Callable[[], object]] = []
         witness = _Witness(self.name, self._reports)
-        terms = Terms(settings.status_failover, Timing(*timers_t1_t2), settings.retry_timeout, witness)
+        self._timing = Timing(*timers_t1_t2)
+        terms = Terms(settings.status_failover, self._timing, settings.retry_timeout, witness)
         self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable)
         self._working = WorkingServer(self.health, settings.failback_hold, self._ttl.get)
         self._probes = ProbeCalendar(
@@ -203,6 +207,21 @@ class ServerGroup:
                 break
         return plans
 
+    def register_plan_at(
+        self, server_name: str, now: float, deadline: float, candidate: Candidate | None = None
+    ) -> AttemptPlan:
+        """The plan of one REGISTER of our own making: at that server and no other, or only at that candidate of it."""
+        self.advance(now)
+        orders: Orders = self._orders
+        if candidate is None:
+            return new_plan("REGISTER", orders.for_registration(server_name), deadline, False)
+        options = [option for option in self._options if option.candidate == candidate]
+        return new_plan("REGISTER", Order(orders._terms, lambda: options, orders.changes), deadline, False)
+
+    def patience(self, server: ServerSettings, method: str) -> float:
+        """Seconds after which that server, when it is silent and not the last one, is left for the next."""
+        return patience(server.retry_counts, method, self._timing, self.settings.retry_timeout)[0]
+
     @cython.ccall
     def may_accept(self, server_name: str) -> cython.bint:
         """True unless all candidates that a REGISTER at this server may try are known to be down."""
@@ -268,6 +287,7 @@ class ServerGroup:
             self._working.current, self._working.since = candidate, since
             self._orders.changed(self._options, candidate)
             self._quiet_until = self._next_change()
+            self._tell_followers()
 
     @cython.ccall
     def waiting(self, candidate: Candidate, callback: object):  # (candidate: Candidate, callback: WakeUp)
@@ -443,14 +463,21 @@ class ServerGroup:
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
+        before = (self._working.current, self._usable_registrars)
         if self._link_up or self._working.current is None:
             moved = self._working.choose(self._options, now, cause)
         self._usable_registrars = {
             option.server.name for option in self._options if option.server.register and self.health(option.candidate).usable
         }
+        if before != (self._working.current, self._usable_registrars):
+            self._tell_followers()
         self._orders.changed(self._options, self._working.current)
         self._quiet_until = self._next_change()
         return moved
+
+    def _tell_followers(self) -> None:
+        for follower in self.followers:
+            follower()
 
     def _next_change(self) -> float:
         """When time alone will change something: a Retry-After is over, a failback is due. `inf` when it will not."""
