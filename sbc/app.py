@@ -152,6 +152,7 @@ class App:
             self.report,
         )  # fmt: skip
         self.registrar.restore()
+        self.registrar.set_groups(self.groups.values())
         self.overload = Overload()
         self.proxy = Proxy(
             clock=self.clock,
@@ -304,6 +305,7 @@ class App:
             # Whoever writes it may not have finished. Without passwords no phone could register.
             self.report(Alarm("configuration", f"{error}; the passwords read before stay"))
         self._add_groups(kept.groups)
+        self.registrar.set_groups(self.groups.values())
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
             self._probers.pop(name).stop()

@@ -33,6 +33,7 @@ _CAUSES = {
     "connect_timeout": "it did not accept the connection in time",
     "tls": "its TLS handshake failed",
     "status_5xx": "it answered with a server error (5xx)",
+    "not_registered": "the phone could not be registered there first",
     "found_down": "another request found it dead",
     "probe": "probes find it well again",
     "new-requests": "new requests go to the best server first",

@@ -15,6 +15,7 @@ cdef class Ways:
     cdef Network network
     cdef OwnRoutes own_routes
     cdef NoncePins pins
+    cdef object registrations
 
 
 cdef class ServersRoute(Route):

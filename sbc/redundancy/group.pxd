@@ -31,12 +31,15 @@ cdef class ServerGroup:
     cdef object _working
     cdef object _probes
     cdef object _timing
+    cdef bint _on_enable
+    cdef frozenset _register_before
     cdef public list followers
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*
     )
     cpdef list register_plans(self, double now, object deadline=*)
+    cdef bint may_register_first(self, str method)
     cpdef bint may_accept(self, str server_name)
     cpdef object observe(self, Candidate candidate, Outcome outcome, double now, str method)
     cdef object observe_status(self, Candidate candidate, int status, double now, str method)

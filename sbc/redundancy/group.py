@@ -87,6 +87,8 @@ class ServerGroup:
     _working: object
     _probes: object
     _timing: object
+    _on_enable: cython.bint
+    _register_before: frozenset
     followers: list  # called, with nothing, when a registrar server died or returned or another candidate works
 
     def __init__(
@@ -113,6 +115,8 @@ class ServerGroup:
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
         self._registration_brings_back = any(server.failback_mode == "registration" for server in settings.servers)
         self._concurrent = settings.registration == "concurrent"
+        self._on_enable = any(server.register_on_enable for server in settings.servers)
+        self._register_before = frozenset(settings.register_before)
         self._usable_registrars: set[str] = set()
         self.followers: list[Callable[[], object]] = []
         witness = _Witness(self.name, self._reports)
@@ -217,6 +221,20 @@ class ServerGroup:
             return new_plan("REGISTER", orders.for_registration(server_name), deadline, False)
         options = [option for option in self._options if option.candidate == candidate]
         return new_plan("REGISTER", Order(orders._terms, lambda: options, orders.changes), deadline, False)
+
+    @cython.cfunc
+    def may_register_first(self, method: str) -> cython.bint:
+        """Is there any server to which such a request goes only after a registration?"""
+        return self._on_enable or method in self._register_before
+
+    def registers_first(self, server_name: str, method: str) -> bool:
+        """Does such a request go to that server only after a registration there (Y30, F7, F8)?"""
+        server = self.server(server_name)
+        return server.register and (server.register_on_enable or method in self._register_before)
+
+    def server(self, name: str) -> ServerSettings:
+        """The configured server of that name."""
+        return next(server for server in self.settings.servers if server.name == name)
 
     def patience(self, server: ServerSettings, method: str) -> float:
         """Seconds after which that server, when it is silent and not the last one, is left for the next."""

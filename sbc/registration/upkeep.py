@@ -363,7 +363,7 @@ class Upkeep:
             return
         name = step.target.name
         if name not in site.usable:
-            self._count(site.tries.setdefault(name, _Failure()), site, now + _ATTEMPT)
+            site.tries.setdefault(name, _Failure()).not_before = now + _ATTEMPT
         seconds = 0 if step.is_removal else max(1, round(duty.binding.expires_at - now))
         patience = self._give_up(step.target, site) if step.is_removal else _ATTEMPT
         plan = site.group.register_plan_at(name, now, now + patience, step.candidate)
@@ -388,6 +388,8 @@ class Upkeep:
         name = errand.target.name
         if errand.ending is not Ending.UNREACHABLE:
             site.tries.pop(name, None)
+        elif name in site.tries:
+            self._count(site.tries[name], site, now)
         if errand.is_removal:
             self._note_removal(duty, site, errand, now)
         elif errand.ending is Ending.ACCEPTED and errand.seconds > SLACK:
@@ -670,8 +672,8 @@ class Upkeep:
         waiting = self.held_requests.pop(key)
         binding = errand.binding
         duty = self._duty_of(binding)
+        # Where it is registered for this request only is looked at with the phone's next REGISTER, not now.
         self._note(duty, site, errand)
-        self._plan(duty, site, self._clock.seconds())
         is_challenge = errand.ending is Ending.CHALLENGED and not errand.own_password_refused
         for method, done in waiting.callbacks:
             if is_challenge:
