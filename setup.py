@@ -51,6 +51,7 @@ HOT_MODULES = [
     "sbc.registration.registrar",
     "sbc.registration.rejections",
     "sbc.registration.targets",
+    "sbc.registration.written",
     "sbc.sip.headers",
     "sbc.sip.message",
     "sbc.sip.unguessable",
@@ -63,6 +64,7 @@ HOT_MODULES = [
     "sbc.transaction.matching",
     "sbc.transaction.server",
     "sbc.transport.listeners",
+    "sbc.transport.turning",
     "sbc.transport.udp",
     "sbc.workers.door",
 ]

@@ -62,7 +62,6 @@ cdef enum:
 # s.8.1.1: without these there is no message. (Max-Forwards is one of them too, but RFC 2543 phones do not send it.)
 cdef enum:
     REQUIRED = VIA | FROM | TO | CALL_ID | CSEQ
-    WALKED = REQUIRED | MAX_FORWARDS | CONTENT_LENGTH
 
 cdef long long _MOST_CSEQ = MAX_CSEQ
 cdef int _MOST_HOPS = MAX_MAX_FORWARDS
@@ -125,12 +124,6 @@ cdef Py_ssize_t _joined(unsigned char *joined, Py_ssize_t at, Piece *piece) noex
     if length > 0:
         memcpy(joined + at, piece.octets + piece.start, length)
     return at + length
-
-
-cdef inline Line *_there(Line *line, int bit) except NULL:
-    if line == NULL:
-        raise malformed(bit, "Missing")
-    return line
 
 
 cdef inline long long _number_in(Line *line, long long limit) except -1:
@@ -230,51 +223,26 @@ cdef class Head(Lines):
         return None
 
     cdef int _check(self, bint is_request) except -1:
-        """Read what `parse` promises. The lines are walked once, and what is wrong is told in this order."""
-        cdef Line *via = NULL
-        cdef Line *from_ = NULL
-        cdef Line *to = NULL
-        cdef Line *call_id = NULL
-        cdef Line *cseq = NULL
-        cdef Line *hops = NULL
-        cdef Line *length = NULL
-        cdef Line *line = self._lines
-        cdef Line *behind = line + self._count
+        """Read what `parse` promises. What is wrong is told in this order."""
+        cdef int place
         cdef long long octets
-        while line < behind:
-            if not line.bit & WALKED:
-                pass
-            elif line.bit == VIA:
-                if via == NULL:
-                    via = line
-            elif line.bit == FROM:
-                from_ = line
-            elif line.bit == TO:
-                to = line
-            elif line.bit == CALL_ID:
-                call_id = line
-            elif line.bit == CSEQ:
-                cseq = line
-            elif line.bit == MAX_FORWARDS:
-                hops = line
-            elif line.bit == CONTENT_LENGTH:
-                length = line
-            line += 1
-        self._via_in(_there(via, VIA))
-        self._tag_in(_there(from_, FROM), &self._from_tag)
-        self._tag_in(_there(to, TO), &self._to_tag)
-        self._call_id_in(_there(call_id, CALL_ID))
-        self._cseq_in(_there(cseq, CSEQ))
+        self._via_in(&self._lines[self.required(VIA)])
+        self._tag_in(&self._lines[self.required(FROM)], &self._from_tag)
+        self._tag_in(&self._lines[self.required(TO)], &self._to_tag)
+        self._call_id_in(&self._lines[self.required(CALL_ID)])
+        self._cseq_in(&self._lines[self.required(CSEQ)])
         self._fresh = REQUIRED
         if is_request:
             if self._cseq_code != self.method_code or (
                 self._cseq_code == OTHER and self.cseq_method_text() != self.method
             ):
                 raise MalformedMessage("CSeq method does not match", header="CSeq")
-            self._max_forwards = -1 if hops == NULL else <int>_number_in(hops, _MOST_HOPS)
+            place = self.place_of(MAX_FORWARDS)
+            self._max_forwards = -1 if place < 0 else <int>_number_in(&self._lines[place], _MOST_HOPS)
             self._fresh |= MAX_FORWARDS
-        if length != NULL:
-            octets = _number_in(length, _LARGEST)
+        place = self.place_of(CONTENT_LENGTH)
+        if place >= 0:
+            octets = _number_in(&self._lines[place], _LARGEST)
             if octets > self._body_end - self._body_start:
                 raise MalformedMessage("Body shorter than Content-Length", header="Content-Length")
             self._body_end = self._body_start + <int>octets
@@ -446,18 +414,6 @@ cdef class Head(Lines):
     cpdef bytes from_tag_bytes(self):
         self.read_from_tag()
         return _bytes(self._from_tag)
-
-    cpdef tuple around_from_tag(self):
-        """What stands before and after the tag in From; None without one."""
-        cdef Line *line
-        self.read_from_tag()
-        if self._from_tag.start == self._from_tag.end:
-            return None
-        line = &self._lines[self.place_of(FROM)]
-        return (
-            self._from_tag.octets[line.value_start:self._from_tag.start],
-            self._from_tag.octets[self._from_tag.end:line.value_end],
-        )
 
     cpdef str to_tag_text(self):
         """The tag of To, "" when there is none."""

@@ -6,7 +6,7 @@ Not ordinary Python for the reason that `lines.pyx` gives: each of these is a fe
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcmp, memcpy
 
 from sbc.sip.errors import MalformedMessage
@@ -78,8 +78,11 @@ cdef class Hop(Head):
                 PyBytes_AS_STRING(<object>line.data) + line.start, <const char *>b"Max-Forwards: ", 14
             ) == 0:
                 # Spelled as we do, like almost all: one line of ours serves them all.
-                self._let_go(place)
-                self.insert(place, own)
+                if line.data == <void *>self.data:
+                    self._foreign += 1
+                else:
+                    Py_DECREF(<object>line.data)
+                self._put_own(line, own)
             else:
                 value = b"%d" % number
                 self._put_value(place, value, PyBytes_GET_SIZE(value), NULL, 0)
@@ -93,7 +96,7 @@ cdef class Hop(Head):
         cdef bytes data = PyBytes_FromStringAndSize(NULL, head + length + 2)
         cdef char *target = PyBytes_AS_STRING(data)
         cdef int place = self.place_of(VIA)
-        cdef Line *line = self._insert(0 if place < 0 else place)
+        cdef Line *line = self._insert(0 if place < 0 else place, VIA)
         memcpy(target, PyBytes_AS_STRING(via_start), head)
         memcpy(target + head, octets, length)
         memcpy(target + head + length, <const char *>b"\r\n", 2)
@@ -105,7 +108,6 @@ cdef class Hop(Head):
         line.value_end = <int>(head + length)
         line.end = line.value_end + 2
         line.bit = VIA
-        self._forget(VIA)
 
     cpdef object note_source(self, str host, int port):
         """Write where a request came from into its top Via: `received` (s.18.2.1), `rport` when asked (RFC 3581 s.4).

@@ -37,11 +37,16 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(str text)
     Py_ssize_t PyUnicode_GET_LENGTH(str text)
 
+cdef extern from *:
+    int FIRST_BIT "__builtin_ctz" (unsigned int bits) nogil
+
 cdef enum:
     LF = 0x0A
     CR = 0x0D
     SPARE = 4          # lines that a message may get without its array being made anew
     MOST_LINES = 256   # MAX_HEADER_LINES
+    MOST_PLACES = 65000  # lines that a message of ours may have, so that their places fit into 16 bits
+    BITS = 32
 
 cdef int _LINE_LIMIT = MAX_HEADER_LINE
 
@@ -147,11 +152,11 @@ cdef class Lines:
 
     def __dealloc__(self):
         cdef Line *line = self._lines
-        cdef Line *behind = line + self._count
         cdef void *data = <void *>self.data
-        while line < behind:
+        while self._foreign > 0:
             if line.data != data:
                 Py_DECREF(<object>line.data)
+                self._foreign -= 1
             line += 1
         PyMem_Free(self._lines)
 
@@ -170,6 +175,7 @@ cdef class Lines:
             MOST_LINES,
             _LINE_LIMIT,
             &headers,
+            self._places,
         )
         self._make_room(count)
         memcpy(self._lines, _found, count * sizeof(Line))
@@ -183,6 +189,8 @@ cdef class Lines:
     cdef int _make_room(self, int count) except -1:
         """For so many lines and a few more."""
         cdef int room = count + SPARE
+        if room > MOST_PLACES:
+            raise LocalError("too many lines")
         cdef Line *lines = <Line *>PyMem_Malloc(room * sizeof(Line))
         if lines == NULL:
             raise MemoryError()
@@ -198,7 +206,7 @@ cdef class Lines:
     cdef object copy_lines_to(self, Lines other):
         """Into a message that has nothing yet."""
         cdef Line *line
-        cdef Line *behind
+        cdef int left = self._foreign
         cdef void *data = <void *>self.data
         other.data = self.data
         other.start_line = self.start_line
@@ -211,11 +219,13 @@ cdef class Lines:
         other._make_room(self._count)
         memcpy(other._lines, self._lines, self._count * sizeof(Line))
         other._count = self._count
+        other._foreign = left
+        memcpy(other._places, self._places, sizeof(self._places))
         line = other._lines
-        behind = line + other._count
-        while line < behind:
+        while left > 0:
             if line.data != data:
                 Py_INCREF(<object>line.data)
+                left -= 1
             line += 1
 
     cdef object take_lines(self, Lines other, int bits):
@@ -225,11 +235,19 @@ cdef class Lines:
             self._make_room(self._count + other._count)
         for place in range(other._count):
             if other._lines[place].bit & bits:
-                self._lines[self._count] = other._lines[place]
-                if self._lines[self._count].data != <void *>self.data:
-                    Py_INCREF(<object>self._lines[self._count].data)
-                self._count += 1
+                self._append_from(&other._lines[place])
         self._forget(bits)
+
+    cdef int _append_from(self, Line *line) except -1:
+        """A line of another message, which keeps it too. There is room."""
+        if line.data != <void *>self.data:
+            Py_INCREF(<object>line.data)
+            self._foreign += 1
+        self._lines[self._count] = line[0]
+        self._count += 1
+        if line.bit and self._places[FIRST_BIT(line.bit)] == 0:
+            self._places[FIRST_BIT(line.bit)] = <unsigned short>self._count
+        return 0
 
     # -- finding ---------------------------------------------------------------------------------------------------------
 
@@ -239,12 +257,7 @@ cdef class Lines:
 
     cpdef int place_of(self, int bit) noexcept:
         """Where the first line of a header that has a bit is."""
-        cdef int place
-        if self._bits & bit:
-            for place in range(self._count):
-                if self._lines[place].bit == bit:
-                    return place
-        return -1
+        return self._places[FIRST_BIT(bit)] - 1 if bit > 0 else -1
 
     cdef int required(self, int bit) except -1:
         """`place_of` where it must be: MalformedMessage when it is not."""
@@ -277,15 +290,13 @@ cdef class Lines:
 
     cpdef bint has_one(self, int bit) noexcept:
         """True when a comma list whose header has a bit has one element."""
-        cdef int place, number = 0
-        cdef Line *line
-        for place in range(self._count):
-            line = &self._lines[place]
-            if line.bit == bit:
-                number += 1
-                if number > 1 or _first_end(line) != line.value_end:
-                    return False
-        return number == 1
+        cdef int first = self.place_of(bit), place
+        if first < 0 or _first_end(&self._lines[first]) != self._lines[first].value_end:
+            return False
+        for place in range(first + 1, self._count):
+            if self._lines[place].bit == bit:
+                return False
+        return True
 
     cpdef int line_count(self):
         return self._count
@@ -387,28 +398,45 @@ cdef class Lines:
         self._bits |= bits
         self._fresh &= ~bits
 
-    cdef Line *_insert(self, int place) except NULL:
-        """Room for a line at `place`, to be filled at once."""
+    cdef Line *_insert(self, int place, int bit) except NULL:
+        """Room for a line at `place`, of a header with that bit, to be filled at once with data of its own."""
+        cdef int number
         if self._count == self._room:
             self._make_room(self._count)
         memmove(self._lines + place + 1, self._lines + place, (self._count - place) * sizeof(Line))
         self._count += 1
+        self._foreign += 1
+        for number in range(BITS):
+            self._places[number] += self._places[number] > place
+        if bit:
+            number = FIRST_BIT(bit)
+            if self._places[number] == 0 or self._places[number] > place:
+                self._places[number] = <unsigned short>(place + 1)
+        self._forget(bit)
         return &self._lines[place]
 
     cdef void _let_go(self, int place) noexcept:
         """Take a line out."""
         cdef void *data = self._lines[place].data
-        self._forget(self._lines[place].bit)
+        cdef int bit = self._lines[place].bit, number, next_place
+        self._forget(bit)
         self._count -= 1
         memmove(self._lines + place, self._lines + place + 1, (self._count - place) * sizeof(Line))
+        if bit and self._places[FIRST_BIT(bit)] == place + 1:
+            # Another one of the same name is the first now, if there is one: its place here is that before the removal.
+            self._places[FIRST_BIT(bit)] = 0
+            for next_place in range(place, self._count):
+                if self._lines[next_place].bit == bit:
+                    self._places[FIRST_BIT(bit)] = <unsigned short>(next_place + 2)
+                    break
+        for number in range(BITS):
+            self._places[number] -= self._places[number] > place
         if data != <void *>self.data:
+            self._foreign -= 1
             Py_DECREF(<object>data)
 
-    cpdef object insert(self, int place, OwnLine own):
-        """A line of ours at `place`, from 0 to the number of lines."""
-        if place < 0 or place > self._count:
-            raise LocalError(f"no room at {place}")
-        cdef Line *line = self._insert(place)
+    cdef void _put_own(self, Line *line, OwnLine own) noexcept:
+        """Fill in a line of ours, where there is none yet."""
         Py_INCREF(own.data)
         line.data = <void *>own.data
         line.start = 0
@@ -417,7 +445,12 @@ cdef class Lines:
         line.end = <int>PyBytes_GET_SIZE(own.data)
         line.value_end = line.end - 2
         line.bit = own.bit
-        self._forget(own.bit)
+
+    cpdef object insert(self, int place, OwnLine own):
+        """A line of ours at `place`, from 0 to the number of lines."""
+        if place < 0 or place > self._count:
+            raise LocalError(f"no room at {place}")
+        self._put_own(self._insert(place, own.bit), own)
 
     cpdef object append_line(self, OwnLine line):
         """Below all headers."""
@@ -479,6 +512,8 @@ cdef class Lines:
         self._forget(line.bit)
         if before != <void *>self.data:
             Py_DECREF(<object>before)
+        else:
+            self._foreign += 1
 
     cpdef object drop_first_value(self, int place):
         """Take the first value of a comma list away: the line goes with its last value, otherwise what remains of it stays
@@ -527,38 +562,17 @@ cdef class Lines:
             self._make_room(self._count + other._count)
         for place in range(other._count):
             if not other._lines[place].bit & bits:
-                self._lines[self._count] = other._lines[place]
-                if self._lines[self._count].data != <void *>self.data:
-                    Py_INCREF(<object>self._lines[self._count].data)
-                self._forget(self._lines[self._count].bit)
-                self._count += 1
+                self._append_from(&other._lines[place])
+                self._forget(other._lines[place].bit)
         return self._count - before
-
-    cpdef bytes other_lines(self, int bits):
-        """The lines whose bit is not among these, as they stand, in one piece."""
-        cdef int place
-        cdef Line *line
-        cdef Py_ssize_t size = 0
-        cdef bytes written
-        cdef unsigned char *position
-        for place in range(self._count):
-            line = &self._lines[place]
-            if not line.bit & bits:
-                size += line.end - line.start
-        written = PyBytes_FromStringAndSize(NULL, size)
-        position = <unsigned char *>PyBytes_AS_STRING(written)
-        for place in range(self._count):
-            line = &self._lines[place]
-            if not line.bit & bits:
-                memcpy(position, PyBytes_AS_STRING(<object>line.data) + line.start, line.end - line.start)
-                position += line.end - line.start
-        return written
 
     # -- the whole -------------------------------------------------------------------------------------------------------
 
     cpdef bytes get_body(self):
         if self._body is None:
-            self._body = b"" if self.data is None else self.data[self._body_start:self._body_end]
+            if self.data is None or self._body_start == self._body_end:
+                return b""
+            self._body = self.data[self._body_start:self._body_end]
         return self._body
 
     cpdef object set_body(self, bytes body):

@@ -5,7 +5,7 @@ input: a function says False, None or a position of -1 where the octets do not f
 which header that was.
 
 Bounds: every function takes `start` and `end` with 0 <= start <= end <= the length of what `octets` points to, reads no
-octet outside of them, and returns positions within them. Nobody checks this again; the fuzz tests do. The functions for
+octet outside of `octets` and `end`, and returns positions between `start` and `end`. Nobody checks this again; the fuzz tests do. The functions for
 Python, at the end, take a bytes object and refuse positions outside of it.
 """
 
@@ -30,26 +30,57 @@ cdef extern from *:
     #define FIRST_MARKED(marks) 0
     #endif
 
-    /* Where the first carriage return or line feed of 16 octets is; 16 when there is none. */
+    /* The first place from `start` on whose octet is of a kind that stops; `end` when there is none. Sixteen at a time, the
+       last sixteen perhaps once more: then also octets before `start` are read, but never one before the buffer.
+       `classes` and `passing` say the same as `stops`, for what is shorter and for machines without such instructions. */
     #if defined(__SSE2__)
     #include <emmintrin.h>
-    static inline int break_in_16(const unsigned char *octets) {
-        __m128i all = _mm_loadu_si128((const __m128i *) octets);
-        int marks = _mm_movemask_epi8(_mm_or_si128(
-            _mm_cmpeq_epi8(all, _mm_set1_epi8(13)), _mm_cmpeq_epi8(all, _mm_set1_epi8(10))));
-        return marks ? __builtin_ctz(marks) : 16;
+    #define EQUAL(all, octet) _mm_cmpeq_epi8(all, _mm_set1_epi8(octet))
+    #define BLANKS(all) _mm_cmpeq_epi8(_mm_min_epu8(all, _mm_set1_epi8(0x20)), all)
+    #define ANGLES(all) EQUAL(_mm_or_si128(all, _mm_set1_epi8(2)), 0x3E)
+    #define EITHER(one, other) _mm_or_si128(one, other)
+    #define WALK(name, stops) \
+    static inline Py_ssize_t name(const unsigned char *octets, Py_ssize_t start, Py_ssize_t end, \
+                                  const unsigned char *classes, int passing) { \
+        __m128i all; \
+        int marks; \
+        while (start + 16 <= end) { \
+            all = _mm_loadu_si128((const __m128i *) (octets + start)); \
+            marks = _mm_movemask_epi8(stops); \
+            if (marks) return start + __builtin_ctz(marks); \
+            start += 16; \
+        } \
+        if (start < end && end >= 16) { \
+            all = _mm_loadu_si128((const __m128i *) (octets + end - 16)); \
+            marks = _mm_movemask_epi8(stops) >> (16 - (end - start)); \
+            return marks ? start + __builtin_ctz(marks) : end; \
+        } \
+        while (start < end && classes[octets[start]] & passing) start++; \
+        return start; \
     }
     #else
-    static inline int break_in_16(const unsigned char *octets) {
-        int place = 0;
-        while (place < 16 && octets[place] != 13 && octets[place] != 10) place++;
-        return place;
+    #define WALK(name, stops) \
+    static inline Py_ssize_t name(const unsigned char *octets, Py_ssize_t start, Py_ssize_t end, \
+                                  const unsigned char *classes, int passing) { \
+        while (start < end && classes[octets[start]] & passing) start++; \
+        return start; \
     }
     #endif
+    WALK(walk_line, EITHER(EQUAL(all, 13), EQUAL(all, 10)))
+    WALK(walk_solid, BLANKS(all))
+    WALK(walk_value, EITHER(EITHER(EITHER(BLANKS(all), ANGLES(all)), EITHER(EQUAL(all, 0x22), EQUAL(all, 0x2C))), \
+                            EITHER(EQUAL(all, 0x3B), EQUAL(all, 0x7F))))
+    WALK(walk_bracketed, EITHER(EITHER(BLANKS(all), ANGLES(all)), EQUAL(all, 0x22)))
+    WALK(walk_element, EQUAL(all, 0x2C))
     """
     uint64_t HIGH_BITS
     int FIRST_MARKED(uint64_t marks) nogil
-    int break_in_16(const unsigned char *octets) nogil
+    Py_ssize_t walk_line(Octets octets, Py_ssize_t start, Py_ssize_t end, Octets classes, int passing) nogil
+    Py_ssize_t walk_solid(Octets octets, Py_ssize_t start, Py_ssize_t end, Octets classes, int passing) nogil
+    Py_ssize_t walk_value(Octets octets, Py_ssize_t start, Py_ssize_t end, Octets classes, int passing) nogil
+    Py_ssize_t walk_bracketed(Octets octets, Py_ssize_t start, Py_ssize_t end, Octets classes, int passing) nogil
+    Py_ssize_t walk_element(Octets octets, Py_ssize_t start, Py_ssize_t end, Octets classes, int passing) nogil
+    int FIRST_BIT "__builtin_ctz" (unsigned int bits) nogil
 
 cdef enum:
     HTAB = 0x09
@@ -86,8 +117,14 @@ cdef enum:
     URI = 16       # what may stand in a URI and means nothing to its surroundings
     BLANK = 32     # white space, folds included
     CALM = 64      # cannot end, open or close anything that a comma list cares for
+    BRACKETED = 128  # what may stand in a URI in angle brackets
+    # of `_more_classes`
+    LINE = 1       # all but the halves of a line break
+    SOLID = 2      # no blank, no control character
+    ELEMENT = 4    # all but a comma
 
 cdef unsigned char _classes[256]
+cdef unsigned char _more_classes[256]
 
 
 def _fill_classes():
@@ -100,9 +137,14 @@ def _fill_classes():
         (URI, bytes(set(range(0x21, 0x100)) - set(b':<>";,?'))),
         (BLANK, b" \t\r\n"),
         (CALM, bytes(set(range(0x100)) - set(b'",<>'))),
+        (BRACKETED, bytes(set(range(0x21, 0x100)) - set(b'<>"'))),
     ):
         for octet in octets:
             _classes[octet] |= kind
+    for octet in range(0x100):
+        _more_classes[octet] = (
+            (0 if octet in b"\r\n" else LINE) | (0 if octet <= SPACE else SOLID) | (0 if octet == COMMA else ELEMENT)
+        )
 
 
 _fill_classes()
@@ -152,16 +194,7 @@ cdef bint is_token(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nog
 
 cdef Py_ssize_t blank_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """The first position of a blank or control character; `end` when there is none."""
-    cdef uint64_t eight
-    # Eight octets at a time: the expression has a bit left where one of them is below 0x21.
-    while start + 8 <= end:
-        memcpy(&eight, octets + start, 8)
-        if (eight - <uint64_t>0x2121212121212121) & ~eight & HIGH_BITS:
-            break
-        start += 8
-    while start < end and octets[start] > SPACE:
-        start += 1
-    return start
+    return walk_solid(octets, start, end, _more_classes, SOLID)
 
 
 cdef Py_ssize_t whitespace_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
@@ -192,7 +225,7 @@ cdef Py_ssize_t _quoted_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noe
 cdef Py_ssize_t comma_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """Where the first comma outside quoted strings and angle brackets is; `end` when there is none."""
     cdef bint in_brackets = False
-    if memchr(octets + start, COMMA, end - start) == NULL:
+    if walk_element(octets, start, end, _more_classes, ELEMENT) == end:
         return end
     while True:
         start = _skip(octets, start, end, CALM)
@@ -260,23 +293,33 @@ cdef bint is_sip_2(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nog
 
 
 cdef int lines_at(
-    Octets octets, Py_ssize_t start, Py_ssize_t end, void *data, Line *lines, int most, int longest, Headers *headers
+    Octets octets,
+    Py_ssize_t start,
+    Py_ssize_t end,
+    void *data,
+    Line *lines,
+    int most,
+    int longest,
+    Headers *headers,
+    unsigned short *places,
 ) noexcept nogil:
     """The header lines of `data` from `start` on, up to and with the empty line. Returns how many were put into `lines`;
     there is room for `most`, and no line may have more than `longest` octets.
+
+    `places`, all 0 before, has for each bit by its number one more than the first line that has it.
 
     A line that is none is a fault, and left out; what comes first is the fault that counts.
     """
     cdef Line *line = lines
     cdef Line *behind = lines + most
     cdef Py_ssize_t position
-    headers.seen = 0
+    cdef int bit, seen = 0, number
     headers.fault = NO_FAULT
     headers.end = -1
     while start + 1 >= end or octets[start] != CR or octets[start + 1] != LF:
         if line == behind:
             _note(headers, TOO_LARGE, 0)
-            return most
+            break
         position = _break_at(octets, start, end)
         # Almost every line: no fold, a name spelled as usual, one blank behind it and none at the end.
         if (
@@ -292,23 +335,33 @@ cdef int lines_at(
             line.start = <int>start
             line.value_end = <int>position
             line.end = <int>position + 2
-        elif not line_at(octets, start, end, line):
+            position += 2
+        elif line_at(octets, start, end, line):
+            position = line.end
+        else:
             if line.end < 0 or line.end - start > longest:
                 _note(headers, WITHOUT_END if line.end < 0 else TOO_LARGE, 0)
-                return <int>(line - lines)
+                break
             _note(headers, NO_HEADER, 0)
             start = line.end
             continue
-        if line.end - start > longest:
+        if position - start > longest:
             _note(headers, TOO_LARGE, 0)
-            return <int>(line - lines)
-        if line.bit & headers.seen & UNIQUE:
-            _note(headers, REPEATED, line.bit)
-        headers.seen |= line.bit
+            break
+        bit = line.bit
         line.data = data
-        start = line.end
+        start = position
         line += 1
-    headers.end = start + 2
+        if bit:
+            number = FIRST_BIT(<unsigned int>bit)
+            if not seen & bit:
+                places[number] = <unsigned short>(line - lines)
+            elif bit & UNIQUE:
+                _note(headers, REPEATED, bit)
+            seen |= bit
+    else:
+        headers.end = start + 2
+    headers.seen = seen
     return <int>(line - lines)
 
 
@@ -355,15 +408,7 @@ cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) n
 
 cdef inline Py_ssize_t _break_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """The first carriage return or line feed; `end` when there is none."""
-    cdef int found
-    while start + 16 <= end:
-        found = break_in_16(octets + start)
-        start += found
-        if found < 16:
-            return start
-    while start < end and octets[start] != CR and octets[start] != LF:
-        start += 1
-    return start
+    return walk_line(octets, start, end, _more_classes, LINE)
 
 
 cdef inline Py_ssize_t _colon_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:

@@ -7,6 +7,13 @@ cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Pa
     cdef Py_ssize_t position = start
     if octets[position] != SEMICOLON:
         return -1
+    if start + 8 < end and memcmp(octets + start, b";branch=", 8) == 0 and _classes[octets[start + 8]] & VALUE:
+        parameter.name_start = <int>start + 1
+        parameter.name_end = <int>start + 7
+        parameter.value_start = <int>start + 8
+        position = walk_value(octets, start + 9, end, _classes, VALUE)
+        parameter.value_end = <int>position
+        return _skip_blank(octets, position, end)
     position = _skip_blank(octets, position + 1, end)
     parameter.name_start = <int>position
     position = _skip(octets, position, end, TOKEN)
@@ -24,7 +31,7 @@ cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Pa
             if position < 0:
                 return -1
         else:
-            position = _skip(octets, position, end, VALUE)
+            position = walk_value(octets, position, end, _classes, VALUE)
         parameter.value_end = <int>position
         position = _skip_blank(octets, position, end)
     return position
@@ -95,6 +102,15 @@ cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressPar
     if position < end and octets[position] == LESS:
         bracketed = True
         position = _skip_blank(octets, position + 1, end)  # blanks in the brackets: RFC 4475 s.3.1.2.14 lets us
+        # Nearly always: sip: and whatever follows up to the closing bracket.
+        if position + 4 < end and octets[position + 3] == COLON and _classes[octets[position]] & TOKEN:
+            address.uri_start = <int>position
+            word = walk_bracketed(octets, position, end, _classes, BRACKETED)
+            if word > position + 3 and word < end and octets[word] == GREATER:
+                address.uri_end = <int>word
+                position = _skip_blank(octets, word + 1, end)
+                address.parameters_start = <int>position
+                return position == end or octets[position] == SEMICOLON
     address.uri_start = <int>position
     # Outside of brackets a semicolon ends the URI, and a URI with a comma or question mark is not allowed (s.20).
     while True:
@@ -133,6 +149,15 @@ cdef bint tag_at(Octets octets, Py_ssize_t start, Py_ssize_t end, int *tag_start
     if not address_at(octets, start, end, &address):
         return False
     position = address.parameters_start
+    if position == end:
+        return True
+    # Nearly always nothing else is there.
+    if position + 5 < end and memcmp(octets + position, b";tag=", 5) == 0:
+        tag_start[0] = <int>position + 5
+        tag_end[0] = <int>end
+        if walk_value(octets, position + 5, end, _classes, VALUE) == end:
+            return True
+        tag_start[0] = tag_end[0] = <int>start
     while position < end:
         position = parameter_at(octets, position, end, &parameter)
         if position < 0:

@@ -10,6 +10,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.string cimport memcpy
 
+from sbc.sip.head cimport Head
+from sbc.sip.lines cimport Lines
+from sbc.sip.scanner cimport FROM, Line
+
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(str text)
     void *PyUnicode_DATA(str text)
@@ -19,6 +23,8 @@ cdef enum:
     ROOM = 2048     # octets, at first and at least added when there are more
     MOST_DIGITS = 20
 
+cdef bytes _ALL_PAIRS = b"".join(b"%02d" % number for number in range(100))
+cdef const char *_PAIRS = PyBytes_AS_STRING(_ALL_PAIRS)
 
 cdef class Writer:
     """`begin`, put pieces one after the other, and take all of them with `written`; then it may be used anew."""
@@ -26,17 +32,20 @@ cdef class Writer:
     def __dealloc__(self):
         PyMem_Free(self._octets)
 
-    cdef char *_more(self, Py_ssize_t length) except NULL:
+    cdef inline char *_more(self, Py_ssize_t length) except NULL:
         """Where the next piece goes, with room for so many octets, which count as written."""
-        cdef char *grown
         if self._length + length > self._room:
-            grown = <char *>PyMem_Realloc(self._octets, self._length + length + ROOM)
-            if grown == NULL:
-                raise MemoryError()
-            self._octets = grown
-            self._room = self._length + length + ROOM
+            self._grow(length)
         self._length += length
         return self._octets + self._length - length
+
+    cdef int _grow(self, Py_ssize_t length) except -1:
+        cdef char *grown = <char *>PyMem_Realloc(self._octets, self._length + length + ROOM)
+        if grown == NULL:
+            raise MemoryError()
+        self._octets = grown
+        self._room = self._length + length + ROOM
+        return 0
 
     cpdef int begin(self) except -1:
         """Forget what an error has left."""
@@ -46,6 +55,11 @@ cdef class Writer:
     cpdef int octets(self, bytes octets) except -1:
         cdef Py_ssize_t length = PyBytes_GET_SIZE(octets)
         memcpy(self._more(length), PyBytes_AS_STRING(octets), length)
+        return 0
+
+    cpdef int part(self, bytes octets, Py_ssize_t start, Py_ssize_t end) except -1:
+        """Some of them; `start` and `end` are in them."""
+        memcpy(self._more(end - start), PyBytes_AS_STRING(octets) + start, end - start)
         return 0
 
     cpdef int text(self, str text) except -1:
@@ -83,14 +97,58 @@ cdef class Writer:
         if number < 0:
             self.octets(b"-")
         rest = -<unsigned long long>number if number < 0 else <unsigned long long>number
-        while True:
+        while rest >= 100:  # two at a time
+            place -= 2
+            memcpy(digits + place, _PAIRS + 2 * (rest % 100), 2)
+            rest //= 100
+        if rest >= 10:
+            place -= 2
+            memcpy(digits + place, _PAIRS + 2 * rest, 2)
+        else:
             place -= 1
-            digits[place] = <char>(0x30 + rest % 10)
-            rest //= 10
-            if rest == 0:
-                break
+            digits[place] = <char>(0x30 + rest)
         memcpy(self._more(MOST_DIGITS - place), digits + place, MOST_DIGITS - place)
         return 0
+
+    # Of a message:
+
+    cpdef int request_uri(self, Head request) except -1:
+        """As it came."""
+        cdef Py_ssize_t length = request._uri.end - request._uri.start
+        memcpy(self._more(length), request._uri.octets + request._uri.start, length)
+        return 0
+
+    cpdef int other_lines(self, Lines message, int bits) except -1:
+        """The lines whose bit is not among these, as they stand."""
+        cdef Line *line = message._lines
+        cdef Line *behind = line + message._count
+        while line < behind:
+            if not line.bit & bits:
+                memcpy(self._more(line.end - line.start), PyBytes_AS_STRING(<object>line.data) + line.start, line.end - line.start)
+            line += 1
+        return 0
+
+    cpdef bint before_from_tag(self, Head message) except -1:
+        """The value of From up to its tag. False without a tag, and nothing is written."""
+        cdef int start
+        message.read_from_tag()
+        if message._from_tag.start == message._from_tag.end:
+            return False
+        start = message._lines[message.place_of(FROM)].value_start
+        memcpy(
+            self._more(message._from_tag.start - start), message._from_tag.octets + start, message._from_tag.start - start
+        )
+        return True
+
+    cpdef int behind_from_tag(self, Head message) except -1:
+        """The rest of it."""
+        cdef int end = message._lines[message.place_of(FROM)].value_end
+        memcpy(self._more(end - message._from_tag.end), message._from_tag.octets + message._from_tag.end, end - message._from_tag.end)
+        return 0
+
+    cpdef Py_ssize_t length(self):
+        """Of what is written so far."""
+        return self._length
 
     cpdef bytes written(self):
         """All of it."""

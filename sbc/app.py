@@ -253,7 +253,7 @@ class App:
     def _watch_lateness(self, due: float) -> None:
         now = self._reactor.seconds()
         self.overload.note(now - due)
-        self._reactor.callLater(OVERLOAD_INTERVAL, self._watch_lateness, now + OVERLOAD_INTERVAL)
+        self.clock.callLater(OVERLOAD_INTERVAL, self._watch_lateness, now + OVERLOAD_INTERVAL)
 
     # -- what people see -------------------------------------------------------------------------------------------------
 

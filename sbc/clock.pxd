@@ -44,6 +44,7 @@ cdef class TimerQueue:
     cdef readonly object seconds
     cdef object _clock
     cdef list _lanes
+    cdef list _nearest
     cdef Heap _heap
     cdef long long _order
     cdef object _wakeup
@@ -54,7 +55,9 @@ cdef class TimerQueue:
     cdef bint _running
 
     cpdef double now(self)
+    cdef double finish_turn(self) except? -1
     cdef object arm(self, Timer timer, double now, double delay)
+    cdef Lane _lane_of(self, double delay)
     cdef object arm_at(self, Timer timer, double due)
     cdef object _add(self, Timer timer, Waiting home)
     cdef Timer _first(self)

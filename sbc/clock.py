@@ -44,6 +44,9 @@ _NEVER = cython.declare(cython.double, float("inf"))
 _MAX_LANES = 32
 """Every lane is looked at when the next timer is sought."""
 
+_PLACES = cython.declare(cython.int, 64)
+"""Where a lane is looked for first: its delay in sixteenths of a second, modulo this. A power of two."""
+
 _BREATH = cython.declare(cython.double, 0.004)
 """Seconds between two wake-ups: under load the ends of many transactions share one turn of the loop. No timer runs
 before its time, nor later than this."""
@@ -263,6 +266,7 @@ class TimerQueue:
             clock.drive(self)
         self._clock = clock
         self._lanes = []
+        self._nearest = [None] * _PLACES
         self._heap = Heap()
         self._order = 0
         self._wakeup = None
@@ -284,7 +288,9 @@ class TimerQueue:
             if lane.delay == delay:
                 return
         if len(self._lanes) < _MAX_LANES:
-            self._lanes.append(Lane(delay))
+            lane = Lane(delay)
+            self._lanes.append(lane)
+            self._nearest[_place_of(delay)] = lane
 
     def callLater(self, delay: cython.double, function: Callable[..., Any], *args: Any) -> Call:  # noqa: N802
         call: Call = Call.__new__(Call)
@@ -305,6 +311,12 @@ class TimerQueue:
 
     def end_turn(self) -> float:
         """Run what is due, and return when to come back at the latest: `wake_at`."""
+        return self.finish_turn()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def finish_turn(self) -> cython.double:
+        """`end_turn`, for those that are compiled."""
         try:
             if self.wake_at <= self._stands_at:
                 self.run_due()
@@ -315,17 +327,25 @@ class TimerQueue:
     @cython.cfunc
     def arm(self, timer: Timer, now: cython.double, delay: cython.double):
         """Let it fire `delay` seconds after `now`, which is the present. What it waited for before is forgotten."""
-        timer.disarm()
+        if timer.waiting is not None:
+            timer.waiting.remove(timer)
         timer.due = now + delay
-        home: Waiting = self._heap
+        lane: Lane = self._nearest[_place_of(delay)]
+        if lane is None or lane.delay != delay:
+            lane = self._lane_of(delay)
+        # Only a clock that went backwards would make a lane disorderly.
+        if lane is not None and (lane.last is None or lane.last.due <= timer.due):
+            self._add(timer, lane)
+        else:
+            self._add(timer, self._heap)
+
+    @cython.cfunc
+    def _lane_of(self, delay: cython.double) -> Lane:
         lane: Lane
         for lane in self._lanes:
             if lane.delay == delay:
-                # Only a clock that went backwards would make a lane disorderly.
-                if lane.last is None or lane.last.due <= timer.due:
-                    home = lane
-                break
-        self._add(timer, home)
+                return lane
+        return None
 
     @cython.cfunc
     def arm_at(self, timer: Timer, due: cython.double):
@@ -345,10 +365,13 @@ class TimerQueue:
     @cython.cfunc
     def _first(self) -> Timer:
         first: Timer = self._heap.first
-        lane: Lane
-        for lane in self._lanes:
-            if lane.first is not None and (first is None or _sooner(lane.first, first)):
-                first = lane.first
+        timer: Timer
+        place: cython.Py_ssize_t
+        lanes: list = self._lanes
+        for place in range(len(lanes)):
+            timer = cython.cast(Lane, lanes[place]).first
+            if timer is not None and (first is None or _sooner(timer, first)):
+                first = timer
         return first
 
     @cython.cfunc
@@ -382,16 +405,23 @@ class TimerQueue:
         self._running = True  # the call below is set once at the end, not for each timer that is set on the way
         now: cython.double = self.now()
         self._last_run = now
-        timer: Timer
+        timer: Timer = self._first()
         try:
-            while True:
-                timer = self._first()
-                if timer is None or timer.due > now:
-                    break
+            while timer is not None and timer.due <= now:
                 timer.waiting.remove(timer)
                 timer.fire()
+                timer = self._first()
+        except BaseException:
+            timer = self._first()
+            raise
         finally:
             self._running = False
-            timer = self._first()
             if timer is not None:
                 self._wake_for(timer.due)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _place_of(delay: cython.double) -> cython.int:
+    """Of a lane in `_nearest`. A delay that is none of ours may be any number."""
+    return cython.cast(cython.int, delay * 16.0) & (_PLACES - 1) if 0.0 <= delay < 1e6 else 0

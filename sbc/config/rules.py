@@ -141,7 +141,7 @@ def _warn_never_tried(document: Document, config: Config, path: TomlPath, group:
             )
             document.warn((*path, "server", position), text)
             return
-        spent += give_up(server.retry_counts, "BYE", timing, group.retry_timeout)
+        spent += give_up(server.retry_counts, "BYE", timing, group.retry_timeout, server.retry_time)
 
 
 def _check_reach(document: Document, config: Config, path: TomlPath, server: ServerSettings) -> None:

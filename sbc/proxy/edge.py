@@ -42,16 +42,18 @@ class Edge(Receiver):
     _proxy: Proxy
     _layer: TransactionLayer
     _report: object
-    _requests: list  # by side and method
-    _responses: list  # by side, method and class
+    _requests: cython.longlong[30]  # by side and method
+    _responses: cython.longlong[300]  # by side, method and class
 
     def __init__(self, proxy: Proxy, report: Report) -> None:
         self._proxy = proxy
         self._layer = proxy.layer
         self._report = report
         places: cython.int = len(_SIDES) * _METHODS_NUMBER
-        self._requests = [0] * places
-        self._responses = [0] * (places * _CLASSES)
+        assert places == 30
+        if not cython.compiled:  # compiled, they are arrays of zeros
+            self._requests = [0] * places
+            self._responses = [0] * (places * _CLASSES)
 
     @property
     def requests(self) -> dict[tuple[str, str], int]:

@@ -201,15 +201,15 @@ class ServerGroup:
         Concurrent: one plan per registrar server, limited to its candidates; a server that is down is tried all the
         same, which is how its recovery is noticed (Y36). Otherwise one plan over all of them, with the first server.
         """
-        self.advance(now)
         latest: cython.double = now + _PATIENCE if deadline is None else deadline
-        plans: list = []
-        for server in self._registrars:
-            order: Order = self._orders.for_registration(server.name if self._concurrent else None)
-            plans.append((server, new_plan("REGISTER", order, latest, False)))
-            if not self._concurrent:
-                break
-        return plans
+        registrars = self._registrars if self._concurrent else self._registrars[:1]
+        return [(server, self.register_plan(server.name, now, latest)) for server in registrars]
+
+    @cython.cfunc
+    def register_plan(self, server_name: str, now: cython.double, latest: cython.double) -> AttemptPlan:
+        """One of `register_plans`, for those that are compiled: the one at that server, or the only one."""
+        self.advance(now)
+        return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
     def register_plan_at(
         self, server_name: str, now: float, deadline: float, candidate: Candidate | None = None
@@ -238,7 +238,8 @@ class ServerGroup:
 
     def patience(self, server: ServerSettings, method: str) -> float:
         """Seconds after which that server, when it is silent and not the last one, is left for the next."""
-        return patience(server.retry_counts, method, self._timing, self.settings.retry_timeout)[0]
+        interval = self.settings.retry_timeout
+        return patience(server.retry_counts, method, self._timing, interval, server.retry_time)[0]
 
     @cython.ccall
     def may_accept(self, server_name: str) -> cython.bint:

@@ -6,7 +6,7 @@ and `explain()` say what was tried and why each candidate failed. It sends nothi
 
 Three rules make the times (all from the bulletins and RFC 4320):
 
-- A server that is not the last one is given up after its own retry count: table a.0, see `schedule`.
+- A server that is not the last one is given up after its own retry count or time: table a.0, see `schedule`.
 - The last one gets 64*T1 (Polycom: "this is the last server then the signaling fails after the complete UDP timeout").
 - Everything but INVITE must be over before the phone's own Timer F: no attempt outlives `deadline`, so that the last
   server gets what is left of 31 s (D1).
@@ -156,7 +156,8 @@ class Terms:
         # The schedule tells INVITE from all others, whose names are the phone's to choose.
         kind = "INVITE" if is_invite else "other"
         server = option.server
-        timeout, sends = patience(None if last else server.retry_counts, kind, self.timing, self.interval)
+        retries = None if last else server.retry_counts
+        timeout, sends = patience(retries, kind, self.timing, self.interval, server.retry_time)
         cut_short: cython.bint = remaining < timeout
         if cut_short:
             timeout = _STEP * floor((remaining + _ROUNDING) / _STEP) if remaining > _STEP else remaining

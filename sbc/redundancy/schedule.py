@@ -2,7 +2,7 @@
 
 N retransmissions follow the first send, and the server is given up at the instant when retransmission N+1 would have
 been due. INVITE doubles its gaps without a cap (Timer A), other methods cap them at T2 (Timer E); nothing waits longer
-than 64*T1 (Timers B and F).
+than 64*T1 (Timers B and F). A server may be given a time instead of a count (F6); what falls due in it is sent.
 """
 
 from __future__ import annotations
@@ -40,14 +40,26 @@ def gaps(method: str, timing: Timing, interval: float = 0.0) -> Iterator[float]:
 
 
 @lru_cache(_REMEMBERED)
-def patience(retry_counts: int | None, method: str, timing: Timing, interval: float = 0.0) -> tuple[float, int]:
+def patience(
+    retry_counts: int | None, method: str, timing: Timing, interval: float = 0.0, retry_time: float = 0.0
+) -> tuple[float, int]:
     """Seconds until a server that never answers is left, and how often it has been asked by then. None: the last one."""
-    seconds = timing.full if retry_counts is None else give_up(retry_counts, method, timing, interval)
+    if retry_counts is None:
+        seconds = timing.full
+    else:
+        seconds = give_up(retry_counts, method, timing, interval, retry_time)
     return seconds, sends_within(seconds, method, timing, interval)
 
 
-def give_up(retry_counts: int, method: str, timing: Timing, interval: float = 0.0) -> float:
-    """Seconds after the first send at which a server that never answers is left, when others are still to be tried."""
+def give_up(
+    retry_counts: int, method: str, timing: Timing, interval: float = 0.0, retry_time: float = 0.0
+) -> float:
+    """Seconds after the first send at which a server that never answers is left, when others are still to be tried.
+
+    `retry_time` > 0: after so many seconds, however often it was asked by then (Fanvil V2, F6).
+    """
+    if retry_time > 0:
+        return min(retry_time, timing.full)
     total = 0.0
     for _, gap in zip(range(retry_counts + 1), gaps(method, timing, interval), strict=False):
         total += gap

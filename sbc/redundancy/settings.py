@@ -82,6 +82,9 @@ class ServerSettings:
     """Registration time asked for at this server (Y18)."""
     retry_counts: int = field(default=3, metadata=_range(0, 20))
     """Retransmissions before the next candidate is tried: first send + N (Y19, table a.0)."""
+    retry_time: float = field(default=0.0, metadata=_range(0.5, 32, also=(0,), unit="s"))
+    """Seconds until the next candidate is tried, with retransmissions as RFC 3261 has them (F6, Fanvil V2: "specific
+    time"); 0 = by `retry_counts`."""
     register: bool = True
     """False: never registered at and never the working server, still tried for calls when all above are down (P8)."""
     register_on_enable: bool = False

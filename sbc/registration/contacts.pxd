@@ -15,7 +15,7 @@ cdef class Contact:
     cdef bytes _after_time
 
     cdef Contact asking(self, long long default_expires)
-    cdef object write_at_server(self, Writer writer, str user, str our_host_port, long long expires)
+    cdef object write_behind_user(self, Writer writer, str our_host_port, long long expires)
     cdef object write_with_time(self, Writer writer, long long seconds)
 
 

@@ -102,21 +102,20 @@ class Contact:
     def at_server(self, user: str, our_host_port: str, expires: int) -> str:
         """Our Contact for it, as a header value."""
         writer = Writer()
-        self.write_at_server(writer, user, our_host_port, expires)
+        writer.text(f"<sip:{user}@" if user else "<sip:")
+        self.write_behind_user(writer, our_host_port, expires)
         return writer.written().decode("utf-8", "surrogateescape")
 
     @cython.cfunc
-    def write_at_server(self, writer: Writer, user: str, our_host_port: str, expires: cython.longlong):
-        writer.octets(b"<sip:")
-        if user:
-            writer.text(user)
-            writer.octets(b"@")
+    def write_behind_user(self, writer: Writer, our_host_port: str, expires: cython.longlong):
+        """Our Contact for it from its host on."""
         writer.text(our_host_port)
         writer.octets(_TOKEN_EQUALS)
         writer.text(self.token)
         writer.octets(b">;expires=")
         writer.number(expires)
-        writer.text(self.parameters)
+        if self.parameters:
+            writer.text(self.parameters)
 
     @cython.cfunc
     def write_with_time(self, writer: Writer, seconds: cython.longlong):

@@ -5,6 +5,7 @@ from sbc.registration.bindings cimport Binding
 from sbc.registration.exchange cimport ExchangeUser
 from sbc.registration.leg cimport Leg, LegUser
 from sbc.registration.targets cimport Target
+from sbc.registration.written cimport Template
 
 
 cdef class Errand(LegUser):
@@ -22,3 +23,4 @@ cdef class Errand(LegUser):
     cdef Leg _leg
     cdef object _done
     cdef str _user
+    cdef Template _template

@@ -30,8 +30,8 @@ if cython.compiled:
     from cython.cimports.sbc.registration.exchange import ExchangeUser
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
     from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.registration.written import Template, new_template
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.writer import Writer
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
@@ -41,8 +41,8 @@ else:
     from sbc.registration.exchange import ExchangeUser
     from sbc.registration.leg import Leg, LegUser, new_leg
     from sbc.registration.targets import Target, Targets
+    from sbc.registration.written import Template, new_template
     from sbc.sip.message import Request, Response
-    from sbc.sip.writer import Writer
 
 COMPILED = bool(cython.compiled)
 
@@ -56,8 +56,8 @@ class Errand(LegUser):
     """Made for one binding and one server; `start` sends it.
 
     `done(errand)` is called once, unless it is stopped. Then `ending` says how it ended, `reason` why it was not accepted,
-    `status` is that of the server's answer, 0 without one, `seconds` is what was granted, and `candidate` where it was; with `used_credentials`
-    the server had asked for the password.
+    `status` is that of the server's answer, 0 without one, `seconds` is what was granted, and `candidate` where it was; with
+    `used_credentials` the server had asked for the password.
     """
 
     binding: Binding
@@ -74,6 +74,7 @@ class Errand(LegUser):
     _leg: Leg
     _done: object
     _user: str
+    _template: Template
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class Errand(LegUser):
         self.used_credentials = False
         self._done = done
         self._user = _user_of(binding.aor)
+        self._template = None
         self.request = _request_for(binding.aor, self._user)
         self._leg = new_leg(self, target, plan)
 
@@ -134,33 +136,14 @@ class Errand(LegUser):
         return known
 
     @cython.cfunc
-    def register_at(
-        self, target: Target, upstream: Upstream, flow: Flow, branch: str, seconds: list, credentials: list | None
-    ) -> bytes:
+    def register_at(self, leg: Leg, branch: str, credentials: list | None) -> bytes:
         registrar: ExchangeUser = self._registrar
         contact: Contact = self.contacts[0]
-        asked: cython.longlong = seconds[0]
-        cseq: cython.longlong = registrar.next_cseq(upstream)
-        aor: str = self.request.to.uri_text
-        writer: Writer = Writer()
-        writer.begin()
-        writer.octets(b"REGISTER ")
-        writer.octets(self.request.request_uri_bytes())
-        writer.octets(b" SIP/2.0\r\n")
-        writer.octets(flow.via_start)
-        writer.text(branch)
-        writer.text(
-            f"\r\nMax-Forwards: 70\r\nFrom: <{aor}>;tag={registrar.boot}{target.series}\r\nTo: <{aor}>\r\n"
-            f"Call-ID: {registrar.boot}-{contact.token}-{target.series}\r\nCSeq: {cseq} REGISTER\r\nContact: "
-        )
-        contact.write_at_server(writer, self._user, flow.contact, asked)
-        writer.text(f"\r\nExpires: {asked}\r\n")
-        if credentials is not None:
-            self.used_credentials = True
-            for name, value in credentials:
-                writer.text(f"{name}: {value}\r\n")
-        writer.octets(b"Content-Length: 0\r\n\r\n")
-        return writer.written()
+        if self._template is None:
+            self._template = new_template(self.request, self.contacts, self._user, contact.token)
+        self.used_credentials = self.used_credentials or credentials is not None
+        cseq: cython.longlong = registrar.next_cseq(leg.upstream)
+        return self._template.register_at(leg, branch, registrar.boot, cseq, credentials)
 
     @cython.cfunc
     def phone_credentials_for(self, candidate: Candidate) -> list:
@@ -186,8 +169,8 @@ class Errand(LegUser):
         self.own_password_refused = leg.own_password_refused
         if leg.response is not None:
             self.status = leg.response._status
-        if leg.granted:
-            self.seconds = leg.granted[0]
+        if leg.ending is Ending.ACCEPTED:
+            self.seconds = leg.granted_for(0)
         self._leg = None
         self._done(self)
 
@@ -220,7 +203,8 @@ def _user_of(aor: str) -> str:
 
 
 def _request_for(aor: str, user: str) -> Request:
-    """What a leg reads of the phone's request, without the phone: method, Request-URI, To and an empty body."""
+    """The REGISTER that the phone might have sent."""
     host = aor.removeprefix("sip:").rpartition("@")[2]
     host = format_host_port(host.strip("[]"), None)
-    return Request.create("REGISTER", f"sip:{host}", [("To", f"<sip:{user}@{host}>" if user else f"<sip:{host}>")])
+    uri = f"sip:{user}@{host}" if user else f"sip:{host}"
+    return Request.create("REGISTER", f"sip:{host}", [("From", f"<{uri}>;tag="), ("To", f"<{uri}>")])

@@ -10,7 +10,7 @@ from sbc.registration.leg cimport Leg, LegUser
 from sbc.sip.message cimport Request, Response
 from sbc.flow cimport Flow
 from sbc.registration.targets cimport Target, Targets
-from sbc.sip.writer cimport Writer
+from sbc.registration.written cimport Template
 from sbc.transaction.layer cimport TransactionLayer
 from sbc.transaction.server cimport ServerTransaction
 
@@ -31,12 +31,11 @@ cdef class ExchangeUser:
     cdef object accepted(self, Exchange exchange, Leg leg)
     cdef object not_accepted(self, Exchange exchange, Leg leg)
     cdef object credentials_rejected(self, Exchange exchange)
-    cdef list settle(self, Exchange exchange, list told)
+    cdef long long settle(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
 
 
 @cython.final
-@cython.freelist(16)
 cdef class Exchange(LegUser):
     cdef readonly str aor
     cdef readonly long long serial
@@ -47,6 +46,7 @@ cdef class Exchange(LegUser):
     cdef readonly bint proven
     cdef readonly str username
     cdef readonly bint answered
+    cdef bint contested
     cdef ExchangeUser _registrar
     cdef TimerQueue _queue
     cdef ServerTransaction _transaction
@@ -54,11 +54,7 @@ cdef class Exchange(LegUser):
     cdef str _token
     cdef list _shown
     cdef list _upstreams
-    cdef bytes _start_line
-    cdef bytes _kept
-    cdef bytes _before_tag
-    cdef bytes _after_tag
-    cdef bytes _body
+    cdef Template _template
     cdef list _legs
     cdef bint _all_started
     cdef bint _deciding
@@ -77,18 +73,15 @@ cdef class Exchange(LegUser):
     cdef object _not_accepted_by(self, Leg leg)
     cdef object _decide(self)
     cdef object _decide_once(self)
-    cdef list _running_legs(self)
-    cdef list _waiting_legs(self)
     cdef bint _is_decided(self)
     cdef bint _is_better_running(self, Leg than)
     cdef object _start_legs(self)
-    cdef object _ask_another(self, list waiting)
+    cdef object _ask_another(self)
     cdef object _stop_hedging(self)
-    cdef object _write_contacts(self, Writer writer, Flow flow, list seconds)
-    cdef object _make_template(self)
-    cdef list _accepted_legs(self)
+    cdef Leg _best_accepted(self)
+    cdef long long told(self, Py_ssize_t place)
     cdef object _answer(self)
-    cdef object _answer_success(self, list accepted)
+    cdef object _answer_success(self, Leg best)
     cdef object _pass_challenge(self, Leg leg)
     cdef object _pass_refusal(self, Response refusal)
     cdef object _nobody_answered(self)

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import cython
 
-from sbc.registration.contacts import around_parameter, option_tags_without
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
@@ -46,29 +45,10 @@ if cython.compiled:
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
     from cython.cimports.sbc.registration.targets import Target, Targets
-    from cython.cimports.sbc.sip.lines import Name, OwnLine, name_of, new_line
+    from cython.cimports.sbc.registration.written import Template, new_template, take_over
+    from cython.cimports.sbc.sip.lines import OwnLine, new_line
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.scanner import (
-        AUTHORIZATION,
-        CALL_ID,
-        CONTACT,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        CSEQ,
-        EXPIRES,
-        FROM,
-        MAX_FORWARDS,
-        PATH,
-        PROXY_AUTHORIZATION,
-        RECORD_ROUTE,
-        REQUIRE,
-        ROUTE,
-        SERVICE_ROUTE,
-        SUPPORTED,
-        TO,
-        VIA,
-    )
-    from cython.cimports.sbc.sip.writer import Writer
+    from cython.cimports.sbc.sip.scanner import AUTHORIZATION, CALL_ID, CSEQ, EXPIRES, FROM, PROXY_AUTHORIZATION, TO, VIA
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
@@ -79,29 +59,10 @@ else:
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
     from sbc.registration.targets import Target, Targets
-    from sbc.sip.lines import Name, OwnLine, name_of, new_line
+    from sbc.registration.written import Template, new_template, take_over
+    from sbc.sip.lines import OwnLine, new_line
     from sbc.sip.message import Request, Response
-    from sbc.sip.scanner import (
-        AUTHORIZATION,
-        CALL_ID,
-        CONTACT,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        CSEQ,
-        EXPIRES,
-        FROM,
-        MAX_FORWARDS,
-        PATH,
-        PROXY_AUTHORIZATION,
-        RECORD_ROUTE,
-        REQUIRE,
-        ROUTE,
-        SERVICE_ROUTE,
-        SUPPORTED,
-        TO,
-        VIA,
-    )
-    from sbc.sip.writer import Writer
+    from sbc.sip.scanner import AUTHORIZATION, CALL_ID, CSEQ, EXPIRES, FROM, PROXY_AUTHORIZATION, TO, VIA
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -114,28 +75,8 @@ _CHALLENGED = cython.declare(object, Ending.CHALLENGED)
 PHONE_PATIENCE = 31.0
 """Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
 
-# Between the phone and us only, or made anew for each server.
-_NOT_KEPT = cython.declare(
-    cython.int,
-    VIA | ROUTE | RECORD_ROUTE | PATH | AUTHORIZATION | PROXY_AUTHORIZATION | CONTACT | EXPIRES
-    | FROM | CALL_ID | CSEQ | MAX_FORWARDS,
-)
-# What a phone may promise about a Contact of its own, and we not about ours (RFC 5626, 5627, 3327).
-OPTION_TAGS_OF_A_CONTACT = frozenset(("outbound", "gruu", "path"))
-# Of a server's answer: ours to write, or true only between the server and us.
-_NOT_RETURNED = cython.declare(
-    cython.int,
-    VIA | FROM | TO | CALL_ID | CSEQ | CONTACT | EXPIRES | CONTENT_LENGTH | CONTENT_TYPE | MAX_FORWARDS
-    | RECORD_ROUTE | PATH | SERVICE_ROUTE,
-)
-# The same, for headers without a bit.
-_OF_THE_BODY = ("Content-Encoding", "Content-Disposition", "Content-Language", "MIME-Version")
-_NOT_RETURNED_EITHER = cython.declare(tuple, tuple(name_of(name) for name in _OF_THE_BODY))
-_ABOUT_CREDENTIALS = cython.declare(
-    tuple, tuple(name_of(name) for name in ("Authentication-Info", "Proxy-Authentication-Info"))
-)
 _REPEATED = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ)  # in a response (RFC 3261 8.2.6.2)
-_WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one message
+_NO_LEGS = cython.declare(list, [])  # of every exchange that is over
 _NO_BODY = cython.declare(OwnLine, new_line("Content-Length", "0"))
 
 
@@ -191,8 +132,9 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
-    def settle(self, exchange: Exchange, told: list) -> list:
-        """The phone is about to be told these seconds for its contacts. Returns the Contact values of the answer."""
+    def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
+        """The phone is about to be told `exchange.told` for its contacts. Writes the Contacts of the answer, and returns the
+        longest time of the phone's own."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -207,7 +149,7 @@ class Exchange(LegUser):
 
     `contacts` are to be registered, or with `expires` 0 to be removed; none for a query. `serial` counts up in the order in
     which the phones sent them. `accepted`: somebody has let this phone in; `proven`: it has shown by digest who it is,
-    `username`.
+    `username`. `contested`: at some time there was another one about one of its contacts.
     """
 
     aor: str
@@ -219,6 +161,7 @@ class Exchange(LegUser):
     proven: cython.bint
     username: str
     answered: cython.bint
+    contested: cython.bint
     _registrar: ExchangeUser
     _queue: TimerQueue
     _transaction: ServerTransaction
@@ -226,12 +169,7 @@ class Exchange(LegUser):
     _token: str  # of the first contact, which names the series
     _shown: list
     _upstreams: list
-    # What all servers are sent: the request line, from the end of our branch to the From, and the From around its tag.
-    _start_line: bytes
-    _kept: bytes
-    _before_tag: bytes
-    _after_tag: bytes
-    _body: bytes
+    _template: Template  # None until the first is sent
     _legs: list
     _all_started: cython.bint
     _deciding: cython.bint
@@ -247,8 +185,9 @@ class Exchange(LegUser):
         now: cython.double = self._queue.now()
         self._deadline = now + PHONE_PATIENCE
         self._queue.arm(self, now, PHONE_PATIENCE)
-        for server, plan in self.group.register_plans(now, self._deadline):
-            self._legs.append(new_leg(self, self.targets.of(server), plan))
+        target: Target
+        for target in self.targets.asked:
+            self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
         self._order_judges()
         if self._shown is not None:
             self._check_credentials(now)
@@ -270,7 +209,7 @@ class Exchange(LegUser):
     @cython.cfunc
     def release(self):
         """Nothing will come any more: no reference between exchange and legs is left for the garbage collector."""
-        self._legs = []
+        self._legs = _NO_LEGS
 
     @cython.cfunc
     def supersede(self):
@@ -411,46 +350,39 @@ class Exchange(LegUser):
         if self._decide_again:
             return
         leg: Leg
-        running: list = self._running_legs()
-        if not running or self._is_decided():
-            self._answer()
-            return
         has_accepted: cython.bint = False
         has_final_word: cython.bint = False
         all_started: cython.bint = True
+        any_running: cython.bint = False
+        worth_waiting_for: cython.bint = False
+        all_hopeless: cython.bint = True
         for leg in self._legs:
-            if leg.ending is _ACCEPTED:
-                has_accepted = True
-            if leg.ending is _ACCEPTED or leg.ending is _REFUSED or leg.ending is _CHALLENGED:
-                has_final_word = True
             if not leg.started:
                 all_started = False
-        if has_accepted:
-            for leg in running:
-                if not leg.slow and not leg.is_hopeless():
-                    break
-            else:
-                self._answer()
-                return
+            elif leg.ending is None:
+                any_running = True
+                if not leg.is_hopeless():
+                    all_hopeless = False
+                    if not leg.slow:
+                        worth_waiting_for = True
+            elif leg.ending is _ACCEPTED:
+                has_accepted = True
+                has_final_word = True
+            elif leg.ending is _REFUSED or leg.ending is _CHALLENGED:
+                has_final_word = True
+        if not any_running or (has_accepted and not worth_waiting_for) or self._is_decided():
+            self._answer()
+            return
         if self._waits:
             return
         if not has_final_word and all_started:
             # When all that is left is known to be down, it may have come back; that would be known at once.
-            has_final_word = _all_hopeless(running)
+            has_final_word = all_hopeless
         if has_final_word:
             self._waits = True
             now: cython.double = self._queue.now()
             if now + self.targets.register_wait < self._deadline:
                 self._queue.arm(self, now, self.targets.register_wait)
-
-    @cython.cfunc
-    def _running_legs(self) -> list:
-        leg: Leg
-        running: list = []
-        for leg in self._legs:
-            if leg.is_running():
-                running.append(leg)
-        return running
 
     @cython.cfunc
     def _is_decided(self) -> cython.bint:
@@ -478,49 +410,58 @@ class Exchange(LegUser):
         return False
 
     @cython.cfunc
-    def _waiting_legs(self) -> list:
-        leg: Leg
-        waiting: list = []
-        for leg in self._legs:
-            if not leg.started:
-                waiting.append(leg)
-        return waiting
-
-    @cython.cfunc
     def _start_legs(self):
         leg: Leg
+        any_waiting: cython.bint = False
+        any_running: cython.bint = False
+        any_accepted: cython.bint = False
+        alive_waiting: cython.bint = False  # not known to be down
+        alive_running: cython.bint = False
         if self._all_started:
             return
-        waiting: list = self._waiting_legs()
-        if not waiting:
+        for leg in self._legs:
+            if not leg.started:
+                any_waiting = True
+                if not leg.is_hopeless():
+                    alive_waiting = True
+            elif leg.ending is None:
+                any_running = True
+                if not leg.is_hopeless():
+                    alive_running = True
+            elif leg.ending is _ACCEPTED:
+                any_accepted = True
+        if not any_waiting:
             self._all_started = True
+        elif self._is_decided() or (self.is_query and any_accepted):
             return
-        if self._is_decided() or (self.is_query and self._accepted_legs()):
-            return
-        if self.accepted and not self.is_query:
+        elif self.accepted and not self.is_query:
             self._stop_hedging()
             self._all_started = True
-            for leg in waiting:
-                leg.start()
-            return
-        running: list = self._running_legs()
-        if not running or (_all_hopeless(running) and not _all_hopeless(waiting)):  # another is alive
-            self._ask_another(waiting)
+            for leg in self._legs:
+                if not leg.started:
+                    leg.start()
+        elif not any_running or (alive_waiting and not alive_running):
+            self._ask_another()
 
     @cython.cfunc
-    def _ask_another(self, waiting: list):
-        """Another judge: the first that is not known to be down, else the first. One that is down gets T1 only: if it
-        has come back, that is enough."""
+    def _ask_another(self):
+        """Another judge of those that have not started: the first that is not known to be down, else the first. One that
+        is down gets T1 only: if it has come back, that is enough."""
         leg: Leg
-        judge: Leg = waiting[0]
+        judge: Leg = None
         is_hopeless: cython.bint = True
-        for leg in waiting:
-            if not leg.is_hopeless():
+        waiting: cython.int = 0
+        for leg in self._legs:
+            if leg.started:
+                continue
+            waiting += 1
+            if judge is None or (is_hopeless and not leg.is_hopeless()):
                 judge = leg
-                is_hopeless = False
-                break
+                is_hopeless = leg.is_hopeless()
+        if judge is None:
+            return
         self._stop_hedging()
-        if len(waiting) > 1:
+        if waiting > 1:
             self._judge = judge
             self._queue.arm(judge, self._queue.now(), self.layer.t1 if is_hopeless else self.targets.register_wait)
         judge.start()
@@ -531,7 +472,7 @@ class Exchange(LegUser):
         self._judge = None
         for leg in self._legs:
             leg.slow = leg.is_running()
-        self._ask_another(self._waiting_legs())
+        self._ask_another()
         self._decide()
 
     @cython.cfunc
@@ -564,96 +505,21 @@ class Exchange(LegUser):
         return known
 
     @cython.cfunc
-    def register_at(
-        self, target: Target, upstream: Upstream, flow: Flow, branch: str, seconds: list, credentials: list | None
-    ) -> bytes:
+    def register_at(self, leg: Leg, branch: str, credentials: list | None) -> bytes:
         """The phone's REGISTER, in a dress of ours (D10)."""
-        if self._kept is None:
-            self._make_template()
-        registrar: ExchangeUser = self._registrar
-        cseq: cython.longlong = registrar.next_cseq(upstream)
-        writer: Writer = _WRITER
-        writer.begin()
-        writer.octets(self._start_line)
-        writer.octets(flow.via_start)
-        writer.text(branch)
-        writer.octets(self._kept)
-        writer.octets(self._before_tag)
-        writer.text(registrar.boot)
-        writer.text(target.series)
-        writer.octets(self._after_tag)
-        writer.octets(b"\r\nCall-ID: ")
-        writer.text(registrar.boot)
-        writer.octets(b"-")
-        writer.text(self._token)
-        writer.octets(b"-")
-        writer.text(target.series)
-        writer.octets(b"\r\nCSeq: ")
-        writer.number(cseq)
-        writer.octets(b" REGISTER\r\n")
-        if self.contacts:
-            self._write_contacts(writer, flow, seconds)
-        if credentials is not None:
-            for name, value in credentials:
-                writer.text(f"{name}: {value}\r\n")
-        if flow.reliable and not self.request.may_have(CONTENT_LENGTH):
-            writer.text(f"Content-Length: {len(self._body)}\r\n")  # 20.14
-        writer.octets(b"\r\n")
-        writer.octets(self._body)
-        return writer.written()
-
-    @cython.cfunc
-    def _write_contacts(self, writer: Writer, flow: Flow, seconds: list):
-        contact: Contact
-        longest: cython.longlong = 0
-        wanted: cython.longlong
-        place: cython.Py_ssize_t
-        for place in range(len(self.contacts)):
-            contact = self.contacts[place]
-            wanted = seconds[place]
-            longest = max(longest, wanted)
-            writer.octets(b"Contact: ")
-            contact.write_at_server(writer, self._user, flow.contact, wanted)
-            writer.octets(b"\r\n")
-        writer.octets(b"Expires: ")
-        writer.number(longest)
-        writer.octets(b"\r\n")
-
-    @cython.cfunc
-    def _make_template(self):
-        """What is the same for all servers."""
-        request: Request = self.request
-        writer: Writer = _WRITER
-        writer.begin()
-        writer.octets(b"REGISTER ")
-        writer.octets(request.request_uri_bytes())
-        writer.octets(b" SIP/2.0\r\n")
-        self._start_line = writer.written()
-        writer.begin()
-        # RFC 7332: made anew or not, it has come so far. Two appliances that are each other's servers come to an end.
-        hops: cython.int = request.hops_left()
-        writer.octets(b"\r\n")
-        writer.octets(_without_promises(request).other_lines(_NOT_KEPT))
-        writer.octets(b"Max-Forwards: ")
-        writer.number(70 if hops < 0 else max(0, hops - 1))
-        writer.octets(b"\r\nFrom: ")
-        self._kept = writer.written()
-        around: tuple = request.around_from_tag()
-        if around is None:
-            before, after = around_parameter(request.value_of(FROM), "tag")
-            around = before.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape")
-        self._before_tag = around[0]
-        self._after_tag = around[1]
-        self._body = request.get_body()
+        if self._template is None:
+            self._template = new_template(self.request, self.contacts, self._user, self._token)
+        cseq: cython.longlong = self._registrar.next_cseq(leg.upstream)
+        return self._template.register_at(leg, branch, self._registrar.boot, cseq, credentials)
 
     # What the phone is told
 
     @cython.cfunc
     def _answer(self):
         """Answer with what there is."""
-        accepted: list = self._accepted_legs()
-        if accepted or (self.is_removal and self.accepted):
-            self._answer_success(accepted)
+        best: Leg = self._best_accepted()
+        if best is not None or (self.is_removal and self.accepted):
+            self._answer_success(best)
             return
         refused = sorted((leg for leg in self._legs if leg.ending is _REFUSED), key=lambda leg: leg.target.rank)
         if refused and refused[0].response is not None:
@@ -666,32 +532,40 @@ class Exchange(LegUser):
                 self._nobody_answered()
 
     @cython.cfunc
-    def _accepted_legs(self) -> list:
-        """By rank."""
+    def _best_accepted(self) -> Leg:
+        """By rank; None when no server has accepted."""
         leg: Leg
-        accepted: list = []
+        best: Leg = None
         for leg in self._legs:
-            if leg.ending is _ACCEPTED:
-                accepted.append(leg)
-        _sort_by_rank(accepted)
-        return accepted
+            if leg.ending is _ACCEPTED and (best is None or leg.target.rank < best.target.rank):
+                best = leg
+        return best
 
     @cython.cfunc
-    def _answer_success(self, accepted: list):
-        told: list = []
-        place: cython.Py_ssize_t
-        for place in range(len(self.contacts)):
-            told.append(_shortest(self.contacts[place], place, accepted))
+    def told(self, place: cython.Py_ssize_t) -> cython.longlong:
+        """The shortest time that a server granted for the contact at that place; 0 when it was removed."""
+        contact: Contact = self.contacts[place]
+        leg: Leg
+        shortest: cython.longlong = 0
+        seconds: cython.longlong
+        if contact.expires == 0:
+            return 0
+        for leg in self._legs:
+            if leg.ending is _ACCEPTED:
+                seconds = leg.granted_for(place)
+                if seconds > 0 and (shortest == 0 or seconds < shortest):
+                    shortest = seconds
+        return shortest
+
+    @cython.cfunc
+    def _answer_success(self, best: Leg | None):
+        """`best` is the highest-ranked that accepted, None when the phone was let in without any."""
         response: Response = self._answer_with(200, None)
-        line: OwnLine
-        for line in self._registrar.settle(self, told):
-            response.append_line(line)
-        if accepted:
-            best: Leg = accepted[0]
-            if _take_over(best.response, response) and not best.showed_credentials:
-                _drop(response, _ABOUT_CREDENTIALS)
-            if told and best.response.place_of(EXPIRES) >= 0:
-                response.append_line(new_line("Expires", f"{max(told)}"))
+        longest: cython.longlong = self._registrar.settle(self, response)
+        if best is not None:
+            take_over(best.response, response, best.showed_credentials)
+            if self.contacts and best.response.place_of(EXPIRES) >= 0:
+                response.append_line(new_line("Expires", f"{longest}"))
         self._respond(response)
 
     @cython.cfunc
@@ -699,7 +573,7 @@ class Exchange(LegUser):
         """401 or 407: the server's own words. With stale=true where the phone had shown credentials that this server
         was never given, so that it does not take its password for wrong."""
         response: Response = self._answer_with(leg.response._status, leg.response.reason_text())
-        _take_over(leg.response, response)
+        take_over(leg.response, response, True)
         if self._shown is not None:
             self._registrar.credentials_rejected(self)
             if not leg.showed_credentials:
@@ -712,7 +586,7 @@ class Exchange(LegUser):
         if self._shown is not None and refusal._status in (403, 404):
             self._registrar.credentials_rejected(self)
         response: Response = self._answer_with(refusal._status, refusal.reason_text())
-        _take_over(refusal, response)
+        take_over(refusal, response, True)
         self._respond(response)
 
     @cython.cfunc
@@ -738,46 +612,6 @@ class Exchange(LegUser):
         self._stop_hedging()
         response.append_line(_NO_BODY)
         self._transaction.respond(response)
-
-
-@cython.cfunc
-def _without_promises(request: Request) -> Request:
-    """The request without the option tags that a phone may say of its own Contact only; often there are none."""
-    if request.may_have(SUPPORTED):
-        request = _without_tags(request, "Supported")
-    if request.may_have(REQUIRE):
-        request = _without_tags(request, "Require")
-    return request
-
-
-@cython.cfunc
-def _without_tags(request: Request, name: str) -> Request:
-    kept = option_tags_without(request, name, OPTION_TAGS_OF_A_CONTACT)
-    if kept is None:
-        return request
-    request = request.copy()
-    if kept:
-        request.set(name, ", ".join(kept))
-    else:
-        request.remove(name)
-    return request
-
-
-@cython.cfunc
-def _take_over(answer: Response, response: Response) -> cython.bint:
-    """Tell the phone what a server has said, but for what is ours to say, or true only between the server and us. Was there
-    anything?"""
-    if response.take_others(answer, _NOT_RETURNED) == 0:
-        return False
-    _drop(response, _NOT_RETURNED_EITHER)
-    return True
-
-
-@cython.cfunc
-def _drop(response: Response, names: tuple):
-    name: Name
-    for name in names:
-        response.drop_named(name)
 
 
 @cython.cfunc
@@ -808,6 +642,7 @@ def new_exchange(
     exchange.proven = False
     exchange.username = ""
     exchange.answered = False
+    exchange.contested = False
     exchange._registrar = registrar
     exchange._queue = registrar.queue
     exchange._transaction = transaction
@@ -826,11 +661,7 @@ def new_exchange(
             exchange._upstreams.extend(binding.upstreams)
     else:
         exchange._token = registrar.query_token(aor)
-    exchange._start_line = None
-    exchange._kept = None
-    exchange._before_tag = None
-    exchange._after_tag = None
-    exchange._body = None
+    exchange._template = None
     exchange._legs = []
     exchange._all_started = False
     exchange._deciding = False
@@ -839,30 +670,6 @@ def new_exchange(
     exchange._waits = False
     exchange._judge = None
     return exchange
-
-
-@cython.cfunc
-def _shortest(contact: Contact, place: cython.Py_ssize_t, accepted: list) -> cython.longlong:
-    """The shortest time that a server granted for it, the one at that place; 0 when it was removed."""
-    leg: Leg
-    shortest: cython.longlong = 0
-    seconds: cython.longlong
-    if contact.expires == 0:
-        return 0
-    for leg in accepted:
-        seconds = leg.granted[place]
-        if seconds > 0 and (shortest == 0 or seconds < shortest):
-            shortest = seconds
-    return shortest
-
-
-@cython.cfunc
-def _all_hopeless(legs: list) -> cython.bint:
-    leg: Leg
-    for leg in legs:  # noqa: SIM110
-        if not leg.is_hopeless():
-            return False
-    return True
 
 
 @cython.cfunc

@@ -25,9 +25,7 @@ cdef class LegUser(Timer):
 
     cdef Flow flow_to(self, Candidate candidate)
     cdef Upstream upstream(self, Target target)
-    cdef bytes register_at(
-        self, Target target, Upstream upstream, Flow flow, str branch, list seconds, list credentials
-    )
+    cdef bytes register_at(self, Leg leg, str branch, list credentials)
     cdef list phone_credentials_for(self, Candidate candidate)
     cdef object own_credentials(self, Target target)
     cdef str own_username(self)
@@ -36,14 +34,12 @@ cdef class LegUser(Timer):
     cdef object judge_is_slow(self)
 
 
-@cython.freelist(32)
 cdef class Leg(ClientTransactionUser):
     cdef readonly Target target
     cdef readonly Candidate candidate
     cdef readonly object ending
     cdef readonly Response response
     cdef readonly str reason
-    cdef readonly list granted
     cdef readonly bint own_password_refused
     cdef readonly bint showed_credentials
     cdef readonly bint started
@@ -53,9 +49,12 @@ cdef class Leg(ClientTransactionUser):
     cdef AttemptPlan _plan
     cdef Attempt _attempt
     cdef ClientTransaction _transaction
-    cdef Flow _flow
-    cdef Upstream _upstream
-    cdef list _seconds
+    cdef Flow flow
+    cdef Upstream upstream
+    cdef long long _asked
+    cdef list _asked_for_others
+    cdef long long _granted
+    cdef list _granted_to_others
     cdef bint _lengthened
     cdef int _own_answers
     cdef bint _waiting
@@ -64,6 +63,8 @@ cdef class Leg(ClientTransactionUser):
     cpdef object response_received(self, Transaction transaction, Response response)
     cpdef object timed_out(self, Transaction transaction)
     cpdef object transport_failed(self, Transaction transaction, str cause)
+    cdef long long asked_for(self, Py_ssize_t place)
+    cdef long long granted_for(self, Py_ssize_t place)
     cdef bint is_running(self)
     cdef bint is_hopeless(self)
     cdef object start(self)

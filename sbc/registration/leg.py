@@ -98,10 +98,8 @@ class LegUser(Timer):
         raise NotImplementedError
 
     @cython.cfunc
-    def register_at(
-        self, target: Target, upstream: Upstream, flow: Flow, branch: str, seconds: list, credentials: list | None
-    ) -> bytes:
-        """The next REGISTER for that server: ask so many seconds for each contact, show these (header, value)."""
+    def register_at(self, leg: Leg, branch: str, credentials: list | None) -> bytes:
+        """The next REGISTER for the server where that leg is, showing these (header, value)."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -141,7 +139,10 @@ class Leg(ClientTransactionUser):
 
     `target` is the server where it is now, the first one until it has started; `candidate` where the last request went.
     `response` is what ended it, for UNREACHABLE the last answer if there was any; `reason` says for people why it was
-    not accepted, and `granted` gives the seconds for each contact when it was.
+    not accepted, and `granted_for` gives the seconds for each contact when it was.
+
+    Nearly every REGISTER has one contact. What was asked and granted for it stands in a field of its own, what was for
+    further ones in lists that are None as long as there are none.
     """
 
     target: Target
@@ -149,7 +150,6 @@ class Leg(ClientTransactionUser):
     ending: object
     response: Response
     reason: str
-    granted: list
     own_password_refused: cython.bint  # the server did not accept what the password file made us answer
     showed_credentials: cython.bint  # the last request carried the phone's own credentials
     started: cython.bint
@@ -159,9 +159,12 @@ class Leg(ClientTransactionUser):
     _plan: AttemptPlan
     _attempt: Attempt
     _transaction: ClientTransaction
-    _flow: Flow
-    _upstream: Upstream
-    _seconds: list  # asked for, for each contact
+    flow: Flow
+    upstream: Upstream
+    _asked: cython.longlong  # seconds
+    _asked_for_others: list
+    _granted: cython.longlong
+    _granted_to_others: list
     _lengthened: cython.bint
     _own_answers: cython.int
     _waiting: cython.bint
@@ -175,6 +178,15 @@ class Leg(ClientTransactionUser):
     def is_hopeless(self) -> cython.bint:
         """Nobody should wait for it: all that it may ask is known to be down."""
         return self._highest_provisional == 0 and not self._group.may_accept(self.target.name)
+
+    @cython.cfunc
+    def asked_for(self, place: cython.Py_ssize_t) -> cython.longlong:
+        """The seconds asked for the contact at that place of the exchange's."""
+        return self._asked if place == 0 else self._asked_for_others[place - 1]
+
+    @cython.cfunc
+    def granted_for(self, place: cython.Py_ssize_t) -> cython.longlong:
+        return self._granted if place == 0 else self._granted_to_others[place - 1]
 
     @cython.cfunc
     def start(self):
@@ -204,17 +216,22 @@ class Leg(ClientTransactionUser):
         self._attempt = attempt
         self.candidate = attempt.candidate
         self.target = exchange.targets.named(attempt.server) or self.target
-        self._upstream = exchange.upstream(self.target)
+        self.upstream = exchange.upstream(self.target)
         self._own_answers = 0
         self._highest_provisional = 0
-        self._flow = exchange.flow_to(attempt.candidate)
-        if self._flow is None:
+        self.flow = exchange.flow_to(attempt.candidate)
+        if self.flow is None:
             self._failed(TransportFailed("no_listener"))
             return
+        number: cython.Py_ssize_t = len(exchange.contacts)
         contact: Contact
-        self._seconds = []
-        for contact in exchange.contacts:
-            self._seconds.append(self.target.time_to_ask(exchange.targets, contact.expires))
+        if number > 0:
+            contact = exchange.contacts[0]
+            self._asked = self.target.time_to_ask(exchange.targets, contact.expires)
+        if number > 1:
+            self._asked_for_others = [
+                self.target.time_to_ask(exchange.targets, contact.expires) for contact in exchange.contacts[1:]
+            ]
         self._lengthened = False
         self._send()
 
@@ -223,7 +240,7 @@ class Leg(ClientTransactionUser):
         exchange: LegUser = self._exchange
         attempt: Attempt = self._attempt
         credentials: list = exchange.phone_credentials_for(self.candidate) if self._own_answers == 0 else None
-        self.showed_credentials = bool(credentials)
+        self.showed_credentials = credentials is not None and len(credentials) > 0
         if not self.showed_credentials:
             credentials = self._own_credentials()
         timeout: cython.double = attempt.timeout
@@ -238,8 +255,8 @@ class Leg(ClientTransactionUser):
         self._transaction = layer.send_ready(
             "REGISTER",
             REGISTER,
-            exchange.register_at(self.target, self._upstream, self._flow, branch, self._seconds, credentials),
-            self._flow,
+            exchange.register_at(self, branch, credentials),
+            self.flow,
             self,
             branch,
             timeout,
@@ -251,9 +268,11 @@ class Leg(ClientTransactionUser):
     def _own_credentials(self) -> list:
         """Answer the last challenge again without being asked, which saves a round."""
         exchange: LegUser = self._exchange
-        upstream: Upstream = self._upstream
+        upstream: Upstream = self.upstream
+        if upstream.digest is None:
+            return None
         digest = upstream.digest
-        file = exchange.own_credentials(self.target) if digest is not None else None
+        file = exchange.own_credentials(self.target)
         if file is None:
             return None
         if digest.username == exchange.own_username():
@@ -310,7 +329,7 @@ class Leg(ClientTransactionUser):
         """D8: answer it ourselves if we may and can; else it is the phone's."""
         exchange: LegUser = self._exchange
         exchange.learn_nonces(response, self.candidate)
-        upstream: Upstream = self._upstream
+        upstream: Upstream = self.upstream
         own = answerable(response, exchange.own_credentials(self.target), exchange.own_username())
         refused = self._own_answers > 0 and not (own is not None and own.challenge.stale)
         if own is not None and not refused and self._own_answers < _MAX_OWN_ANSWERS:
@@ -331,11 +350,14 @@ class Leg(ClientTransactionUser):
         cannot be repeated, for its nonce count is used up: there the phone gets the 423 (10.3 item 7).
         """
         least = read_expires(response.get("Min-Expires"))
-        shortest = min((seconds for seconds in self._seconds if seconds), default=0)
+        asked = [self.asked_for(place) for place in range(len(self._exchange.contacts))]
+        shortest = min((seconds for seconds in asked if seconds), default=0)
         if self.showed_credentials or self._lengthened or least is None or not 0 < shortest < least:
             return False
         self._lengthened = True
-        self._seconds = [max(seconds, least) if seconds else 0 for seconds in self._seconds]
+        asked = [max(seconds, least) if seconds else 0 for seconds in asked]
+        self._asked = asked[0]
+        self._asked_for_others = asked[1:] or None
         return True
 
     @cython.cfunc
@@ -384,13 +406,18 @@ class Leg(ClientTransactionUser):
     @cython.cfunc
     def _accepted(self):
         exchange: LegUser = self._exchange
+        number: cython.Py_ssize_t = len(exchange.contacts)
         place: cython.Py_ssize_t
         contact: Contact
-        self.granted = []
-        for place in range(len(self._seconds)):
-            contact = exchange.contacts[place]
-            self.granted.append(granted(self.response, contact.token, self._seconds[place]))
-        upstream: Upstream = self._upstream
+        if number > 0:
+            contact = exchange.contacts[0]
+            self._granted = granted(self.response, contact.token, self._asked)
+        if number > 1:
+            self._granted_to_others = []
+            for place in range(1, number):
+                contact = exchange.contacts[place]
+                self._granted_to_others.append(granted(self.response, contact.token, self.asked_for(place)))
+        upstream: Upstream = self.upstream
         if upstream.digest is not None and not self.showed_credentials:
             upstream.digest.proven = True
         self._end(_ACCEPTED, "")
@@ -439,7 +466,6 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.ending = None
     leg.response = None
     leg.reason = ""
-    leg.granted = None
     leg.own_password_refused = False
     leg.showed_credentials = False
     leg.started = False
@@ -449,9 +475,12 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg._plan = plan
     leg._attempt = None
     leg._transaction = None
-    leg._flow = None
-    leg._upstream = None
-    leg._seconds = None
+    leg.flow = None
+    leg.upstream = None
+    leg._asked = 0
+    leg._asked_for_others = None
+    leg._granted = 0
+    leg._granted_to_others = None
     leg._lengthened = False
     leg._own_answers = 0
     leg._waiting = False

@@ -11,7 +11,7 @@ from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
 from sbc.registration.rejections cimport Rejections
 from sbc.registration.targets cimport Targets
-from sbc.sip.message cimport Request
+from sbc.sip.message cimport Request, Response
 from sbc.transaction.server cimport ServerTransaction
 
 
@@ -38,6 +38,7 @@ cdef class Registrar(ExchangeUser):
     cdef dict _missed_removals
 
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
+    cdef object _begin_under_way(self, Exchange exchange, Contact contact)
     cdef Targets _targets_of(self, ServerGroup group)
     cdef list _contacts(self, Request request, str aor)
     cdef bint _is_in_order(self, ServerTransaction transaction, Request request, list contacts)
@@ -50,4 +51,6 @@ cdef class Registrar(ExchangeUser):
     cdef object _unbind(self, Binding binding, str reason)
     cdef object _forget(self, Binding binding)
     cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
+    cdef object _append_others(self, Exchange exchange, Response response, double now)
+    cdef object _keep(self, Binding binding)
     cdef object _save(self, Exchange exchange)

@@ -25,10 +25,12 @@ from sbc.clock import Clock
 from sbc.events import Report
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import canonical_aor, read_contacts
-from sbc.registration.exchange import OPTION_TAGS_OF_A_CONTACT, PHONE_PATIENCE
+from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
-from sbc.registration.upkeep import SLACK, Upkeep
+from sbc.registration.steps import SLACK
+from sbc.registration.upkeep import Upkeep
+from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
@@ -94,7 +96,7 @@ _FLOWS_GOOD_FOR = cython.declare(cython.double, 1.0)
 _LONGEST_RESTART = 60.0
 """Seconds from a kill to the restart in which no contact is lost whose last renewal was not on disk."""
 
-_LARGEST_CSEQ = 2**31 - 1  # RFC 3261 8.1.1.5
+_LARGEST_CSEQ = cython.declare(cython.longlong, 2**31 - 1)  # RFC 3261 8.1.1.5
 # A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
 _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
@@ -173,8 +175,8 @@ class Registrar(ExchangeUser):
         self._serial = 0
         self.upkeep = Upkeep(clock, self, self._reports)
         self._duties = self.upkeep.duties
-        self._held_requests = self.upkeep.held_requests
-        self._missed_removals = self.upkeep.missed_removals
+        self._held_requests = self.upkeep.held.waiting
+        self._missed_removals = self.upkeep.missed.entries
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
         """Serve the phones of these groups from now on (start, and a changed configuration)."""
@@ -197,12 +199,7 @@ class Registrar(ExchangeUser):
 
         False: send it at once. True: when `done` is called, and with False not there.
         """
-        uri, host, port = phone
-        bindings = [binding for binding in self.bindings_for_aor(uri) if binding.host == host]
-        binding = next((binding for binding in bindings if binding.port == port), bindings[0] if bindings else None)
-        return binding is not None and self.upkeep.before_request(
-            group, server, candidate, binding, method, patience, done
-        )
+        return self.upkeep.held.of_phone(group, server, candidate, phone, method, patience, done)
 
     @cython.ccall
     def register_received(self, transaction: ServerTransaction, request: Request, group: ServerGroup):
@@ -238,16 +235,24 @@ class Registrar(ExchangeUser):
         exchange: Exchange = new_exchange(
             self, transaction, request, self._targets_of(group), aor, named[1], contacts, self._serial
         )
-        # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
-        self._supersede(exchange, host)
-        others: list
+        if self._under_way:
+            # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
+            self._supersede(exchange, host)
         for contact in contacts:
-            others = self._under_way.get(contact.token)
-            if others is None:
-                self._under_way[contact.token] = [exchange]
-            else:
-                others.append(exchange)
+            self._begin_under_way(exchange, contact)
         exchange.start()
+
+    @cython.cfunc
+    def _begin_under_way(self, exchange: Exchange, contact: Contact):
+        others: list = self._under_way.get(contact.token) if self._under_way else None
+        other: Exchange
+        if others is None:
+            self._under_way[contact.token] = [exchange]
+            return
+        for other in others:
+            other.contested = True
+        exchange.contested = True
+        others.append(exchange)
 
     @cython.cfunc
     def _targets_of(self, group: ServerGroup) -> Targets:
@@ -458,10 +463,9 @@ class Registrar(ExchangeUser):
             binding = self.bindings.find(contact.token)
             if binding is not None and binding.cseq >= cseq and binding.call_id == call_id:
                 return False
-            under_way = self._under_way.get(contact.token)
-            if under_way is None:
+            if not self._under_way:
                 continue
-            for exchange in under_way:
+            for exchange in self._under_way.get(contact.token, ()):
                 earlier = exchange.request
                 if (
                     exchange.phone_flow.remote[0] == transaction.flow.remote[0]
@@ -475,7 +479,8 @@ class Registrar(ExchangeUser):
     def _overtake(self, exchange: Exchange):
         """The phone has moved, and is accepted at its new place: what the servers say to its older REGISTERs, from
         elsewhere, comes too late."""
-        self._supersede(exchange, None)
+        if exchange.contested:
+            self._supersede(exchange, None)
         contact: Contact
         if self._duties or self._missed_removals:
             for contact in exchange.contacts:
@@ -525,11 +530,12 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def next_cseq(self, upstream: Upstream) -> cython.longlong:
         """The Call-ID is new with each start of the process, for the CSeq is not kept on disk (pitfall D10)."""
-        if self._cseq_floor >= _LARGEST_CSEQ:
+        largest: cython.longlong = _LARGEST_CSEQ
+        if self._cseq_floor >= largest:
             self.boot, self._cseq_floor = secrets.token_hex(4), 0
             upstream.cseq = 0
         self._cseq_floor += 1
-        upstream.cseq = upstream.cseq + 1 if upstream.cseq < _LARGEST_CSEQ else self._cseq_floor
+        upstream.cseq = upstream.cseq + 1 if upstream.cseq < largest else self._cseq_floor
         return upstream.cseq
 
     @cython.cfunc
@@ -554,7 +560,7 @@ class Registrar(ExchangeUser):
         place: cython.Py_ssize_t
         for place in range(len(exchange.contacts)):
             contact = exchange.contacts[place]
-            seconds = leg.granted[place]
+            seconds = leg.granted_for(place)
             if contact.expires == 0 or seconds <= 0:
                 continue
             binding = self._bind(exchange, contact, now + seconds, now)
@@ -612,34 +618,48 @@ class Registrar(ExchangeUser):
         self._rejections.rejected(exchange.phone_flow.remote[0], exchange.aor, who, self.queue.now())
 
     @cython.cfunc
-    def settle(self, exchange: Exchange, told: list) -> list:
+    def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
         """Store it all. The Contacts: all of the address-of-record that we know (10.3 item 8), the phone's own first."""
         now: cython.double = self.queue.now()
-        mine: list = []
-        lines: list = []
+        longest: cython.longlong = 0
+        mine: cython.Py_ssize_t = 0
         contact: Contact
-        binding: Binding
+        binding: Binding = None
         seconds: cython.longlong
         place: cython.Py_ssize_t
         for place in range(len(exchange.contacts)):
             contact = exchange.contacts[place]
-            seconds = told[place]
-            binding = self.bindings.find(contact.token) if seconds > 0 else None
-            if binding is not None:
+            seconds = exchange.told(place)
+            binding = self.bindings.find(contact.token)
+            if seconds > 0 and binding is not None:
+                longest = max(longest, seconds)
                 binding.granted = seconds
                 binding.expires_at = now + seconds
                 binding.grace = 0.0
                 self._expiry.watch(binding)
-                mine.append(binding)
-                lines.append(_contact_line(contact, seconds))
-        self._save(exchange)
-        if len(mine) == 1 and self.bindings.is_alone(mine[0]):
-            return lines
+                mine += 1
+                response.append_line(_contact_line(contact, seconds))
+            if binding is not None:
+                self._keep(binding)
+        if mine == 0 or mine > 1 or binding is None or not self.bindings.is_alone(binding):
+            self._append_others(exchange, response, now)
+        return longest
+
+    @cython.cfunc
+    def _append_others(self, exchange: Exchange, response: Response, now: cython.double):
+        """The contacts of the address-of-record that the phone has not just named and been granted."""
+        contact: Contact
+        binding: Binding
+        place: cython.Py_ssize_t
+        mine: list = []
+        for place in range(len(exchange.contacts)):
+            if exchange.told(place) > 0:
+                contact = exchange.contacts[place]
+                mine.append(contact.token)
         for binding in self.bindings.of_aor(exchange.aor):
-            if binding not in mine and binding.expires_at > now:
+            if binding.token not in mine and binding.expires_at > now:
                 contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
-                lines.append(_contact_line(contact, max(0, round(binding.expires_at - now))))
-        return lines
+                response.append_line(_contact_line(contact, max(0, round(binding.expires_at - now))))
 
     @cython.cfunc
     def exchange_over(self, exchange: Exchange):
@@ -655,7 +675,7 @@ class Registrar(ExchangeUser):
             binding = self.bindings.find(contact.token)
             if binding is None:
                 if self._missed_removals:
-                    self.upkeep.removal_over(contact.token, _who_answered(exchange))
+                    self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
             elif contact.token in self._duties or not _is_well(binding, exchange.targets):
                 self.upkeep.settled(binding)
         exchange.release()
@@ -783,12 +803,15 @@ class Registrar(ExchangeUser):
         binding: Binding
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
-            if binding is None:
-                continue
-            if binding.unsaved:
-                self._archive.keep(binding)
-            else:
-                self._archive.keep_later(binding)
+            if binding is not None:
+                self._keep(binding)
+
+    @cython.cfunc
+    def _keep(self, binding: Binding):
+        if binding.unsaved:
+            self._archive.keep(binding)
+        else:
+            self._archive.keep_later(binding)
 
     def close(self) -> None:
         """The appliance stops: nothing is left to be written."""

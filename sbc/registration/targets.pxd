@@ -18,6 +18,7 @@ cdef class Targets:
     cdef readonly ServerGroup group
     cdef readonly str group_name
     cdef readonly list servers
+    cdef readonly list asked
     cdef readonly double register_wait
     cdef public str goal
     cdef readonly bint concurrent
@@ -25,5 +26,4 @@ cdef class Targets:
     cdef long long _min_expires
 
     cdef Target named(self, str name)
-    cdef Target of(self, object settings)
     cdef bint may_move_on(self, int status)

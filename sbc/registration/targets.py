@@ -59,6 +59,7 @@ class Targets:
     group: ServerGroup
     group_name: str
     servers: list
+    asked: list  # those with which a REGISTER begins: all registrars, or, one after the other, the first
     register_wait: cython.double
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
@@ -70,6 +71,8 @@ class Targets:
         self.group = group
         self.group_name = group.name
         self.servers: list[Target] = [Target(server, settings) for server in settings.servers]
+        registrars = [target for target in self.servers if target.settings.register]
+        self.asked: list[Target] = registrars if settings.registration == "concurrent" else registrars[:1]
         self.register_wait = settings.register_wait
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
@@ -82,15 +85,6 @@ class Targets:
         target: Target
         for target in self.servers:
             if target.name == name:
-                return target
-        return None
-
-    @cython.cfunc
-    def of(self, settings: object) -> Target:
-        """The server with those settings, None for one of another group."""
-        target: Target
-        for target in self.servers:
-            if target.settings is settings:
                 return target
         return None
 

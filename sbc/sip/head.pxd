@@ -78,7 +78,6 @@ cdef class Head(Lines):
     cpdef str cseq_method_text(self)
     cpdef str from_tag_text(self)
     cpdef bytes from_tag_bytes(self)
-    cpdef tuple around_from_tag(self)
     cpdef str to_tag_text(self)
     cpdef bytes to_tag_bytes(self)
     cpdef bint has_to_tag(self) except -1

@@ -31,6 +31,9 @@ cdef class Lines:
     cdef Line *_lines
     cdef int _count
     cdef int _room
+    cdef int _foreign  # how many of them have other data than `self.data`
+    # For each header that has a bit, by its number: one more than the place of its first line, 0 without one.
+    cdef unsigned short _places[32]
     cdef int _bits     # of the headers that may be there; all that are, and perhaps some that were taken off
     cdef int _fresh    # of the headers whose values, kept by subclasses, are those of the lines
     cdef bytes _body   # None while it is the received one, from `_body_start` to `_body_end`
@@ -40,7 +43,9 @@ cdef class Lines:
     cdef object read_lines(self, Py_ssize_t position)
     cdef int _make_room(self, int count) except -1
     cdef void _forget(self, int bits) noexcept
-    cdef Line *_insert(self, int place) except NULL
+    cdef Line *_insert(self, int place, int bit) except NULL
+    cdef int _append_from(self, Line *line) except -1
+    cdef void _put_own(self, Line *line, OwnLine own) noexcept
     cdef void _let_go(self, int place) noexcept
     cdef void _put_data(self, int place, bytes data) noexcept
     cdef int _put_value(self, int place, Octets value, Py_ssize_t length, Octets more, Py_ssize_t more_length) except -1
@@ -79,7 +84,6 @@ cdef class Lines:
     cpdef object drop_all(self, int bits)
     cpdef int drop_named(self, Name name)
     cpdef int take_others(self, Lines other, int bits)
-    cpdef bytes other_lines(self, int bits)
 
     cpdef bytes get_body(self)
     cpdef object set_body(self, bytes body)

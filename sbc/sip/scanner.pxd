@@ -131,7 +131,15 @@ cdef Py_ssize_t comma_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexce
 cdef Py_ssize_t crlf_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef long long number_at(Octets octets, Py_ssize_t start, Py_ssize_t end, long long limit) noexcept nogil
 cdef int lines_at(
-    Octets octets, Py_ssize_t start, Py_ssize_t end, void *data, Line *lines, int most, int longest, Headers *headers
+    Octets octets,
+    Py_ssize_t start,
+    Py_ssize_t end,
+    void *data,
+    Line *lines,
+    int most,
+    int longest,
+    Headers *headers,
+    unsigned short *places,
 ) noexcept nogil
 cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Parameter *parameter) noexcept nogil
 cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressParts *address) noexcept nogil

@@ -2,6 +2,9 @@
 
 cimport cython
 
+from sbc.sip.head cimport Head
+from sbc.sip.lines cimport Lines
+
 
 @cython.final
 cdef class Writer:
@@ -10,9 +13,16 @@ cdef class Writer:
     cdef Py_ssize_t _room
 
     cdef char *_more(self, Py_ssize_t length) except NULL
+    cdef int _grow(self, Py_ssize_t length) except -1
     cpdef int begin(self) except -1
     cpdef int octets(self, bytes octets) except -1
+    cpdef int part(self, bytes octets, Py_ssize_t start, Py_ssize_t end) except -1
     cpdef int text(self, str text) except -1
     cpdef int quoted(self, str text) except -1
     cpdef int number(self, long long number) except -1
+    cpdef int request_uri(self, Head request) except -1
+    cpdef int other_lines(self, Lines message, int bits) except -1
+    cpdef bint before_from_tag(self, Head message) except -1
+    cpdef int behind_from_tag(self, Head message) except -1
+    cpdef Py_ssize_t length(self)
     cpdef bytes written(self)

@@ -1,6 +1,6 @@
 """RFC 3261 section 18: sockets, and the addresses that responses go back to.
 
-`reactor` is Twisted's, with a short cut for busy sockets and our timers. `udp` is the UDP socket of one `[[listen]]`;
-`listeners` holds them all and finds the one to use towards a server or a phone. What arrives is parsed here and handed to
-the transaction layer; what is not SIP ends here, counted.
+`reactor` is Twisted's, with a short cut (`turning`) for busy sockets and our timers. `udp` is the socket of one
+`[[listen]]`; `listeners` holds them all and finds the one to use towards a server or a phone. What arrives is parsed here
+and handed to the transaction layer; what is not SIP ends here, counted.
 """

@@ -16,7 +16,7 @@ from twisted.internet.main import installReactor
 from twisted.python import log
 
 from sbc.clock import TimerQueue
-from sbc.transport._turns import Turns
+from sbc.transport.turning import QuickTurns
 
 
 class Reactor(EPollReactor):
@@ -24,8 +24,7 @@ class Reactor(EPollReactor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._served: dict[int, object] = {}
-        self._turns = Turns(self._poller.fileno(), self._served)
+        self._turns = QuickTurns(self._poller.fileno())
 
     def seconds(self) -> float:
         return time.monotonic()
@@ -40,15 +39,15 @@ class Reactor(EPollReactor):
 
     def serve(self, reader) -> None:
         """Call `reader.doRead` without a turn of Twisted's. The reader has been added, and is forgotten with `unserve`."""
-        self._served[reader.fileno()] = reader
+        self._turns.serve(reader.fileno(), reader)
 
     def unserve(self, reader) -> None:
         """Before it is removed."""
-        self._served.pop(reader.fileno(), None)
+        self._turns.serve(reader.fileno(), None)
 
     def drive(self, timers: TimerQueue) -> None:
         """Run these timers from now on. One queue only."""
-        self._turns.timers = timers
+        self._turns.drive(timers)
 
     def doPoll(self, timeout: float | None) -> None:  # noqa: N802 (Twisted's name)
         try:

@@ -166,7 +166,7 @@ def make_site():
         site.primary.dead = site.backup.dead = False
         site.clock.advance(40_000)
         assert site.proxy.under_way == 0
-        assert site.registrar.upkeep.held_requests == {}
+        assert site.registrar.upkeep.held.waiting == {}
         assert not any(site.layer.transactions.values())
         assert site.clock.pending == 0
 
@@ -275,7 +275,7 @@ def test_the_backup_refuses_the_account(make_site):
 
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "SUBSCRIBE"])
 def test_y30_register_on_enable(make_site, method):
-    """Y30: other requests go to the secondary only after a REGISTER was accepted there; all methods, and only this server."""
+    """Y30: other requests go to the secondary only after a REGISTER was accepted there; all methods, this server only."""
     site = make_site(of_servers={"backup": {"register_on_enable": True}}, fall=20)
     site.register()
     site.phone_sends(method)

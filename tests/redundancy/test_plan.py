@@ -50,6 +50,19 @@ def test_the_only_candidate_is_the_last():
     assert plan_times("INVITE", [P1], None) == [32.0]
 
 
+def test_a_server_may_have_a_time_instead_of_a_count():
+    """F6, F9: "specific time (V2 product)", except for the last server, which has 64*T1; and the sends that fall into it."""
+    options = [
+        Option(ServerSettings("server1", "192.0.2.1", retry_counts=0, retry_time=10), P1),
+        Option(ServerSettings("server2", "192.0.2.2", retry_counts=0, retry_time=10), P2),
+    ]
+    plan = AttemptPlan("INVITE", order_of(options))
+    first = plan.next(0.0)
+    plan.record(first, TimedOut(first.sends), 10.0)
+    last = plan.next(10.0)
+    assert [(10.0, 5), (32.0, 7)] == [(attempt.timeout, attempt.sends) for attempt in (first, last)]
+
+
 def plan_times(method, candidates, deadline):
     plan, now, times = make_plan(method, candidates, deadline=deadline), 0.0, []
     while attempt := plan.next(now):

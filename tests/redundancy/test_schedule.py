@@ -2,7 +2,7 @@
 
 import pytest
 
-from sbc.redundancy.schedule import Timing, give_up, sends_within
+from sbc.redundancy.schedule import Timing, give_up, patience, sends_within
 
 RFC = Timing()
 
@@ -50,3 +50,18 @@ def test_times_scale_with_t1_and_t2():
     assert 0.75 == pytest.approx(give_up(3, "INVITE", Timing(0.05, 0.4)))
     assert 3.2 == pytest.approx(give_up(20, "INVITE", Timing(0.05, 0.4)))
     assert 1.15 == pytest.approx(give_up(4, "REGISTER", Timing(0.05, 0.4)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "register_sends", "invite_sends"), [(0.5, 1, 1), (5, 4, 4), (7.5, 4, 4), (8, 5, 5), (20, 8, 6), (32, 11, 7)]
+)
+def test_a_time_instead_of_a_count(seconds, register_sends, invite_sends):
+    """F6, "specific time (V2 product)": the RFC schedule until then, whatever the count would say."""
+    assert (seconds, register_sends) == patience(3, "REGISTER", RFC, retry_time=seconds)
+    assert (seconds, invite_sends) == patience(20, "INVITE", RFC, retry_time=seconds)
+
+
+def test_the_last_server_has_64_t1_and_no_time_is_longer():
+    """F9: "except for the last server ... 64*T1 (32s)"; with a shorter T1 all of it is shorter."""
+    assert 32.0 == patience(None, "BYE", RFC, retry_time=5)[0]
+    assert 3.2 == pytest.approx(patience(3, "BYE", Timing(0.05, 0.4), retry_time=5)[0])

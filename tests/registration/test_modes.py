@@ -320,7 +320,7 @@ def test_the_phone_s_own_removal_ends_what_is_under_way(make_site):
     assert 200 == renew(phone, expires=0)
     site.clock.advance(60)
     assert ["fallback +", "primary +", "primary -", "fallback -"] == story(site)
-    assert {} == site.registrar.upkeep.duties == site.registrar.upkeep.missed_removals
+    assert {} == site.registrar.upkeep.duties == site.registrar.upkeep.missed.entries
 
 
 def test_d13_a_removal_is_replayed_when_the_server_is_back(make_site):
@@ -350,9 +350,9 @@ def test_d13_a_removal_that_was_missed_is_forgotten_when_it_lapses(make_site):
     die(site, site.fallback)
     renew(phone, expires=0)
     site.clock.advance(3599)
-    assert 1 == len(site.registrar.upkeep.missed_removals)
+    assert 1 == len(site.registrar.upkeep.missed.entries)
     site.clock.advance(2)
-    assert {} == site.registrar.upkeep.missed_removals
+    assert {} == site.registrar.upkeep.missed.entries
     assert {} == site.registrar.upkeep.duties
 
 

@@ -239,11 +239,11 @@ def test_a_changed_configuration_ends_the_old_duties(make_site):
     """A group with other settings takes over; the old one's timers do nothing any more."""
     site = make_site(registration="successive", failback_hold=0, rise=1)
     renew(Phone(site))
-    old = site.registrar.upkeep._sites["office"]
+    old = site.registrar.upkeep._served["office"]
     other = Site(clock=site.clock, registration="concurrent")
     other_group = other.group
     site.registrar.set_groups([other_group])
-    assert old is not site.registrar.upkeep._sites["office"]
+    assert old is not site.registrar.upkeep._served["office"]
     start = elapsed(site)
     die(site, site.primary)
     site.clock.advance(0.5)
@@ -322,7 +322,7 @@ def test_p7_v24_whatever_happens(registration, failback, asks, steps):
     else:
         assert working in registered
     site.clock.advance(40_000)
-    assert {} == site.registrar.upkeep.duties == site.registrar.upkeep.missed_removals
+    assert {} == site.registrar.upkeep.duties == site.registrar.upkeep.missed.entries
     assert 0 == site.clock.pending
 
 
