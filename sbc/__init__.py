@@ -13,7 +13,8 @@
 `observe`        metrics, log, status page, systemd
 `lab`            call servers and phones to play with: `sbc demo`, and the tests
 `workers`        several processes that are one appliance
-`app`            builds and connects all of it, `together` several of it; `cli` the commands
+`app`            builds and connects all of it, `together` several of it; `cli` the commands, of which `preflight` and
+                 `resolve` do without an appliance: what is out there, and how it is found
 `clock`          time for all of them; `events` what happened, `flow` the way to a peer
 
 The path of one INVITE from a phone to a dead primary and on to the fallback:

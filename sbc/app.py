@@ -27,8 +27,10 @@ from twisted.logger import (
 from sbc import __version__
 from sbc.clock import TimerQueue
 from sbc.config import Config, ConfigErrors, load
+from sbc.config.model import address_families, spoken
 from sbc.events import Alarm, Report, Reports
 from sbc.garbage import GarbagePolicy
+from sbc.location.cache import Freshness
 from sbc.location.candidate import Candidate
 from sbc.location.locator import Locator
 from sbc.location.resolver import Resolver
@@ -139,8 +141,8 @@ class App:
             self._resolver.ask,
             self.report,
             memory=self.store.dns_memory,
-            requery=config.dns.requery,
-            families=_families(config),
+            families=address_families(config.listens),
+            transports=spoken(config.listens),
             salt=config.appliance.name,
         )
         self._resolver.start()
@@ -151,6 +153,7 @@ class App:
             self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,
         )  # fmt: skip
+        self.registrar.groups = self.groups
         self.registrar.restore()
         self.registrar.set_groups(self.groups.values())
         self.overload = Overload()
@@ -233,7 +236,13 @@ class App:
                 self.proxy.candidates_changed()
             self._own_candidates_found(group)
 
-        self.locator.watch(f"{group.name} {server.name}", server, found, srv_weight=group.settings.srv_weight)
+        settings = group.settings
+        freshness = Freshness(
+            settings.dns_ttl_floor, settings.dns_ttl_ceiling, settings.dns_requery or self.config.dns.requery
+        )
+        self.locator.watch(
+            f"{group.name} {server.name}", server, found, srv_weight=settings.srv_weight, freshness=freshness
+        )
 
     def _watched(self) -> set[tuple[str, str]]:
         return {(group.name, server.name) for group in self.groups.values() for server in group.settings.servers}
@@ -374,13 +383,6 @@ def what_can_change(old: Config, new: Config) -> Config:
 def _passwords(config: Config) -> HtdigestFile | None:
     """Read anew at each reload: phones are added while the appliance runs."""
     return HtdigestFile.load(config.credentials.file) if config.credentials.file else None
-
-
-def _families(config: Config) -> list[str]:
-    """The kinds of addresses that our sockets can reach servers at."""
-    addresses = [listen.address for listen in config.listens if listen.side != "phones"]
-    kinds = {"AAAA" if ":" in address else "A" for address in addresses}
-    return sorted(kinds)
 
 
 class _Values:

@@ -1,6 +1,6 @@
-"""The commands: `sbc run`, `check`, `status` and `demo`. Each brings in what it needs when it is asked for.
+"""The commands: `sbc run`, `check`, `status`, `resolve` and `demo`. Each brings in what it needs when it is asked for.
 
-Exit status: 0 as wished; 1 could not run, or does not run, or the demo's story did not come true; 2 bad configuration
+Exit status: 0 as wished; 1 could not run, or does not run, or found nothing, or the demo's story did not come true; 2 bad configuration
 or bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sbc import __version__
+from sbc.redundancy.settings import SERVER_TRANSPORTS, SRV_TRANSPORTS, SRV_WEIGHTS
 
 if TYPE_CHECKING:
     from sbc.config import Config
@@ -61,6 +62,26 @@ def _parser() -> argparse.ArgumentParser:
     _add_file_option(status)
     status.add_argument("--json", action="store_true", help="everything, for programs")
     status.set_defaults(command=_status)
+
+    resolve = commands.add_parser(
+        "resolve",
+        help="how a name becomes addresses: every DNS query, its answer, and why the next one is asked",
+        description="Looks up a server as the appliance would, and tells the whole story. Exit status 1: nothing was found.",
+    )
+    resolve.add_argument("name", metavar="NAME", help="as [[group.server]] would have it in `address`")
+    resolve.add_argument("--port", type=int, default=0, help="0, the default: found by DNS")
+    resolve.add_argument("--transport", choices=SERVER_TRANSPORTS, default="dns-naptr", help="default: dns-naptr")
+    resolve.add_argument("--srv-weight", choices=SRV_WEIGHTS, default="rfc2782", help="default: rfc2782")
+    resolve.add_argument(
+        "--naptr-build", choices=SRV_TRANSPORTS, default="udp", help="whose SRV when NAPTR gives nothing; default: udp"
+    )
+    resolve.add_argument("--dns", metavar="ADDRESS[:PORT]", action="append", default=[], help="DNS server to ask; repeatable")
+    resolve.add_argument("--again", action="store_true", help="then tell how the answers are found in the cache")
+    resolve.add_argument(
+        "-c", "--config", metavar="FILE", type=Path, help="ask the DNS servers of this configuration, for its sockets;"
+        " default: the system's servers, for all kinds of sockets"
+    )  # fmt: skip
+    resolve.set_defaults(command=_resolve)
 
     demo = commands.add_parser("demo", help="the whole story on this machine, with simulated servers and phones")
     demo.add_argument("--keep", action="store_true", help="leave it running, with its status page, until Ctrl-C")
@@ -117,6 +138,31 @@ def _status(options: argparse.Namespace) -> int:
     from sbc.observe.status import print_status
 
     return print_status(config, as_json=options.json)
+
+
+def _resolve(options: argparse.Namespace) -> int:
+    from sbc.config.errors import Unexpected, shown
+    from sbc.config.kinds import dns_server, host_list, number
+
+    given = []
+    kinds = [("NAME", host_list, options.name), ("--port", number(0, 65535), options.port)]
+    kinds += [("--dns", dns_server, server) for server in options.dns]
+    for what, kind, value in kinds:
+        try:
+            given.append(kind(value))
+        except Unexpected as error:
+            print(f"sbc resolve: {what}: found {error.found or shown(value)}, expected {error.expected}", file=sys.stderr)
+            return BAD_CONFIGURATION
+    name, port, *dns_servers = given
+    config = None
+    if options.config is not None:
+        config = _load(options.config, show_warnings=False)
+        if config is None:
+            return BAD_CONFIGURATION
+    from sbc import resolve
+
+    wanted = resolve.Wanted(name, port, options.transport, options.naptr_build, options.srv_weight)
+    return resolve.run(wanted, config, dns_servers, again=options.again)
 
 
 def _demo(options: argparse.Namespace) -> int:

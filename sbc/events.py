@@ -46,6 +46,8 @@ class FailedOver:
     to_candidate: str
     cause: str
     """timeout | icmp | refused | reset | tls | status_5xx | ..."""
+    phones: str = ""
+    """Which kind of the group's phones it concerns, "" for those that are of the group's own."""
 
 
 @cython.cclass
@@ -58,6 +60,8 @@ class FailedBack:
     to_candidate: str
     cause: str
     """probe | new-requests | duration | registration | manual | ..."""
+    phones: str = ""
+    """Which kind of the group's phones it concerns, "" for those that are of the group's own."""
 
 
 @cython.cclass

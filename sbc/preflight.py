@@ -18,8 +18,9 @@ from functools import partial
 from typing import TextIO
 
 from sbc.config import Config, Endpoint, Listen, TlsClient
+from sbc.config.model import address_families, spoken
 from sbc.location.candidate import Candidate
-from sbc.location.procedure import descending, locate, weighted_share
+from sbc.location.procedure import locate, srv_order
 from sbc.location.records import Failed, Question, Result
 from sbc.location.resolver import look_up, make_resolver
 from sbc.redundancy.schedule import Timing, gaps
@@ -69,13 +70,7 @@ def ping_servers(config: Config, out: TextIO) -> None:
 
 def find(server: ServerSettings, group: GroupSettings, listens: Iterable[Listen], ask: Ask) -> Lookup:
     """The candidates of a server; asks until nothing more needs to be known."""
-    towards_servers = [listen.address for listen in listens if listen.side != "phones"]
-    families = [
-        rrtype
-        for rrtype, is_v6 in (("A", False), ("AAAA", True))
-        if any((":" in address) == is_v6 for address in towards_servers)
-    ]
-    order = descending if group.srv_weight == "descending" else weighted_share("")
+    families, transports, order = address_families(listens), spoken(listens), srv_order(group.srv_weight, "")
     answers: dict[Question, Result] = {}
 
     def records(question: Question):
@@ -85,7 +80,7 @@ def find(server: ServerSettings, group: GroupSettings, listens: Iterable[Listen]
         return () if isinstance(answer, Failed) else answer.records
 
     while True:
-        located = locate(server, records, srv_order=order, families=families)
+        located = locate(server, records, srv_order=order, families=families, transports=transports)
         if not located.wanted:
             return Lookup(located.candidates, answers)
         for question in located.wanted:
@@ -117,7 +112,7 @@ def ping(candidate: Candidate, server: ServerSettings, group: GroupSettings, con
             response = _ask_by_datagram(candidate, own_address, deadline, schedule)
         else:
             context = _tls_context(config.tls) if candidate.transport == "tls" else None
-            response = _ask_by_stream(candidate, own_address, deadline, context, server.address)
+            response = _ask_by_stream(candidate, own_address, deadline, context, server.addresses[candidate.place])
     except TimeoutError:
         return f"no answer in {group.probe_timeout:g} s"
     except ConnectionRefusedError:

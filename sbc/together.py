@@ -136,10 +136,13 @@ class WorkerApp(App):
             word = self._hearing.speak((event.group, event.candidate), tuple(group.health(candidate).word()))
         else:
             if isinstance(event, events.FailedBack):
-                fact = ["FailedBack", event.group, event.from_candidate, event.to_candidate, event.cause]
+                fact = ["FailedBack", event.group, event.from_candidate, event.to_candidate, event.cause, event.phones]
             else:
-                fact = ["FailedOver", event.group, event.method, event.from_candidate, event.to_candidate, event.cause]
-            word = self._hearing.speak((event.group, ""), (event.to_candidate, group.working_since()))
+                ends = [event.from_candidate, event.to_candidate]
+                fact = ["FailedOver", event.group, event.method, *ends, event.cause, event.phones]
+            kind = group.kind_labelled(event.phones) or group
+            subject = (event.group, f"/{event.phones}" if event.phones else "")
+            word = self._hearing.speak(subject, (event.to_candidate, kind.working_since()))
         self._link.tell("word", word=word, fact=fact)
 
     def word_received(self, word: list) -> None:
@@ -151,13 +154,15 @@ class WorkerApp(App):
     def _act_on(self, word: Word) -> None:
         (name, label), value = word.subject, word.value
         group = self.groups.get(name)
-        candidate = _candidate(group, label or value[0])
+        is_choice = not label or label.startswith("/")  # no candidate's label does
+        candidate = _candidate(group, value[0] if is_choice else label)
         if candidate is None:
             return
         now = self.clock.seconds()
-        if not label:
-            if group.working(now) != candidate:
-                group.told_working(candidate, value[1])
+        if is_choice:
+            kind = group.kind_labelled(label[1:])
+            if kind is not None and kind.working(now) != candidate:
+                kind.told_working(candidate, value[1])
         elif group.health(candidate).state.value != value[0]:
             group.told(candidate, HealthWord(*value), now)
 

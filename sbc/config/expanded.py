@@ -13,7 +13,14 @@ from sbc.config.errors import as_toml, as_toml_key
 from sbc.config.model import Config, Listen
 from sbc.config.reader import DEFAULT
 from sbc.config.toml_lines import Path as TomlPath
-from sbc.redundancy.settings import GroupSettings, ServerSettings, keys
+from sbc.redundancy.settings import (
+    OF_THE_WHOLE_GROUP,
+    PHONES_MATCH,
+    GroupSettings,
+    PhonesSettings,
+    ServerSettings,
+    keys,
+)
 
 _COMMENT_COLUMN = 40  # longer lines push their comment out
 
@@ -66,6 +73,23 @@ def _group(config: Config, path: TomlPath, group: GroupSettings) -> Iterable[str
     for position, server in enumerate(group.servers):
         values = {key: getattr(server, key) for key in keys(ServerSettings)}
         yield from _table(config, "  [[group.server]]", (*path, "server", position), values)
+    for position, phones in enumerate(group.phones):
+        yield from _phones(config, (*path, "phones", position), phones)
+
+
+def _phones(config: Config, path: TomlPath, phones: PhonesSettings) -> Iterable[str]:
+    values: dict[str, Any] = {key: getattr(phones, key) for key in PHONES_MATCH if getattr(phones, key)}
+    values["profile"] = phones.settings.profile
+    for cls, settings in ((GroupSettings, phones.settings), (ServerSettings, phones.settings.servers[0])):
+        own = [key for key in keys(cls) if key not in OF_THE_WHOLE_GROUP[cls]]
+        values |= {key: getattr(settings, key) for key in own}
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    yield from _table(config, "  [[group.phones]]", path, plain)
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield ""
+            yield _with_origin(config, f"    [group.phones.{key}]", (*path, key))
+            yield from (f"    {as_toml_key(name)} = {as_toml(inner)}" for name, inner in value.items())
 
 
 def _table(config: Config, header: str, path: TomlPath, values: Mapping[str, Any]) -> Iterable[str]:

@@ -20,6 +20,7 @@ Kind = Callable[[Any], Any]
 
 # RFC 3261 s.25.1 hostname, and the underscore that real networks use all the same.
 _HOST_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+MOST_SPECS = 4  # V6
 _LONGEST_HOST_NAME = 253  # RFC 1035 s.2.3.4, without the trailing dot
 
 
@@ -28,6 +29,16 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise Unexpected("a text in quotes that is not empty")
     return value
+
+
+def text_or_texts(value: Any) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    if isinstance(value, list) and value and all(isinstance(element, str) for element in value):
+        return tuple(text(element) for element in value)
+    try:
+        return (text(value),)
+    except Unexpected:
+        raise Unexpected("a text in quotes, or a list of them, none of them empty") from None
 
 
 def flag(value: Any) -> bool:
@@ -101,6 +112,43 @@ def host(value: Any) -> str:
     if not is_host(value):
         raise Unexpected("a host name or an IP address (IPv6 without brackets)")
     return value.lower()
+
+
+def host_list(value: Any) -> str:
+    """One host, or several with commas between them (S13); IP addresses and names, in lower case."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+    if len(parts) == 1:
+        return host(value)
+    for place, part in enumerate(parts, 1):
+        if not is_host(part):
+            raise Unexpected(
+                "a host name or an IP address between each two commas",
+                found=f'"{value}", whose part {place} is ' + (f'"{part}"' if part else "empty"),
+            )
+    return ", ".join(part.lower() for part in parts)
+
+
+def server_field(value: Any) -> tuple[str, ...]:
+    """V6: "domain; serverspec1; serverspec2; serverspec3; serverspec4": the domain, then what to find servers by.
+
+    The domain alone is what to find servers by, too; with others behind it, it is a name only (V7).
+    """
+    expected = f'"domain; server1; server2 ...", one domain and up to {MOST_SPECS} servers'
+    if not isinstance(value, str):
+        raise Unexpected(expected)
+    first, *specs = (part.strip() for part in value.split(";"))
+    if not is_host(first):
+        found = f'"{value}", whose domain is ' + (f'"{first}"' if first else "empty")
+        raise Unexpected('a domain such as "example.com" before the first semicolon', found=found)
+    for place, spec in enumerate(specs, 1):
+        if not is_host(spec):
+            found = f'"{value}", whose server {place} is ' + (f'"{spec}"' if spec else "empty")
+            raise Unexpected("a host name or an IP address between each two semicolons", found=found)
+        if spec.lower() in (earlier.lower() for earlier in specs[: place - 1]):
+            raise Unexpected("each server once", found=f'"{value}", whose server {place}, "{spec}", is there already')
+    if len(specs) > MOST_SPECS:
+        raise Unexpected(expected, found=f'"{value}", with {len(specs)} servers')
+    return tuple(part.lower() for part in (first, *(specs or [first])))
 
 
 def domain(value: Any) -> str:

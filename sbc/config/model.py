@@ -7,7 +7,7 @@ are made of. Paths are absolute: relative ones in the file are meant from the fo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -75,6 +75,16 @@ class Listen:
 
     def __str__(self) -> str:
         return f"{self.transport} {Endpoint(self.address, self.port)}"
+
+
+def address_families(listens: Iterable[Listen]) -> list[str]:
+    """What to ask DNS for, A, AAAA or both: the kinds of address that these sockets can reach servers at."""
+    return sorted({"AAAA" if ":" in listen.address else "A" for listen in listens if listen.side != "phones"})
+
+
+def spoken(listens: Iterable[Listen]) -> list[str]:
+    """The transports that these sockets speak towards servers."""
+    return sorted({listen.transport for listen in listens if listen.side != "phones"})
 
 
 @dataclass(frozen=True)

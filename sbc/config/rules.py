@@ -10,14 +10,16 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
+from sbc.config.groups import SERVER_FIELD
 from sbc.config.kinds import is_ip_address, split_port
 from sbc.config.model import Config, Endpoint, Listen, cores_for_us
 from sbc.config.reader import Document
 from sbc.config.toml_lines import Path as TomlPath
+from sbc.location import procedure
 from sbc.redundancy.schedule import Timing, give_up
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 
-DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "dns-naptr": 5060}  # S7
+DEFAULT_PORTS = {**procedure.DEFAULT_PORTS, "tcp-preferred": 5060, "dns-naptr": 5060}  # S7
 
 PHONE_PATIENCE = 31
 """Seconds in which a request other than INVITE must be answered: 64*T1 of the phone, less one (pitfall D1)."""
@@ -94,7 +96,10 @@ def _check_group_names(document: Document, config: Config) -> None:
     for position, group in enumerate(config.groups):
         path: TomlPath = ("group", position)
         _once(document, names, group.name, (*path, "name"), "a name of its own for each group")
-        for domain_path, domain in document.elements((*path, "domains")):
+        written = document.elements((*path, "domains"))
+        if not document.written((*path, "domains")):
+            written = [((*path, SERVER_FIELD), domain) for domain in group.domains]
+        for domain_path, domain in written:
             if isinstance(domain, str) and document.sound(domain_path):
                 _once(document, domains, domain.lower(), domain_path, "each domain once, in one group")
 
@@ -112,18 +117,24 @@ def _check_group(document: Document, path: TomlPath, group: GroupSettings) -> No
     if group.servers and document.sound((*path, "server")) and not any(server.register for server in group.servers):
         expected = "at least one server where phones can register (register = true)"
         document.error((*path, "server"), "register = false at all of them", expected)
+    if group.dns_ttl_ceiling < group.dns_ttl_floor and document.sound(path):
+        expected = f"at least dns_ttl_floor, which is {group.dns_ttl_floor:g}"
+        document.error((*path, "dns_ttl_ceiling"), f"{group.dns_ttl_ceiling:g}", expected)
     if 0 < group.max_expires < group.min_expires and document.sound((*path, "max_expires")):
         expected = f"at most max_expires, which is {group.max_expires}"
         document.error((*path, "min_expires"), f"{group.min_expires}", expected)
 
 
 def _warn_group(document: Document, path: TomlPath, group: GroupSettings) -> None:
-    if len(group.servers) == 1 and is_ip_address(group.servers[0].address):
+    addresses = [address for server in group.servers for address in server.addresses]
+    if len(addresses) == 1 and is_ip_address(addresses[0]):
         document.warn((*path, "server"), "one server with one address: there is nothing to fail over to")
     if len(group.servers) > 2 and group.registration == "concurrent":  # P10
         count = len(group.servers)
         text = f"{count} servers, and each phone is registered at all of them: {count} times the load"
         document.warn((*path, "server"), text)
+    if document.written((*path, "dns_requery")) and group.dns_requery and all(map(is_ip_address, addresses)):
+        document.warn((*path, "dns_requery"), "no server of this group has a name: DNS is not asked")
     if group.probe_timeout > group.probe_interval_down:
         text = f"{group.probe_timeout:g} s, longer than the {group.probe_interval_down:g} s between two of them"
         document.warn((*path, "probe_timeout"), text)
@@ -151,37 +162,58 @@ def _check_reach(document: Document, config: Config, path: TomlPath, server: Ser
     """
     if server.transport == "dns-naptr" or not document.sound(("listen",)):
         return
-    if _names_us(config.listens, server):
-        expected = "a call server; this is our own socket, and requests would run in a circle"
-        document.error((*path, "address"), f"{Endpoint(server.address, _port(server))}", expected)
-        return
-    usable = [listen for listen in config.listens if listen.transport == server.transport and listen.side != "phones"]
-    if not usable:
-        found = f'"{server.transport}"'
-        expected = f'a transport with a [[listen]] whose side is "both" or "servers"; none is {server.transport}'
-        document.error((*path, "transport"), found, expected)
-    elif is_ip_address(server.address) and all(
-        _family(listen.address) != _family(server.address) for listen in usable
-    ):
-        version = ipaddress.ip_address(server.address).version
-        expected = f"an address that a [[listen]] can reach: no {server.transport} one towards servers is IPv{version}"
-        document.error((*path, "address"), f'"{server.address}"', expected)
+    for address in server.addresses:
+        if _names_us(config.listens, server, address):
+            expected = "a call server; this is our own socket, and requests would run in a circle"
+            document.error((*path, "address"), f"{Endpoint(address, _port(server))}", expected)
+            return
+    for transport in _spoken_with(server):
+        usable = [listen for listen in config.listens if listen.transport == transport and listen.side != "phones"]
+        if not usable:
+            found = f'"{server.transport}"'
+            expected = f'a transport with a [[listen]] whose side is "both" or "servers"; none is {transport}'
+            document.error((*path, "transport"), found, expected)
+            return
+        for address in filter(is_ip_address, server.addresses):
+            if all(_family(listen.address) != _family(address) for listen in usable):
+                version = ipaddress.ip_address(address).version
+                expected = f"an address that a [[listen]] can reach: no {transport} one towards servers is IPv{version}"
+                document.error((*path, "address"), f'"{address}"', expected)
+                return
+
+
+def _spoken_with(server: ServerSettings) -> tuple[str, ...]:
+    return ("tcp", "udp") if server.transport == "tcp-preferred" else (server.transport,)
 
 
 def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> None:
-    literal = is_ip_address(server.address)
-    if server.transport == "dns-naptr" and server.port and not literal:
+    names = [address for address in server.addresses if not is_ip_address(address)]
+    srv_names = [name for name in names if procedure.transport_of_srv_name(name)]
+    transports = _spoken_with(server)
+    if srv_names and server.port:  # S6, V8
+        text = f"with a port given {srv_names[0]} is looked up as a host, and not as the SRV record that it names; port = 0 does"
+        document.warn((*path, "port"), text)
+    elif server.transport == "dns-naptr" and server.port and names:
         document.warn(  # Y10, Y11, Y32, S6
             (*path, "port"),
-            f"with a port given only A and AAAA are asked for {server.address}: no NAPTR, no SRV, transport udp;"
+            f"with a port given only A and AAAA are asked for {names[0]}: no NAPTR, no SRV, transport udp;"
             " port = 0 finds them",
         )
-    if server.transport != "dns-naptr" and document.value((*path, "port")) == 0 and not literal:
+    if server.transport != "dns-naptr" and document.value((*path, "port")) == 0 and names and not srv_names:
         document.warn(  # S5, S8
             (*path, "port"),
-            f"with port 0 and transport {server.transport} the SRV records of {_srv_name(server)} are asked for,"
-            f" then A and AAAA with port {_port(server)}; no NAPTR",
+            f"with port 0 and transport {server.transport} the SRV records of"
+            f" {procedure.SRV_PREFIXES[transports[0]]}.{names[0]} are asked for, then A and AAAA with port {_port(server)};"
+            " no NAPTR, although some manuals say that only dns-naptr makes a phone ask DNS",
         )
+    for name in srv_names:
+        transport = procedure.transport_of_srv_name(name)
+        if server.transport != "dns-naptr" and transport != transports[0] and not server.port:
+            text = f"{name} names servers that speak {transport}: that is used, and not {server.transport}"
+            document.warn((*path, "transport"), text)
+    if document.written((*path, "naptr_build")) and (server.transport != "dns-naptr" or server.port or not names):  # Y21
+        text = "only used with transport dns-naptr, port 0 and a name, when NAPTR gives nothing"
+        document.warn((*path, "naptr_build"), text)
     if document.written((*path, "failback_timeout")) and server.failback_mode != "duration" and server.failback_timeout:
         text = f'only failback_mode = "duration" uses it; the mode here is "{server.failback_mode}"'
         document.warn((*path, "failback_timeout"), text)
@@ -209,25 +241,20 @@ def _overlap(one: str, other: str) -> bool:
     return _family(one) == _family(other) and (one == other or one in _ANY or other in _ANY)
 
 
-def _names_us(listens: Iterable[Listen], server: ServerSettings) -> bool:
+def _names_us(listens: Iterable[Listen], server: ServerSettings, address: str) -> bool:
     for listen in listens:
-        if server.transport != listen.transport:
+        if listen.transport not in _spoken_with(server):
             continue
         ours = {(listen.address, listen.port), split_port(listen.advertise)}
-        if listen.address in _ANY and is_ip_address(server.address) and _is_loopback(server.address):
-            ours.add((server.address, listen.port))
-        if (server.address, _port(server)) in ours:
+        if listen.address in _ANY and is_ip_address(address) and _is_loopback(address):
+            ours.add((address, listen.port))
+        if (address, _port(server)) in ours:
             return True
     return False
 
 
 def _port(server: ServerSettings) -> int:
     return server.port or DEFAULT_PORTS[server.transport]
-
-
-def _srv_name(server: ServerSettings) -> str:
-    service = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}[server.transport]
-    return f"{service}.{server.address}"
 
 
 def _family(address: str) -> int:

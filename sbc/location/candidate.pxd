@@ -7,6 +7,7 @@ cdef class Candidate:
     cdef readonly str transport
     cdef readonly int priority
     cdef readonly int weight
+    cdef readonly int place
     cdef Py_hash_t _hash
     cdef str _text
 

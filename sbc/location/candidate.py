@@ -16,7 +16,8 @@ class Candidate:
     """Address, port and transport, with the DNS preference that led to it; immutable.
 
     `address` is an IPv4 or IPv6 literal without brackets, `transport` udp, tcp or tls. `priority` is that of SRV, lowest
-    first, 1 when there is no SRV (V12); `weight` that among equal priorities.
+    first, 1 when there is no SRV (V12); `weight` that among equal priorities; `place` the position, 0 first, of the name that
+    it was found by, where a server has several (S13).
 
     Two lookups that find the same next hop with another priority find the same candidate: only address, port and
     transport count for equality, so health and counters stay with it when DNS is rearranged.
@@ -27,15 +28,19 @@ class Candidate:
     transport: str
     priority: cython.int
     weight: cython.int
+    place: cython.int
     _hash: cython.Py_hash_t
     _text: str
 
-    def __init__(self, address: str, port: int, transport: str, priority: int = 1, weight: int = 0) -> None:
+    def __init__(
+        self, address: str, port: int, transport: str, priority: int = 1, weight: int = 0, place: int = 0
+    ) -> None:
         self.address = address
         self.port = port
         self.transport = transport
         self.priority = priority
         self.weight = weight
+        self.place = place
         self._hash = hash((address, port, transport))
         host = f"[{address}]" if ":" in address else address
         self._text = f"{host}:{port};{transport}"

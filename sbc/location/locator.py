@@ -5,27 +5,31 @@ the phone call proceeds"; D17). Behind it, questions are asked when the procedur
 expire, and `on_change` tells when a list has become another one. A list that was found once is not given up for an
 empty one: DNS that fails, or forgets a name, takes no server away from a site.
 
+Whenever the answers lead to candidates, those that were used, the negative ones too, are kept for the next start: they
+lead there again, in the same way and without a question that must be waited for.
+
 It waits on a clock and asks through a function, so it knows neither Twisted nor a DNS library; see `resolver`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sbc.clock import Clock, Delayed
-from sbc.events import DnsLookup, Report
-from sbc.location.cache import DnsCache
+from sbc.events import Alarm, DnsLookup, Report
+from sbc.location.cache import DnsCache, Freshness
 from sbc.location.candidate import Candidate
-from sbc.location.procedure import Located, SrvOrder, Target, descending, locate, weighted_share
+from sbc.location.procedure import TRANSPORTS, Located, SrvOrder, Target, locate, srv_order
 from sbc.location.records import Failed, Found, Question, Result, from_text, question_from_text, to_text
 
 Ask = Callable[[Question, Callable[[Question, Result], None]], None]
 """Ask a DNS server and call back later, on the thread of the clock, with the result."""
 
 OnChange = Callable[[str, list[Candidate], float | None], None]
-"""`on_change(key, candidates, ttl)`: the list of that server is another one now."""
+"""`on_change(key, candidates, ttl)`: the list of that server is another one now, or good for another time. `ttl`: the
+shortest time to live of the answers behind it, in seconds (Y26); None where nothing was asked."""
 
 
 class DnsMemory(Protocol):
@@ -52,9 +56,15 @@ class _Watched:
 
     target: Target
     srv_order: SrvOrder
+    freshness: Freshness
     on_change: OnChange
-    located: Located
+    located: Located = Located((), (), ())
     candidates: tuple[Candidate, ...] = ()
+    ttl: float | None = None
+
+    def freshness_now(self) -> Freshness:
+        """While nothing is found there is no list that a `requery` could leave in peace."""
+        return self.freshness if self.candidates else replace(self.freshness, requery=0.0)
 
 
 class Locator:
@@ -67,20 +77,25 @@ class Locator:
         report: Report,
         *,
         memory: DnsMemory | None = None,
-        requery: float = 0.0,
         families: Sequence[str] = ("A", "AAAA"),
+        transports: Collection[str] = TRANSPORTS,
         salt: str = "",
     ) -> None:
-        """`families`: A, AAAA, or both, as our sockets can reach. `salt`: spreads appliances over SRV weights."""
+        """`families`: A, AAAA, or both, as our sockets can reach, and `transports` what they speak. `salt`: spreads
+        appliances over SRV weights."""
         self._clock = clock
         self._ask = ask
         self._report = report
         self._memory: DnsMemory = memory if memory is not None else NoMemory()
         self._families = families
+        self._transports = transports
         self._salt = salt
-        self._cache = DnsCache(requery)
+        self._cache = DnsCache()
         self._watched: dict[str, _Watched] = {}
         self._asked: set[Question] = set()
+        self._unanswered: set[Question] = set()
+        """What nobody answers, and whose last answers are in use."""
+        self._saved: dict[Question, Found] = {}
         self._timer: Delayed | None = None
         self._stopped = False
         now = clock.seconds()
@@ -89,15 +104,29 @@ class Locator:
             found = from_text(question, answer) if question else None
             if question and found:
                 self._cache.remember(question, found, now)
+                self._saved[question] = found
 
-    def watch(self, key: str, target: Target, on_change: OnChange, *, srv_weight: str = "rfc2782") -> None:
+    def watch(
+        self,
+        key: str,
+        target: Target,
+        on_change: OnChange,
+        *,
+        srv_weight: str = "rfc2782",
+        freshness: Freshness = Freshness(),  # noqa: B008 (it cannot be changed)
+    ) -> None:
         """Find this server's candidates, now and ever after. `key` names it in `candidates` and `on_change`.
 
         What is known without a question (an IP address, answers kept from before) is told before this returns.
         """
-        order = descending if srv_weight == "descending" else weighted_share(self._salt)
-        self._watched[key] = _Watched(target, order, on_change, Located((), (), ()))
-        self._evaluate(self._watched[key], key)
+        before = self._watched.get(key)
+        watched = _Watched(target, srv_order(srv_weight, self._salt), freshness, on_change)
+        self._watched[key] = watched
+        self._evaluate(watched, key)
+        if before is not None and not watched.candidates and _same_place(before.target, target):
+            watched.candidates, watched.ttl = before.candidates, before.ttl
+            if watched.candidates:
+                on_change(key, list(watched.candidates), watched.ttl)
         self._ask_what_is_due()
 
     def forget(self, key: str) -> None:
@@ -105,6 +134,7 @@ class Locator:
         self._watched.pop(key, None)
         needed = {question for watched in self._watched.values() for question in watched.located.used}
         self._cache.keep_only(needed.__contains__)
+        self._unanswered &= needed
 
     def candidates(self, key: str) -> list[Candidate]:
         """What is known now; empty until the first answer. Never waits."""
@@ -130,32 +160,49 @@ class Locator:
             if records is None:
                 text = "not answered yet"
             else:
-                text = ", ".join(map(str, records)) or "nothing"
-                text += " (stale)" if self._cache.is_stale(question, now) else ""
+                text = "; ".join(map(str, records)) or "nothing"
+                text += " (stale)" if self._cache.is_stale(question, now, watched.freshness) else ""
             lines.append(f"{question}: {text}")
         lines.append("candidates: " + (", ".join(map(str, watched.candidates)) or "none"))
         return "\n".join(lines)
 
     def _evaluate(self, watched: _Watched, key: str) -> None:
-        watched.located = locate(
-            watched.target, self._cache.records, srv_order=watched.srv_order, families=self._families
+        located = watched.located = locate(
+            watched.target,
+            self._cache.records,
+            srv_order=watched.srv_order,
+            families=self._families,
+            transports=self._transports,
         )
-        found = watched.located.candidates
-        if not found or (watched.located.wanted and watched.candidates):
+        found = located.candidates
+        if not found or not located.settled or (located.wanted and watched.candidates):
             return  # nothing, or only a part of it: what was there stays
-        if _same(found, watched.candidates):
+        if not located.wanted:
+            self._save(located.used)
+        ttl = self._cache.shortest_ttl(located.used, watched.freshness)
+        if _same(found, watched.candidates) and ttl == watched.ttl:
             return
-        watched.candidates = found
-        ttl = self._cache.time_to_live(watched.located.used, self._clock.seconds())
+        watched.candidates, watched.ttl = found, ttl
         watched.on_change(key, list(found), ttl)
+
+    def _save(self, questions: Sequence[Question]) -> None:
+        """Keep these answers for the next start. A TTL alone is no news: the disk would be written all the time."""
+        news = {}
+        for question in questions:
+            entry = self._cache.entry(question)
+            before = self._saved.get(question)
+            if entry is not None and (before is None or before.records != entry.records):
+                news[question] = Found(entry.records, entry.ttl)
+        if news:
+            self._saved.update(news)
+            self._memory.save({str(question): to_text(found) for question, found in news.items()})
 
     def _ask_what_is_due(self) -> None:
         if self._stopped:
             return
         now = self._clock.seconds()
         later = []
-        for question in {question for watched in self._watched.values() for question in watched.located.used}:
-            at = self._cache.refresh_at(question)
+        for question, at in self._due_times().items():
             if question in self._asked:
                 continue
             if at is None or at <= now:
@@ -164,6 +211,17 @@ class Locator:
             else:
                 later.append(at)
         self._arm(min(later, default=None), now)
+
+    def _due_times(self) -> dict[Question, float | None]:
+        """When to ask each question that somebody needs; None: it never was."""
+        times: dict[Question, float | None] = {}
+        for watched in self._watched.values():
+            freshness = watched.freshness_now()
+            for question in watched.located.used:
+                at = self._cache.refresh_at(question, freshness)
+                known = times.get(question, at)
+                times[question] = at if at is None or known is None else min(at, known)
+        return times
 
     def _arm(self, at: float | None, now: float) -> None:
         if self._timer is not None and self._timer.active():
@@ -174,11 +232,10 @@ class Locator:
         self._asked.discard(question)
         if self._stopped:
             return
-        now = self._clock.seconds()
-        self._cache.put(question, result, now)
-        self._report(DnsLookup(question.rrtype, self._result_word(question, result)))
-        if isinstance(result, Found) and result.records:
-            self._memory.save({str(question): to_text(result)})
+        self._cache.put(question, result, self._clock.seconds())
+        word = self._result_word(question, result)
+        self._report(DnsLookup(question.rrtype, word))
+        self._tell_of_outage(question, result, word == "stale")
         for key, watched in list(self._watched.items()):
             if question in watched.located.used:
                 self._evaluate(watched, key)
@@ -189,7 +246,23 @@ class Locator:
             return "stale" if self._cache.records(question) else result.result
         return "ok" if result.records else "negative"
 
+    def _tell_of_outage(self, question: Question, result: Result, stale: bool) -> None:
+        """Once when it begins, once when it is over. A DNS server that cannot serve NAPTR at all is none (S22)."""
+        if stale and isinstance(result, Failed):
+            if not self._unanswered:
+                what = "no DNS server answers" if result.result == "timeout" else "DNS servers refuse to answer"
+                self._report(Alarm("dns", f"{what} ({question}); what was last known stays in use"))
+            self._unanswered.add(question)
+        elif question in self._unanswered:
+            self._unanswered.discard(question)
+            if not self._unanswered:
+                self._report(Alarm("dns", "DNS answers again"))
+
 
 def _same(one: Sequence[Candidate], other: Sequence[Candidate]) -> bool:
     """Equal also in what `Candidate` does not compare."""
-    return [(c, c.priority, c.weight) for c in one] == [(c, c.priority, c.weight) for c in other]
+    return [(c, c.priority, c.weight, c.place) for c in one] == [(c, c.priority, c.weight, c.place) for c in other]
+
+
+def _same_place(one: Target, other: Target) -> bool:
+    return (one.address, one.port, one.transport) == (other.address, other.port, other.transport)

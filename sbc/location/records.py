@@ -27,13 +27,22 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Naptr:
-    """RFC 3403, as far as RFC 3263 uses it: the regexp is always empty."""
+    """RFC 3403, as far as RFC 3263 uses it."""
 
     order: int
     preference: int
     flags: str
     service: str
     replacement: str
+    regexp: str = ""
+    """Y40: "always empty". Kept so that one can be told that it is ignored."""
+
+    def __str__(self) -> str:
+        regexp = f', regexp "{self.regexp}"' if self.regexp else ""
+        return (
+            f'order {self.order}, preference {self.preference}, flag "{self.flags}", service "{self.service}"{regexp},'
+            f" replacement {self.replacement or '.'}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,18 @@ class Srv:
     port: int
     target: str
 
+    def __str__(self) -> str:
+        return f"priority {self.priority}, weight {self.weight}, port {self.port}, target {self.target or '.'}"
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """The one field of A and AAAA."""
 
     address: str
+
+    def __str__(self) -> str:
+        return self.address
 
 
 Record = Naptr | Srv | Address
@@ -68,7 +83,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Nobody answered, or said SERVFAIL: nothing was learnt."""
+    """Nobody answered, or said SERVFAIL, REFUSED or NOTIMP: nothing was learnt (S22)."""
 
     result: str
     """timeout | servfail"""

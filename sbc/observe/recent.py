@@ -115,7 +115,9 @@ class RecentEvents(Listener):
         if type(event) in NEVER_NOTABLE:
             return
         now = self._wall_clock()
-        if isinstance(event, events.FailedOver) and event.method == ALL_METHODS:
+        if isinstance(event, events.FailedOver | events.FailedBack) and event.phones:
+            pass  # the group's own phones go on as they did
+        elif isinstance(event, events.FailedOver) and event.method == ALL_METHODS:
             because = f"{self._names.named(event.group, event.from_candidate)} failed: {in_words(event.cause)}"
             self._switches[event.group] = Switch(now, event.to_candidate, because)
         elif isinstance(event, events.FailedBack):

@@ -130,12 +130,13 @@ def _server_state(event: events.ServerStateChanged, names: ServerNames) -> Story
 def _failed_over(event: events.FailedOver, names: ServerNames) -> Story:
     way = (
         f"from {names.named(event.group, event.from_candidate)} to {names.named(event.group, event.to_candidate)},"
-        f" {'all new requests' if event.method == ALL_METHODS else event.method}: {in_words(event.cause)}"
+        f" {'all new requests' if event.method == ALL_METHODS else event.method}{_of_phones(event.phones)}:"
+        f" {in_words(event.cause)}"
     )
     return Story(
         level=WARNING,
         text=printable(f"{event.group}: failover {way}"),
-        key=("failover", event.group, event.method, event.from_candidate, event.to_candidate, event.cause),
+        key=("failover", event.group, event.method, event.from_candidate, event.to_candidate, event.cause, event.phones),
         group=event.group,
         several=printable(f"{event.group}: {{count}} failovers {way}"),
     )
@@ -145,12 +146,17 @@ def _failed_back(event: events.FailedBack, names: ServerNames) -> Story:
     return Story(
         level=INFO,
         text=printable(
-            f"{event.group}: new requests return from {names.named(event.group, event.from_candidate)}"
+            f"{event.group}: new requests{_of_phones(event.phones)} return"
+            f" from {names.named(event.group, event.from_candidate)}"
             f" to {names.named(event.group, event.to_candidate)}: {in_words(event.cause)}"
         ),
-        key=("failback", event.group, event.from_candidate, event.to_candidate),
+        key=("failback", event.group, event.from_candidate, event.to_candidate, event.phones),
         group=event.group,
     )
+
+
+def _of_phones(kind: str) -> str:
+    return f" of phones of profile {kind}" if kind else ""
 
 
 _SAID_OF_PHONE = cython.declare(

@@ -343,6 +343,8 @@ class Proxy(Surroundings):
             route = new_phone_route(self._ways, destination, transaction.flow, timeout)
         else:
             servers = destination
+            if servers.group.of_several_kinds:
+                servers.group = self.registrar.kind_of_sender(servers.group, request, transaction.flow)
             group = servers.group
             first: Candidate = servers.first
             if first is None:

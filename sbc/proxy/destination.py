@@ -145,7 +145,8 @@ class Destinations:
         for group in groups:
             # A phone that was given the server's address instead of a domain is served as well.
             for server in group.settings.servers:
-                self._by_domain.setdefault(server.address.lower(), group)
+                for address in server.addresses:
+                    self._by_domain.setdefault(address.lower(), group)
 
     @cython.ccall
     def find(self, request: Request, flow: Flow) -> object:  # Destination

@@ -14,6 +14,13 @@ from sbc.redundancy.plan cimport AttemptPlan, PlanWitness
 cdef class ServerGroup:
     cdef readonly object settings
     cdef readonly str name
+    cdef readonly str kind
+    cdef readonly str key
+    cdef readonly bint of_several_kinds
+    cdef readonly list kinds
+    cdef ServerGroup _group
+    cdef list _everyone
+    cdef object _phone_kinds
     cdef Reports _reports
     cdef list _options
     cdef dict _health
@@ -34,6 +41,7 @@ cdef class ServerGroup:
     cdef bint _on_enable
     cdef frozenset _register_before
     cdef public list followers
+    cdef list _removed
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*
@@ -49,6 +57,7 @@ cdef class ServerGroup:
     cpdef object done(self, Candidate candidate, object callback)
     cpdef object advance(self, double now)
     cdef CandidateHealth _health_of(self, Candidate candidate)
+    cdef ServerGroup _whole_group(self)
 
 
 cdef class _Witness(PlanWitness):

@@ -18,6 +18,11 @@ What becomes of every request comes in by `observe`. Reported to operators from 
 - FailedOver with method `*` (ALL_METHODS), once each time the working server fails and new requests go elsewhere.
   It is a move of its own: with the request that noticed it two things moved, each counted once under its own method.
 - FailedBack, once each time the working server changes to a better one.
+
+Phones of several kinds (`[[group.phones]]`) share the servers and what is known of them, and differ in how they use
+them. Each kind is a ServerGroup of its own over the same health (`phones_of`): it makes plans, and has a working server
+and orders, from its own settings, and what it observes it tells the group. The group alone probes, and lets all of them
+choose anew when something has changed. FailedOver with method `*` and FailedBack are reported of each kind.
 """
 
 from __future__ import annotations
@@ -32,10 +37,11 @@ import cython
 
 from sbc.events import FailedBack, FailedOver, Report, ServerStateChanged
 from sbc.redundancy.health import HealthWord, State, StateChange
+from sbc.redundancy.phones import OWN_KIND, PhoneKinds
 from sbc.redundancy.plan import PHONE_PATIENCE
 from sbc.redundancy.probing import ProbeCalendar
 from sbc.redundancy.schedule import Timing, patience
-from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.redundancy.settings import PHONES_MATCH, GroupSettings, PhonesSettings, ServerSettings
 from sbc.redundancy.working import Moved, WorkingServer
 
 if cython.compiled:
@@ -63,6 +69,9 @@ WakeUp = Callable[[str], None]
 _PATIENCE = cython.declare(cython.double, PHONE_PATIENCE)
 _NO_DEADLINE = cython.declare(cython.double, inf)
 
+_OF_DNS = 4
+"""So much of a preference is what configuration and DNS say; behind it is what we make of the transport."""
+
 
 @cython.cclass
 class ServerGroup:
@@ -70,6 +79,13 @@ class ServerGroup:
 
     settings: object
     name: str
+    kind: str  # of phones: the label of their entry; "" for the group itself
+    key: str  # name and label: unlike those of all others
+    of_several_kinds: cython.bint  # phones of this group must be told apart
+    kinds: list  # those of the other phones; none of a kind's own
+    _group: ServerGroup  # that this is a kind of; None for the group itself
+    _everyone: list  # itself and its kinds
+    _phone_kinds: object
     _reports: Reports
     _options: list
     _health: dict
@@ -90,6 +106,7 @@ class ServerGroup:
     _on_enable: cython.bint
     _register_before: frozenset
     followers: list  # called, with nothing, when a registrar server died or returned or another candidate works
+    _removed: list  # Options of working servers that DNS no longer names; those of its kinds are the group's
 
     def __init__(
         self,
@@ -98,18 +115,24 @@ class ServerGroup:
         report: Report,
         now: float,
         rng: random.Random | None = None,
+        kind_of: ServerGroup | None = None,
+        kind: str = "",
     ) -> None:
-        """`rng` jitters the probes; tests pass their own."""
+        """`rng` jitters the probes; tests pass their own. `kind_of`, `kind`: for the kinds of phones, which the group makes."""
         self.settings = settings
         self.name = settings.name
+        self.kind = kind
+        self.key = f"{self.name}/{kind}" if kind else self.name
+        self._group = kind_of
         self._reports = as_reports(report)
         self._options: list[Option] = []
-        self._health: dict[Candidate, CandidateHealth] = {}
+        self._health: dict[Candidate, CandidateHealth] = {} if kind_of is None else kind_of._health
         self._listed: list[Candidate] = []
         self._listed_health: list[CandidateHealth] = []
-        self._ttl: dict[str, float | None] = {}
-        self._waiting: dict[WakeUp, Candidate] = {}
+        self._ttl: dict[str, float | None] = {} if kind_of is None else kind_of._ttl
+        self._waiting: dict[WakeUp, Candidate] = {} if kind_of is None else kind_of._waiting
         self._link_up = True
+        self._removed: list[Option] = []
         self._quiet_until = 0.0
         self._registrars = tuple(server for server in settings.servers if server.register)
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
@@ -127,6 +150,26 @@ class ServerGroup:
         self._probes = ProbeCalendar(
             settings.probe_interval, settings.probe_interval_down, settings.probe_timeout, rng or random.Random()
         )
+        self._phone_kinds = PhoneKinds(settings.phones)
+        self.kinds = [
+            ServerGroup(entry.settings, timers_t1_t2, report, now, rng, self, label)
+            for entry, label in zip(settings.phones, _labels(settings.phones), strict=True)
+        ]
+        self.of_several_kinds = kind_of is not None or len(self.kinds) > 0
+        self._everyone = [self, *self.kinds]
+        each: ServerGroup
+        for each in self.kinds:
+            if each._registration_brings_back:
+                self._registration_brings_back = True
+
+    def phones_of(self, user_agent: str, address: str, aor: str) -> ServerGroup:
+        """The kind that a phone is of, by what it says, where it is and who it is: the group itself when no entry fits."""
+        place = self._phone_kinds.kind(user_agent, address, aor)
+        return self if place == OWN_KIND else self.kinds[place]
+
+    def kind_labelled(self, label: str) -> ServerGroup | None:
+        """The kind with that label, the group itself for ""."""
+        return next((each for each in self._everyone if each.kind == label), None)
 
     # Candidates
 
@@ -136,7 +179,8 @@ class ServerGroup:
         """Location found these for that server, best first. Health stays with candidates that were known before.
 
         Equals (same priority) that were known keep their order: a DNS server that rotates its answers must not make
-        requests wander. `ttl`: seconds that the answer is good for.
+        requests wander. A working server that is not among them any more is left as `dns_removed` says (V28, V29).
+        `ttl`: seconds that the answer is good for.
         """
         server = next(server for server in self.settings.servers if server.name == server_name)
         places = {option.candidate: place for place, option in enumerate(self._options)}
@@ -144,8 +188,9 @@ class ServerGroup:
             Option(server, candidate, self._preference(server, candidate)) for candidate in dict.fromkeys(candidates)
         ]
         ordered: list[Option] = []
-        for _, equals in groupby(found, key=lambda option: option.preference):
+        for _, equals in groupby(found, key=lambda option: option.preference[:_OF_DNS]):
             ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
+        ordered += self._removed_but_working(server, ordered)
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
         self._ttl[server_name] = ttl
@@ -166,7 +211,13 @@ class ServerGroup:
             if candidate in other._health:
                 health.go_on_from(other._health[candidate])
         self._working.go_on_from(other._working)
-        self._link_up = other._link_up
+        each: ServerGroup
+        before: ServerGroup
+        for each in self.kinds:
+            before = other.kind_labelled(each.kind) or other
+            each._working.go_on_from(before._working)
+        for each in self._everyone:
+            each._link_up = other._link_up
         self._choose(now, "configuration")
 
     # Plans
@@ -209,6 +260,9 @@ class ServerGroup:
     def register_plan(self, server_name: str, now: cython.double, latest: cython.double) -> AttemptPlan:
         """One of `register_plans`, for those that are compiled: the one at that server, or the only one."""
         self.advance(now)
+        group: ServerGroup = self._whole_group()
+        if group._removed:
+            group._drop_removed(now)
         return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
     def register_plan_at(
@@ -251,6 +305,9 @@ class ServerGroup:
     @cython.ccall
     def observe(self, candidate: Candidate, outcome: Outcome, now: cython.double, method: str):
         """Learn from what became of a request or a probe at that candidate. Provisional answers count as well."""
+        if self._group is not None:
+            self._group.observe(candidate, outcome, now, method)
+            return
         if isinstance(outcome, Answered):
             answer: Answered = outcome
             if self._is_as_ever(candidate, answer.status, now, method):
@@ -260,6 +317,9 @@ class ServerGroup:
     @cython.cfunc
     def observe_status(self, candidate: Candidate, status: cython.int, now: cython.double, method: str):
         """The same as `observe(candidate, Answered(status), now, method)`."""
+        if self._group is not None:
+            self._group.observe_status(candidate, status, now, method)
+            return
         if not self._is_as_ever(candidate, status, now, method):
             self._learn(candidate, new_answered(status, NONE_GIVEN, 0), now, method)
 
@@ -296,7 +356,10 @@ class ServerGroup:
         if known is None:
             return
         known.told(health)
-        self._moved(now, health.down_cause)
+        each: ServerGroup
+        for each in self._everyone:
+            each._moved(now, health.down_cause)
+        self._agree_how_long_it_is_quiet()
         if known.state is State.DOWN and known.held_until is None and not health.down_cause.startswith("status_"):
             self._wake(candidate, health.down_cause)
 
@@ -307,6 +370,7 @@ class ServerGroup:
             self._orders.changed(self._options, candidate)
             self._quiet_until = self._next_change()
             self._tell_followers()
+            self._whole_group()._agree_how_long_it_is_quiet()
 
     @cython.ccall
     def waiting(self, candidate: Candidate, callback: object):  # (candidate: Candidate, callback: WakeUp)
@@ -327,7 +391,9 @@ class ServerGroup:
 
     def set_link(self, up: bool, now: float) -> None:
         """Our own link went down or came back. While it is down nothing is judged and nothing moves (V20)."""
-        self._link_up = up
+        each: ServerGroup
+        for each in self._everyone:
+            each._link_up = up
         for candidate, health in self._health.items():
             self._changed(candidate, health.set_link(up, now))
         self._choose(now, "link")
@@ -338,7 +404,7 @@ class ServerGroup:
     def advance(self, now: cython.double):
         """Let the passing of time take effect: Retry-After over, failback due."""
         if now >= self._quiet_until:
-            self._time_has_passed(now)
+            self._whole_group()._time_has_passed(now)
 
     def _time_has_passed(self, now: float) -> None:
         for candidate, health in self._health.items():
@@ -405,6 +471,16 @@ class ServerGroup:
                 }
                 for server in self.settings.servers
             ],
+            "phones": [kind._describe_kind(entry) for entry, kind in zip(self.settings.phones, self.kinds, strict=True)],
+        }
+
+    def _describe_kind(self, entry: PhonesSettings) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "profile": self.settings.profile,
+            "registration": self.settings.registration,
+            **{key: list(getattr(entry, key)) for key in PHONES_MATCH},
+            "working": str(self._working.current) if self._working.current else None,
         }
 
     def _describe_candidate(self, option: Option, now: float, wall_clock_now: float | None) -> dict[str, Any]:
@@ -428,7 +504,34 @@ class ServerGroup:
 
     def _preference(self, server: ServerSettings, candidate: Candidate) -> tuple[int, ...]:
         weight = -candidate.weight if self.settings.srv_weight == "descending" else 0
-        return (server.rank, candidate.priority, weight)
+        second_choice = server.transport == "tcp-preferred" and candidate.transport == "udp"  # S11
+        return (server.rank, candidate.place, candidate.priority, weight, int(second_choice))
+
+    # A working server that DNS no longer names (V29)
+
+    def _removed_but_working(self, server: ServerSettings, found: list[Option]) -> list[Option]:
+        """It stays, behind the others of its server, where `dns_removed` wants that."""
+        if self.settings.dns_removed != "at-renewal":
+            return []
+        kept = [
+            option
+            for option in self._options
+            if option.server is server
+            and self._is_working_for_somebody(option.candidate)
+            and all(option.candidate != other.candidate for other in found)
+        ]
+        self._removed = [option for option in self._removed if option.server is not server] + kept
+        return kept
+
+    def _is_working_for_somebody(self, candidate: Candidate) -> bool:
+        """True when it is the working server of one kind of phones at least."""
+        return any(each._working.current == candidate for each in self._everyone)
+
+    def _drop_removed(self, now: float) -> None:
+        removed, self._removed = self._removed, []
+        self._options = [option for option in self._options if option not in removed]
+        self._keep_health(now)
+        self._choose(now, "dns")
 
     # Changes and their reports
 
@@ -457,7 +560,19 @@ class ServerGroup:
                     self._health[candidate].set_link(False, now)
         self._listed = list(self._health)
         self._listed_health = list(self._health.values())
+        kind: ServerGroup
+        for kind in self.kinds:
+            kind._listed, kind._listed_health = self._listed, self._listed_health
+            kind._share_options(self._options)
         self._probes.keep(listed, now)
+
+    def _share_options(self, options: list[Option]) -> None:
+        """The group's candidates, with the settings that this kind of phones has for their servers."""
+        own = {server.name: server for server in self.settings.servers}
+        self._options = []
+        for option in options:
+            server = own[option.server.name]
+            self._options.append(Option(server, option.candidate, self._preference(server, option.candidate)))
 
     def _changed(self, candidate: Candidate, change: StateChange | None) -> None:
         if change is None:
@@ -476,9 +591,26 @@ class ServerGroup:
 
     def _choose(self, now: float, cause: str) -> None:
         """Something has changed that the working server or an order may depend on, or may do so now."""
-        moved = self._moved(now, cause)
-        if moved is not None:
-            self._reports(self._move_event(moved))
+        each: ServerGroup
+        for each in self._everyone:
+            moved = each._moved(now, cause)
+            if moved is not None:
+                self._reports(each._move_event(moved))
+        self._agree_how_long_it_is_quiet()
+        if any(not self._is_working_for_somebody(option.candidate) for option in self._removed):
+            self._drop_removed(now)
+
+    @cython.cfunc
+    def _whole_group(self) -> ServerGroup:
+        return self if self._group is None else self._group
+
+    def _agree_how_long_it_is_quiet(self) -> None:
+        each: ServerGroup
+        quiet_until: cython.double = self._quiet_until
+        for each in self.kinds:
+            quiet_until = min(quiet_until, each._quiet_until)
+        for each in self._everyone:
+            each._quiet_until = quiet_until
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
@@ -509,8 +641,8 @@ class ServerGroup:
     def _move_event(self, moved: Moved) -> FailedOver | FailedBack:
         from_candidate, to_candidate = str(moved.from_candidate), str(moved.to_candidate)
         if moved.better:
-            return FailedBack(self.name, from_candidate, to_candidate, moved.cause)
-        return FailedOver(self.name, ALL_METHODS, from_candidate, to_candidate, moved.cause)
+            return FailedBack(self.name, from_candidate, to_candidate, moved.cause, self.kind)
+        return FailedOver(self.name, ALL_METHODS, from_candidate, to_candidate, moved.cause, self.kind)
 
     def _wake(self, candidate: Candidate, cause: str) -> None:
         woken = [callback for callback, awaited in self._waiting.items() if awaited == candidate]
@@ -549,3 +681,13 @@ class _Witness(PlanWitness):
                 failed.outcome.cause,
             )
         )
+
+
+def _labels(entries: Sequence[PhonesSettings]) -> list[str]:
+    """The profile of each, with a number where a profile comes again."""
+    labels: list[str] = []
+    for entry in entries:
+        profile = entry.settings.profile
+        before = sum(other.settings.profile == profile for other in entries[: len(labels)])
+        labels.append(f"{profile} {before + 1}" if before else profile)
+    return labels

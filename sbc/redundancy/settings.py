@@ -13,8 +13,10 @@ from typing import Any
 
 REGISTRATIONS = ("concurrent", "successive", "single")
 FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "never")
-SERVER_TRANSPORTS = ("udp", "tcp", "tls", "dns-naptr")
+SERVER_TRANSPORTS = ("udp", "tcp", "tls", "tcp-preferred", "dns-naptr")
+SRV_TRANSPORTS = ("udp", "tcp", "tls")
 SRV_WEIGHTS = ("rfc2782", "descending")
+REMOVALS = ("at-once", "at-renewal")
 REGISTER_BEFORE = ("INVITE", "BYE", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER")
 
 STATUS_ACTIONS = ("next", "next-unless-ringing", "next-if-early", "next-server", "return")
@@ -71,13 +73,16 @@ class ServerSettings:
     name: str
     """For people, metrics and the dialog cookie; unique in its group."""
     address: str
-    """Name or IP address; IPv6 without brackets."""
+    """Name or IP address; IPv6 without brackets. Several with commas between them are tried in this order (S13); the name of
+    an SRV record is asked for as it is (V8)."""
     rank: int = field(default=1, metadata=_range(1, 64))
     """Position in the list, 1 first: P1, P2 ... Not a key; counted from the order in the file."""
     port: int = field(default=0, metadata=_range(0, 65535))
     """0 = find by DNS (SRV, and NAPTR with transport dns-naptr); given = A and AAAA only (Y10, Y11, S6)."""
     transport: str = field(default="udp", metadata=_choice(*SERVER_TRANSPORTS))
-    """udp | tcp | tls | dns-naptr."""
+    """udp | tcp | tls | tcp-preferred (each address over TCP, then over UDP, S11) | dns-naptr."""
+    naptr_build: str = field(default="udp", metadata=_choice(*SRV_TRANSPORTS))
+    """For dns-naptr with port 0: whose SRV is asked for when NAPTR gives nothing (Y21; S17: udp)."""
     expires: int = field(default=3600, metadata=_range(30, 2147483647, unit="s"))
     """Registration time asked for at this server (Y18)."""
     retry_counts: int = field(default=3, metadata=_range(0, 20))
@@ -94,6 +99,11 @@ class ServerSettings:
     """What lets new requests return to this server after it failed (Y24 to Y28). See `redundancy.failback`."""
     failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
     """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The names and IP addresses in `address`; `Candidate.place` says by which one a candidate was found."""
+        return tuple(part.strip() for part in self.address.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,15 @@ class GroupSettings:
     """Longest such wait (RFC 5626 4.5: 1800; the range of the Polycom guide is 60 to 1800)."""
     srv_weight: str = field(default="rfc2782", metadata=_choice(*SRV_WEIGHTS))
     """Among equal SRV priorities: rfc2782 = weighted random order; descending = highest weight first (Y42, S9)."""
+    dns_requery: float = field(default=0, metadata=_range(5, 86400, also=(0,), unit="s"))
+    """Ask DNS again after so long, whatever the TTL says (PIVOT: 7200, V28); 0 = as `[dns]` requery says."""
+    dns_ttl_floor: float = field(default=5, metadata=_range(1, 3600, unit="s"))
+    """An answer is good for at least so long, whatever its TTL says (D17)."""
+    dns_ttl_ceiling: float = field(default=86400, metadata=_range(60, 604800, unit="s"))
+    """An answer is good for at most so long (D17)."""
+    dns_removed: str = field(default="at-once", metadata=_choice(*REMOVALS))
+    """When new requests leave a working server that DNS no longer names: at-once; at-renewal = when a registration is
+    renewed, or when it fails (V29)."""
     retry_timeout: float = field(default=0.0, metadata=_range(0, 65.535, unit="s"))
     """Constant interval between retransmissions (Polycom retryTimeOut); 0 = the RFC 3261 schedule."""
     status_failover: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: DEFAULT_STATUS_FAILOVER)
@@ -157,9 +176,38 @@ class GroupSettings:
     """Cap of the registration time granted to phones; 0 = none (PIVOT 300, V15)."""
     min_expires: int = field(default=60, metadata=_range(0, 86400, unit="s"))
     """Shortest registration time granted to phones (423 below)."""
+    phones: tuple[PhonesSettings, ...] = ()
+    """Those of the group's phones that use its servers in another way; the first that fits a phone counts."""
 
 
-NOT_KEYS = {ServerSettings: ("rank",), GroupSettings: ("servers",)}
+@dataclass(frozen=True, slots=True)
+class PhonesSettings:
+    """One `[[group.phones]]`: some of a group's phones, and how they use its servers. See `redundancy.phones`."""
+
+    settings: GroupSettings
+    """Their profile with its overrides, on the group's own servers. Its `phones` are empty."""
+    user_agent: tuple[str, ...] = ()
+    """Patterns with the wildcards of a shell, of which one fits the phone's User-Agent; empty: any."""
+    addresses: tuple[str, ...] = ()
+    """Networks (CIDR), of which one holds the address that the phone's requests come from; empty: any."""
+    aors: tuple[str, ...] = ()
+    """Patterns, of which one fits its user@host, or its user when they have no @; empty: any."""
+
+
+PHONES_MATCH = ("user_agent", "addresses", "aors")
+"""Keys of `[[group.phones]]` that say which phones; at least one, and all that are given must fit."""
+
+OF_THE_WHOLE_GROUP = {
+    GroupSettings: frozenset({
+        "name", "domains", "profile", "sources", "probe_interval", "probe_interval_down", "probe_timeout", "fall", "rise",
+        "status_health", "srv_weight", "dns_requery", "dns_ttl_floor", "dns_ttl_ceiling", "dns_removed",
+    }),
+    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "register"}),
+}
+"""Keys that hold for every phone of a group: who its servers are, and how it is found out whether they live. A server is
+watched once, however many kinds of phones use it."""
+
+NOT_KEYS = {ServerSettings: ("rank",), GroupSettings: ("servers", "phones")}
 """Fields that no file may set directly."""
 
 

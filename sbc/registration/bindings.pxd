@@ -19,6 +19,7 @@ cdef class Binding:
     cdef public str group
     cdef public str aor
     cdef public str contact
+    cdef public str agent
     cdef public str username
     cdef public str call_id
     cdef public long long cseq

@@ -60,6 +60,7 @@ class Binding:
     group: str
     aor: str
     contact: str  # the phone's Contact value, byte for byte
+    agent: str  # its User-Agent, where that may tell its kind (`redundancy.phones`); "" elsewhere
     username: str  # the digest user name that it proved to be, "" when no server ever asked
     # Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7).
     call_id: str
@@ -102,6 +103,7 @@ class Binding:
         self.group = group
         self.aor = aor
         self.contact = contact
+        self.agent = ""
         self.username = username
         self.call_id = call_id
         self.cseq = cseq

@@ -72,7 +72,7 @@ class HeldRequests:
         """False: send the request at once; the phone is registered there, or cannot be. True: `done` will be called, with
         False when the server did not take the phone, after `patience` seconds at the latest.
         """
-        served = self._upkeep.served(group.name)
+        served = self._upkeep.served(group.key)
         target = served.named.get(server) if served is not None else None
         if served is None or target is None or not target.settings.register:
             return False

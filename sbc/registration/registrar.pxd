@@ -3,6 +3,7 @@
 
 from sbc.clock cimport Timer
 from sbc.events cimport Reports
+from sbc.flow cimport Flow
 from sbc.redundancy.group cimport ServerGroup
 from sbc.registration.archive cimport Archive
 from sbc.registration.bindings cimport Binding, Upstream
@@ -29,6 +30,8 @@ cdef class Registrar(ExchangeUser):
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef dict _targets
+    cdef readonly dict _at
+    cdef public object groups
     cdef readonly dict _under_way
     cdef public long long _cseq_floor
     cdef long long _serial
@@ -38,6 +41,7 @@ cdef class Registrar(ExchangeUser):
     cdef dict _missed_removals
 
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
+    cpdef ServerGroup kind_of_sender(self, ServerGroup group, Request request, Flow flow)
     cdef object _begin_under_way(self, Exchange exchange, Contact contact)
     cdef Targets _targets_of(self, ServerGroup group)
     cdef list _contacts(self, Request request, str aor)
@@ -49,6 +53,7 @@ cdef class Registrar(ExchangeUser):
     cdef Upstream _upstream_of(self, Binding binding, str server, Exchange exchange)
     cdef object _remove(self, Exchange exchange)
     cdef object _unbind(self, Binding binding, str reason)
+    cdef object _is_no_longer_there(self, Binding binding)
     cdef object _forget(self, Binding binding)
     cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
-from sbc.registration.contacts import canonical_aor, read_contacts
+from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
@@ -114,7 +115,7 @@ class Registrar(ExchangeUser):
     """All phones of all groups. Call `restore` before the first REGISTER.
 
     `credentials` is the password file, and may be replaced at any time; `boot` stands in the Call-IDs and From tags of all
-    that this run sends. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
+    that this run sends. `groups`, by name, is for those who look at the phones. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
     know of it is old.
     """
 
@@ -131,6 +132,8 @@ class Registrar(ExchangeUser):
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
+    _at: dict
+    groups: object
     _under_way: dict
     _cseq_floor: cython.longlong
     _serial: cython.longlong
@@ -168,7 +171,9 @@ class Registrar(ExchangeUser):
         self._rejections = Rejections()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
-        self._targets: dict[str, Targets] = {}  # by name of the group
+        self._targets: dict[str, Targets] = {}  # by key of the group
+        self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
+        self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
@@ -180,8 +185,12 @@ class Registrar(ExchangeUser):
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
         """Serve the phones of these groups from now on (start, and a changed configuration)."""
+        group: ServerGroup
+        kind: ServerGroup
         for group in groups:
             self._targets_of(group)
+            for kind in group.kinds:
+                self._targets_of(kind)
 
     # From the proxy
 
@@ -210,6 +219,8 @@ class Registrar(ExchangeUser):
         flow: Flow = transaction.flow
         host: str = flow.remote[0]
         contact: Contact
+        if group.of_several_kinds:
+            group = group.phones_of(_agent_of(request), host, aor)
         if self._rejections.are_any():
             who = contacts[0].uri if contacts else ""
             if self._rejections.must_wait(host, aor, who, self.queue.now()):
@@ -256,13 +267,31 @@ class Registrar(ExchangeUser):
 
     @cython.cfunc
     def _targets_of(self, group: ServerGroup) -> Targets:
-        name: str = group.name
+        name: str = group.key
         targets: Targets = self._targets.get(name)
         if targets is None or targets.group is not group:  # a changed configuration
             targets = self._targets[name] = Targets(group)
             self.queue.lane(targets.register_wait)
             self.upkeep.follow(targets)
         return targets
+
+    @cython.ccall
+    def kind_of_sender(self, group: ServerGroup, request: Request, flow: Flow) -> ServerGroup:
+        """Of a group of several kinds of phones, the one that has sent this request.
+
+        What its REGISTER said counts; a phone that is registered in another process, or has not been since the start, is
+        told by what the request itself says.
+        """
+        try:
+            aor: str = aor_of(request.from_.uri)
+        except MalformedMessage:
+            aor = ""
+        host: str = flow.remote[0]
+        binding: Binding = self._at.get((host, flow.remote[1]))
+        if binding is None:
+            return group.phones_of(_agent_of(request), host, aor)
+        # One that calls anonymously is the one that is registered there; a phone of several lines may be of several kinds.
+        return group.phones_of(binding.agent, host, aor if self.bindings.number(aor) else binding.aor)
 
     def binding_for_token(self, token: str) -> Binding | None:
         """The contact behind the gw-tok of a Request-URI."""
@@ -358,6 +387,7 @@ class Registrar(ExchangeUser):
             "contact": _printable(binding.contact_uri),
             "group": binding.group,
             "working": self._working_of(binding),
+            "profile": self._profile_of(binding),
             "source": f"{host}:{binding.port};{binding.transport}",
             "expires_in": round(binding.expires_at - now),
             "servers": [
@@ -380,6 +410,10 @@ class Registrar(ExchangeUser):
             if upstream is not None and upstream.state == REGISTERED:
                 return target.name
         return None
+
+    def _profile_of(self, binding: Binding) -> str:
+        group = self.groups.get(binding.group)
+        return group.phones_of(binding.agent, binding.host, binding.aor).settings.profile if group is not None else ""
 
     # For the upkeep
 
@@ -711,11 +745,15 @@ class Registrar(ExchangeUser):
             or flow.transport != binding.transport
         ):
             binding.unsaved = True
+            self._is_no_longer_there(binding)
             binding.group = group
             binding.contact = contact.text
             binding.transport = flow.transport
             binding.host, binding.port = host, port
             binding.local_host, binding.local_port = local_host, local_port
+        if exchange.group.of_several_kinds:
+            binding.agent = sys.intern(_agent_of(request))
+            self._at[host, port] = binding
         binding.read = contact
         # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
         binding.call_id, binding.cseq = request.call_id_text(), request.cseq_number()
@@ -763,7 +801,13 @@ class Registrar(ExchangeUser):
         self._forget(binding)
 
     @cython.cfunc
+    def _is_no_longer_there(self, binding: Binding):
+        if self._at and self._at.get((binding.host, binding.port)) is binding:
+            del self._at[binding.host, binding.port]
+
+    @cython.cfunc
     def _forget(self, binding: Binding):
+        self._is_no_longer_there(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
         if self._duties or self._held_requests:
@@ -853,6 +897,10 @@ def _is_well(binding: Binding, targets: Targets) -> cython.bint:
         elif not is_goal or upstream.expires_at + _SLACK < binding.expires_at:
             return False
     return True
+
+
+def _agent_of(request: Request) -> str:
+    return (request.get("User-Agent") or "")[:LONGEST_AGENT]
 
 
 def _expires_at(binding: Binding) -> float:

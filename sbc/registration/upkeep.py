@@ -43,6 +43,7 @@ from sbc.registration.served import ATTEMPT, ONLY_THE_PHONE, Books, Duty, Failur
 from sbc.registration.steps import SLACK, Steps
 
 if TYPE_CHECKING:
+    from sbc.redundancy.group import ServerGroup
     from sbc.registration.bindings import Binding
     from sbc.registration.targets import Targets
 
@@ -60,7 +61,9 @@ class Upkeep:
         self._clock = clock
         self._books = books
         self._rng = rng or random.Random()
+        self._groups: dict[str, ServerGroup] = {}
         self._served: dict[str, Served] = {}
+        """By key of the group, or of its kind of phones."""
         self.duties: dict[str, Duty] = {}
         """By token of the contact."""
         self.steps = Steps(books)
@@ -71,13 +74,15 @@ class Upkeep:
 
     def follow(self, targets: Targets) -> None:
         """Serve the phones of this group from now on."""
-        served = self._served[targets.group_name] = Served(targets, self._rng)
+        served = self._served[targets.group.key] = Served(targets, self._rng)
+        if not targets.group.kind:
+            self._groups[targets.group_name] = targets.group
         targets.group.followers.append(lambda: self._changed(served))
         self._changed(served)
 
     def settled(self, binding: Binding) -> None:
         """A REGISTER of the phone is over, or a registration has lapsed."""
-        served = self._served.get(binding.group)
+        served = self._served_of(binding)
         if served is None:
             return
         now = self._clock.seconds()
@@ -109,7 +114,7 @@ class Upkeep:
 
     def removed(self, binding: Binding) -> None:
         """The phone has removed it, and it is about to be forgotten."""
-        served = self._served.get(binding.group)
+        served = self._served_of(binding)
         if served is not None:
             self.missed.removed(binding, served)
 
@@ -120,7 +125,7 @@ class Upkeep:
 
     def _look_around(self, served: Served) -> None:
         served.look = None
-        if self._served.get(served.group.name) is not served:
+        if self._served.get(served.group.key) is not served:
             return  # a changed configuration
         now = self._clock.seconds()
         usable = {
@@ -135,7 +140,7 @@ class Upkeep:
         working = served.group.working(now)
         owner = served.group.owner(working) if working is not None else None
         served.targets.goal = "" if owner is None or served.is_concurrent else owner.name
-        tokens = [binding.token for binding in self._books.bindings if binding.group == served.group.name]
+        tokens = [binding.token for binding in self._books.bindings if self._served_of(binding) is served]
         served.pace = 1.0 / max(_SLOWEST, len(tokens) / _ALL_WITHIN)
         if served.next_slot <= now:
             served.next_slot, served.first_is_due = now, True
@@ -150,7 +155,7 @@ class Upkeep:
             if binding is not None:
                 self._look_at_one(served, binding, returned, now)
         left = tokens[_LOOKED_AT_ONCE:]
-        if left and self._served.get(served.group.name) is served:
+        if left and self._served.get(served.group.key) is served:
             self._clock.callLater(_PAUSE, self._look_at, served, left, returned)
 
     def _look_at_one(self, served: Served, binding: Binding, returned: set[str], now: float) -> None:
@@ -173,9 +178,15 @@ class Upkeep:
 
     # Duties
 
-    def served(self, group: str) -> Served | None:
-        """The group of that name, as it is configured now."""
-        return self._served.get(group)
+    def served(self, key: str) -> Served | None:
+        """The group, or the kind of phones, with that key, as it is configured now."""
+        return self._served.get(key)
+
+    def _served_of(self, binding: Binding) -> Served | None:
+        group = self._groups.get(binding.group)
+        if group is not None and group.of_several_kinds:
+            group = group.phones_of(binding.agent, binding.host, binding.aor)
+        return self._served.get(group.key) if group is not None else None
 
     def known(self, binding: Binding) -> Duty:
         """What was tried for a contact; not kept."""
@@ -221,7 +232,7 @@ class Upkeep:
     def _act(self, duty: Duty, served: Served) -> None:
         """The time has come; the situation may be another one by now."""
         duty.timer = None
-        if self._served.get(served.group.name) is not served:
+        if self._served.get(served.group.key) is not served:
             return
         now = self._clock.seconds()
         step = self.steps.next_step(duty, served, now)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Subject = tuple[str, str]
-"""(group, candidate), or (group, "") for the working server of the group."""
+"""(group, candidate), or (group, "") for the working server of the group, (group, "/KIND") for that of a kind of phones."""
 
 
 class Word(NamedTuple):

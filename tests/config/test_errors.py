@@ -101,8 +101,101 @@ def test_port_0_without_naptr(tmp_path):
     (warning,) = warnings_of(tmp_path, server='port = 0\ntransport = "udp"')
     assert warning == (
         "group.server.port: with port 0 and transport udp the SRV records of _sip._udp.pbx.example.com are asked for,"
-        " then A and AAAA with port 5060; no NAPTR"
+        " then A and AAAA with port 5060; no NAPTR, although some manuals say that only dns-naptr makes a phone ask DNS"
     )
+
+
+YEALINK_SAMPLE = """\
+profile = "yealink"
+transport = "dns-naptr"
+naptr_build = "udp"
+registration = "successive"
+port = 5060
+expires = 3600
+retry_counts = 3
+"""
+"""Y32: the bulletin's sample file, as far as it says how servers are found."""
+
+
+def test_the_sample_of_a_bulletin_never_asks_for_srv(tmp_path):
+    """Y32: transport DNS-NAPTR and port 5060 at both servers. What will happen is said, for each of them."""
+    second = '[[group.server]]\nname = "fallback"\naddress = "fallback.example.com"\n'
+    warnings = warnings_of(tmp_path, group=YEALINK_SAMPLE, server=second)
+    assert ["pbx.example.com", "fallback.example.com"] == [
+        warning.split("are asked for ")[1].split(":")[0] for warning in warnings
+    ]
+    assert all("no NAPTR, no SRV, transport udp; port = 0 finds them" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "keys", ['transport = "udp"', 'transport = "dns-naptr"\nport = 5060', 'transport = "dns-naptr"\naddress = "192.0.2.1"']
+)
+def test_naptr_build_that_nothing_reads(tmp_path, keys):
+    """Y21: only consulted when NAPTR was asked for and gave nothing."""
+    server = f'naptr_build = "tcp"\n{keys}'
+    if "address" in keys:
+        path = tmp_path / "sbc.toml"
+        text = LISTEN + GROUP.replace('address = "pbx.example.com"', "").replace("GROUP_KEYS", "").replace("SERVER_KEYS", server)
+        path.write_text(text)
+        warnings = [f"{warning.key}: {warning.text}" for warning in load(path).warnings]
+    else:
+        warnings = warnings_of(tmp_path, server=server)
+    expected = "only used with transport dns-naptr, port 0 and a name, when NAPTR gives nothing"
+    assert f"group.server.naptr_build: {expected}" in warnings
+    assert [] == warnings_of(tmp_path, server='naptr_build = "tcp"\ntransport = "dns-naptr"')
+
+
+def server_called(folder, address, more=""):
+    path = folder / "sbc.toml"
+    text = LISTEN + GROUP.replace("pbx.example.com", address).replace("GROUP_KEYS", "").replace("SERVER_KEYS", more)
+    path.write_text(text)
+    return load(path)
+
+
+def test_port_with_the_name_of_an_srv_record(tmp_path):
+    """V8 against S6."""
+    (warning,) = server_called(tmp_path, "_sip._udp.example.com", "port = 5060").warnings
+    assert "group.server.port" == warning.key
+    assert "_sip._udp.example.com is looked up as a host, and not as the SRV record that it names" in warning.text
+
+
+def test_transport_against_the_name_of_an_srv_record(tmp_path):
+    """V8: the name says it."""
+    (warning,) = server_called(tmp_path, "_sip._tcp.example.com", 'transport = "udp"').warnings
+    assert "_sip._tcp.example.com names servers that speak tcp: that is used, and not udp" == warning.text
+
+
+def test_requery_without_a_name(tmp_path):
+    """V28 needs something to ask for."""
+    second = '[[group.server]]\nname = "fallback"\naddress = "192.0.2.2"\n'
+    path = tmp_path / "sbc.toml"
+    text = LISTEN + GROUP.replace("pbx.example.com", "192.0.2.1")
+    path.write_text(text.replace("GROUP_KEYS", "dns_requery = 7200").replace("SERVER_KEYS", second))
+    assert ["group.dns_requery: no server of this group has a name: DNS is not asked"] == [
+        f"{warning.key}: {warning.text}" for warning in load(path).warnings
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("192.0.2.1,, b.example", '"192.0.2.1,, b.example", whose part 2 is empty'),
+        ("a.example, b example", '"a.example, b example", whose part 2 is "b example"'),
+        ("a.example,", '"a.example,", whose part 2 is empty'),
+    ],
+)
+def test_list_of_addresses_says_which_part_is_wrong(tmp_path, address, message):
+    """S13."""
+    with pytest.raises(ConfigErrors) as raised:
+        server_called(tmp_path, address)
+    assert f"group.server.address: found {message}, expected a host name or an IP address" in str(raised.value)
+
+
+def test_tcp_preferred_needs_both_sockets(tmp_path):
+    """S11."""
+    with pytest.raises(ConfigErrors, match="none is tcp"):
+        warnings_of(tmp_path, server='transport = "tcp-preferred"')
+    warnings_of(tmp_path, LISTEN.replace("udp", "tcp"), server='transport = "tcp-preferred"')
 
 
 def test_failback_timeout_without_duration(tmp_path):
@@ -221,7 +314,10 @@ def test_profile_with_mistakes(tmp_path, monkeypatch):
     monkeypatch.setattr("sbc.redundancy.profile.DIRECTORIES", (tmp_path,))
     with pytest.raises(ConfigErrors) as raised:
         warnings_of(tmp_path, group='profile = "broken"')
-    assert re.search(r"sbc.toml:7: group.profile: .*broken.toml:2: server.retry_counts: found 21", str(raised.value))
+    assert (
+        f"{tmp_path}/broken.toml:2: server.retry_counts: found 21, expected a whole number from 0 to 20\n"
+        f'{tmp_path}/sbc.toml:7: group.profile: found "broken", which has a mistake, expected a profile without mistakes'
+    ) == str(raised.value)
 
 
 def test_errors_are_in_the_order_of_the_file():

@@ -223,6 +223,7 @@ class Phone:
         self.cseq = 0
         self.call_id = f"call-{user}-{port}"
         self.nonce_counts: dict[str, int] = {}
+        self.agent = "Test Phone 1.0"
         self._sends = 0
 
     def register(
@@ -247,7 +248,7 @@ class Phone:
             f"To: <sip:{self.user}@example.com>",
             f"Call-ID: {self.call_id}",
             f"CSeq: {self.cseq} REGISTER",
-            "User-Agent: Test Phone 1.0",
+            f"User-Agent: {self.agent}",
             "Supported: path, replaces",
             "Content-Length: 0",
         ]

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from sbc.events import DnsLookup
+from sbc.events import Alarm, DnsLookup
+from sbc.location.cache import Freshness
 from sbc.location.locator import Locator
-from sbc.location.records import Address, Failed, Found, Question, Srv
+from sbc.location.records import Address, Failed, Found, Naptr, Question, Srv
 from tests.helpers.clock import FakeClock
 
 
@@ -15,6 +16,7 @@ class Server:
     address: str = "pbx.example"
     port: int = 5060
     transport: str = "udp"
+    naptr_build: str = "udp"
 
 
 class FakeDns:
@@ -52,6 +54,12 @@ class Site:
 
     def changed(self, key, candidates, ttl):
         self.changes.append((key, [str(candidate) for candidate in candidates], ttl))
+
+    def lookups(self):
+        return [event for event in self.events if isinstance(event, DnsLookup)]
+
+    def alarms(self):
+        return [event.text for event in self.events if isinstance(event, Alarm)]
 
     def known(self):
         return [str(candidate) for candidate in self.locator.candidates("primary")]
@@ -110,7 +118,7 @@ def test_dns_that_dies_takes_no_server_away(site):
         site.clock.advance(100)
         site.dns.answer_all()
     assert ["192.0.2.1:5060;udp"] == site.known()
-    assert DnsLookup("A", "stale") == site.events[-1]
+    assert DnsLookup("A", "stale") == site.lookups()[-1]
     site.dns.zone["A pbx.example"] = Found((Address("192.0.2.2"),), 100)
     site.clock.advance(10)
     site.dns.answer_all()
@@ -205,7 +213,7 @@ def test_results_are_reported(site):
             site.watch(Server())
         site.clock.advance(100)
         site.dns.answer_all()
-        assert DnsLookup("A", word) == site.events[-1]
+        assert DnsLookup("A", word) == site.lookups()[-1]
 
 
 def test_stopped_locator_drops_late_answers():
@@ -230,7 +238,7 @@ def test_explains_itself(site):
     assert "A pbx.example: not answered yet\ncandidates: none" == site.locator.explain("primary")
     site.dns.answer_all()
     assert (
-        "A pbx.example: Address(address='192.0.2.1')\ncandidates: 192.0.2.1:5060;udp"
+        "A pbx.example: 192.0.2.1\ncandidates: 192.0.2.1:5060;udp"
         == site.locator.explain("primary")
     )
 
@@ -241,3 +249,191 @@ def test_question_shared_by_two_servers_is_asked_once(site):
     assert [str(Question("pbx.example", "A"))] == site.dns.asked
     site.dns.answer_all()
     assert ["primary", "other"] == [key for key, *_ in site.changes]
+
+
+def without_naptr():
+    """A zone where SRV and A lead to two servers, and a DNS server that cannot serve NAPTR."""
+    return {
+        "NAPTR pbx.example": Failed("servfail"),
+        "SRV _sip._udp.pbx.example": Found((Srv(1, 0, 5060, "a.example"), Srv(2, 0, 5070, "b.example")), 300),
+        "A a.example": Found((Address("192.0.2.1"),), 300),
+        "A b.example": Found((Address("192.0.2.2"),), 300),
+    }
+
+
+BOTH = ["192.0.2.1:5060;udp", "192.0.2.2:5070;udp"]
+
+
+@pytest.mark.parametrize("naptr", [Failed("servfail"), Failed("timeout"), Found((), 60)])
+def test_candidates_are_there_at_once_after_a_restart_without_dns(naptr):
+    """D17, P21: the whole chain is remembered, also that there was no NAPTR. Nothing is waited for."""
+    memory = Memory()
+    site = Site({**without_naptr(), "NAPTR pbx.example": naptr}, memory=memory)
+    site.watch(Server(port=0, transport="dns-naptr"))
+    site.dns.answer_all()
+    site.locator.stop()
+    after = Site({}, memory=memory)
+    after.watch(Server(port=0, transport="dns-naptr"))
+    assert BOTH == after.known()
+    after.dns.zone.update({question: Failed("timeout") for question in after.dns.asked})
+    for _ in range(10):
+        after.dns.answer_all()
+        after.clock.advance(3600)
+    assert BOTH == after.known()
+    after.locator.stop()
+
+
+def test_memory_is_what_led_to_candidates():
+    """A name that vanishes does not vanish from the disk: after a restart it is still known where its server was."""
+    memory = Memory()
+    site = Site(memory=memory)
+    site.watch(Server())
+    site.dns.answer_all()
+    site.dns.zone["A pbx.example"] = Found((), 60)
+    site.clock.advance(80)
+    site.dns.answer_all()
+    site.locator.stop()
+    after = Site({}, memory=memory)
+    after.watch(Server())
+    assert ["192.0.2.1:5060;udp"] == after.known()
+    after.locator.stop()
+
+
+def test_the_disk_is_written_when_answers_change_only():
+    """TTL 0 means an answer every 4 s."""
+
+    class Counting(Memory):
+        writes = 0
+
+        def save(self, answers):
+            self.writes += 1
+            self.update(answers)
+
+    memory = Counting()
+    site = Site({"A pbx.example": Found((Address("192.0.2.1"),), 0)}, memory=memory)
+    site.watch(Server())
+    for _ in range(20):
+        site.dns.answer_all()
+        site.clock.advance(4)
+    assert (20, 1) == (len(site.lookups()), memory.writes)
+    site.dns.zone["A pbx.example"] = Found((Address("192.0.2.2"),), 0)
+    site.dns.answer_all()
+    assert 2 == memory.writes
+    site.locator.stop()
+
+
+def test_naptr_that_fails_is_asked_again_and_found_when_it_works():
+    """S22."""
+    site = Site(without_naptr())
+    site.watch(Server(port=0, transport="dns-naptr"))
+    site.dns.answer_all()
+    assert BOTH == site.known()
+    site.dns.zone["NAPTR pbx.example"] = Found((Naptr(1, 1, "s", "SIP+D2U", "_sip._udp.pbx.example"),), 300)
+    site.clock.advance(10)
+    assert "NAPTR pbx.example" == site.dns.asked[-1]
+    site.dns.answer_all()
+    assert BOTH == site.known()
+    assert [] == site.alarms()
+    site.locator.stop()
+
+
+def test_requery_leaves_a_found_list_in_peace():
+    """V28: about every 2 h, the negative answers on the way too."""
+    site = Site(without_naptr() | {"NAPTR pbx.example": Found((), 60)})
+    site.watch(Server(port=0, transport="dns-naptr"), freshness=Freshness(requery=7200))
+    site.dns.answer_all()
+    asked = len(site.dns.asked)
+    site.clock.advance(7199)
+    assert asked == len(site.dns.asked)
+    site.clock.advance(1.5)
+    assert 2 * asked == len(site.dns.asked)
+    site.locator.stop()
+
+
+def test_requery_does_not_keep_a_site_without_servers():
+    """What is not there is asked for as often as ever."""
+    site = Site({})
+    site.watch(Server(), freshness=Freshness(requery=7200))
+    site.dns.answer_all()
+    site.clock.advance(61)
+    assert 2 == len(site.dns.asked)
+    site.locator.stop()
+
+
+def test_each_group_has_its_own_freshness():
+    """One answer, asked for again as soon as one of them wants it."""
+    site = Site()
+    site.watch(Server(), freshness=Freshness(requery=7200))
+    site.locator.watch("other", Server(), site.changed, freshness=Freshness(ceiling=60))
+    site.dns.answer_all()
+    site.clock.advance(47)
+    assert 1 == len(site.dns.asked)
+    site.clock.advance(2)
+    assert 2 == len(site.dns.asked)
+    site.locator.stop()
+
+
+def test_new_ttl_is_told():
+    """Y26: failback by TTL goes by the records in use."""
+    site = Site()
+    site.watch(Server())
+    site.dns.answer_all()
+    site.dns.zone["A pbx.example"] = Found((Address("192.0.2.1"),), 30)
+    site.clock.advance(80)
+    site.dns.answer_all()
+    assert [100, 30] == [ttl for *_, ttl in site.changes]
+    site.locator.stop()
+
+
+def test_nobody_becomes_first_because_its_answer_came_first():
+    """V4: where there is no failback, what was first for a moment would stay it."""
+    site = Site(without_naptr())
+    site.watch(Server(port=0))
+    question, answered = site.dns.open.pop()
+    answered(question, site.dns.zone[str(question)])
+    late, early = site.dns.open.pop(0), site.dns.open.pop(0)
+    assert ["A a.example", "A b.example"] == [str(late[0]), str(early[0])]
+    early[1](early[0], site.dns.zone["A b.example"])
+    assert [] == site.known()
+    late[1](late[0], site.dns.zone["A a.example"])
+    assert BOTH == site.known()
+    site.locator.stop()
+
+
+def test_outage_is_told_once_and_its_end_too(site):
+    site.watch(Server())
+    site.dns.answer_all()
+    good = site.dns.zone["A pbx.example"]
+    site.dns.zone["A pbx.example"] = Failed("timeout")
+    for _ in range(5):
+        site.clock.advance(100)
+        site.dns.answer_all()
+    told = "no DNS server answers (A pbx.example); what was last known stays in use"
+    assert [told] == site.alarms()
+    site.dns.zone["A pbx.example"] = good
+    site.clock.advance(10)
+    site.dns.answer_all()
+    assert [told, "DNS answers again"] == site.alarms()
+
+
+def test_server_that_is_watched_anew_keeps_its_candidates(site):
+    """A reload while DNS says nothing about the name."""
+    site.watch(Server())
+    site.dns.answer_all()
+    site.dns.zone["A pbx.example"] = Found((), 60)
+    site.clock.advance(80)
+    site.dns.answer_all()
+    site.watch(Server(), srv_weight="descending")
+    assert ["192.0.2.1:5060;udp"] == site.known()
+    site.watch(Server(address="other.example"))
+    assert [] == site.known()
+
+
+def test_transports_of_our_sockets():
+    """A NAPTR for a transport without a socket is passed over."""
+    naptr = (Naptr(1, 1, "s", "SIPS+D2T", "_sips._tcp.pbx.example"), Naptr(2, 1, "s", "SIP+D2U", "_sip._udp.pbx.example"))
+    site = Site(without_naptr() | {"NAPTR pbx.example": Found(naptr, 60)}, transports=("udp",))
+    site.watch(Server(port=0, transport="dns-naptr"))
+    site.dns.answer_all()
+    assert BOTH == site.known()
+    site.locator.stop()

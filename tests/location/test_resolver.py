@@ -4,81 +4,33 @@ import queue
 import socket
 import threading
 
-import dns.flags
 import dns.message
-import dns.rcode
-import dns.rrset
 import pytest
 
 from sbc.location.records import Address, Failed, Found, Naptr, Question, Srv
-from sbc.location.resolver import Resolver, look_up, make_resolver
+from sbc.location.resolver import CNAME_DEPTH, Resolver, look_up, make_resolver, servers_of
+from tests.helpers.dns_server import NOTIMP, REFUSED, SERVFAIL, SILENT, TRUNCATED, DnsServer
 
 ZONE = {
-    ("pbx.example.", "NAPTR"): [
+    "NAPTR pbx.example": [
         '90 50 "s" "SIP+D2T" "" _sip._tcp.PBX.example.',
         '100 50 "s" "SIP+D2U" "" _sip._udp.pbx.example.',
+        '110 50 "u" "E2U+sip" "!^.*$!sip:x@pbx.example!" .',
     ],
-    ("_sip._udp.pbx.example.", "SRV"): ["10 1 5060 Server1.pbx.example.", "20 2 5070 server2.pbx.example."],
-    ("pbx.example.", "A"): ["192.0.2.2", "192.0.2.1"],
-    ("pbx.example.", "AAAA"): ["2001:db8::1"],
-    ("_sip._tcp.none.example.", "SRV"): ["0 0 0 ."],
+    "SRV _sip._udp.pbx.example": ["10 1 5060 Server1.pbx.example.", "20 2 5070 server2.pbx.example."],
+    "A pbx.example": ["192.0.2.2", "192.0.2.1"],
+    "AAAA pbx.example": ["2001:db8::1"],
+    "SRV _sip._tcp.none.example": ["0 0 0 ."],
+    "CNAME alias.example": ["pbx.example."],
+    "CNAME circle.example": ["circle.example."],
+    **{f"CNAME c{step}.example": [f"c{step + 1}.example."] for step in range(CNAME_DEPTH + 2)},
+    f"A c{CNAME_DEPTH + 2}.example": ["192.0.2.9"],
 }
-SOA = "ns.example. admin.example. 1 3600 600 86400 90"
-
-
-class DnsServer:
-    """Answers from ZONE; names that begin with `silent`, `broken` or `alias` are special."""
-
-    def __init__(self):
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.address = self.socket.getsockname()
-        self.asked = []
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
-
-    def stop(self):
-        self.socket.sendto(b"", self.address)
-        self.thread.join(5)
-        self.socket.close()
-
-    def _serve(self):
-        while True:
-            data, source = self.socket.recvfrom(4096)
-            if not data:
-                return
-            answer = self._answer(dns.message.from_wire(data))
-            if answer is not None:
-                self.socket.sendto(answer.to_wire(), source)
-
-    def _answer(self, query):
-        question = query.question[0]
-        name, rrtype = question.name.to_text().lower(), question.rdtype.name
-        self.asked.append(f"{rrtype} {name}")
-        if name.startswith("silent"):
-            return None
-        response = dns.message.make_response(query)
-        response.flags |= dns.flags.AA | dns.flags.RA
-        if name.startswith("broken"):
-            response.set_rcode(dns.rcode.SERVFAIL)
-            return response
-        if name.startswith("alias"):
-            response.answer.append(dns.rrset.from_text(question.name, 30, "IN", "CNAME", "pbx.example."))
-            name = "pbx.example."
-        records = ZONE.get((name, rrtype))
-        if records:
-            # One set for each: within a set dnspython shuffles what it sends.
-            response.answer += [dns.rrset.from_text(name, 300, "IN", rrtype, record) for record in records]
-        else:
-            if not any(name == known for known, _ in ZONE):
-                response.set_rcode(dns.rcode.NXDOMAIN)
-            response.authority.append(dns.rrset.from_text("example.", 3600, "IN", "SOA", SOA))
-        return response
 
 
 @pytest.fixture
 def server():
-    server = DnsServer()
+    server = DnsServer(ZONE)
     yield server
     server.stop()
 
@@ -90,14 +42,17 @@ def ask(server):
 
 
 def test_addresses_in_the_order_of_the_answer(ask):
+    """V14."""
     assert Found((Address("192.0.2.2"), Address("192.0.2.1")), 300.0) == ask("pbx.example", "A")
     assert Found((Address("2001:db8::1"),), 300.0) == ask("pbx.example", "AAAA")
 
 
 def test_naptr(ask):
+    """Y40."""
     assert (
         Naptr(90, 50, "s", "SIP+D2T", "_sip._tcp.pbx.example"),
         Naptr(100, 50, "s", "SIP+D2U", "_sip._udp.pbx.example"),
+        Naptr(110, 50, "u", "E2U+sip", "", "!^.*$!sip:x@pbx.example!"),
     ) == ask("pbx.example", "NAPTR").records
 
 
@@ -109,9 +64,26 @@ def test_srv(ask):
     assert (Srv(0, 0, 0, ""),) == ask("_sip._tcp.none.example", "SRV").records
 
 
-def test_alias_is_followed_and_has_the_shortest_ttl(ask):
-    assert 30.0 == ask("alias.example", "A").ttl
-    assert 2 == len(ask("alias.example", "A").records)
+def test_alias_is_followed(ask, server):
+    """By the server, in one answer."""
+    assert Found((Address("192.0.2.2"), Address("192.0.2.1")), 300.0) == ask("alias.example", "A")
+    assert ["A alias.example"] == server.queries
+
+
+def test_long_and_endless_aliases_are_given_up(ask):
+    """D17: depth 5."""
+    assert Found((Address("192.0.2.9"),), 300.0) == ask("c2.example", "A")
+    assert Failed("servfail") == ask("c0.example", "A")
+    assert isinstance(ask("circle.example", "A"), Failed)
+
+
+def test_alias_is_followed_by_us_where_the_server_does_not(ask, server):
+    """A server without recursion answers with the alias alone."""
+    server.recursive = False
+    assert Found((Address("192.0.2.2"), Address("192.0.2.1")), 300.0) == ask("alias.example", "A")
+    assert ["A alias.example", "A pbx.example"] == server.take()
+    assert Found((Address("192.0.2.9"),), 300.0) == ask("c2.example", "A")
+    assert Failed("servfail") == ask("c0.example", "A")
 
 
 def test_unknown_name_and_no_data_are_negative_with_the_ttl_of_the_soa(ask):
@@ -120,15 +92,59 @@ def test_unknown_name_and_no_data_are_negative_with_the_ttl_of_the_soa(ask):
     assert Found((), 90.0) == ask("_sip._udp.pbx.example", "A")
 
 
-def test_servfail_and_silence_teach_nothing(ask):
-    assert Failed("servfail") == ask("broken.example", "A")
-    assert Failed("timeout") == ask("silent.example", "A")
+@pytest.mark.parametrize(("what", "result"), [(SERVFAIL, "servfail"), (REFUSED, "servfail"), (NOTIMP, "servfail")])
+def test_refusals_teach_nothing(ask, server, what, result):
+    """S22."""
+    server.misbehave["NAPTR"] = what
+    assert Failed(result) == ask("pbx.example", "NAPTR")
+    assert isinstance(ask("pbx.example", "A"), Found)
+
+
+def test_silence_teaches_nothing(ask, server):
+    server.misbehave["*"] = SILENT
+    assert Failed("timeout") == ask("pbx.example", "A")
+    assert 2 == len(server.queries)  # D17: once each second
+
+
+def test_truncated_answer_is_asked_for_over_tcp(ask, server):
+    server.misbehave["*"] = TRUNCATED
+    assert 2 == len(ask("_sip._udp.pbx.example", "SRV").records)
+    assert ["SRV _sip._udp.pbx.example", "SRV _sip._udp.pbx.example (tcp)"] == server.queries
 
 
 def test_name_that_no_dns_knows(ask):
     """What somebody mistyped is no exception."""
     assert isinstance(ask("a" * 70 + ".example", "A"), Failed)
     assert isinstance(ask("two..dots", "A"), Failed)
+
+
+def test_only_the_asked_server_is_heard():
+    """Neither another address nor another id, although the answer comes to the right port."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as real,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger,
+    ):
+        real.bind(("127.0.0.1", 0))
+        forger.bind(("127.0.0.1", 0))
+
+        def serve():
+            data, source = real.recvfrom(4096)
+            query = dns.message.from_wire(data)
+            for sender, identity, address in [
+                (forger, query.id, "192.0.2.66"),
+                (real, query.id ^ 1, "192.0.2.66"),
+                (real, query.id, "192.0.2.1"),
+            ]:
+                response = dns.message.make_response(query)
+                response.id = identity
+                response.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "A", address))
+                sender.sendto(response.to_wire(), source)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        found = look_up(make_resolver([real.getsockname()]), Question("pbx.example", "A"))
+        thread.join()
+    assert (Address("192.0.2.1"),) == found.records
 
 
 class Reactor:
@@ -147,6 +163,7 @@ class Reactor:
 
 def test_ask_answers_on_the_reactors_thread(server):
     """Nothing happens in the asking call; three questions are under way at once."""
+    server.misbehave.update({"A silent.example": SILENT, "A broken.example": SERVFAIL})
     reactor, results = Reactor(), {}
     resolver = Resolver(reactor, [server.address])
     resolver.start()
@@ -162,9 +179,44 @@ def test_ask_answers_on_the_reactors_thread(server):
     assert 2 == len(results["pbx.example"].records)
 
 
-def test_second_server_answers_for_the_first(server):
-    """V31: several DNS servers; the one that is silent costs a second."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        resolver = make_resolver([silent.getsockname(), server.address])
+@pytest.mark.parametrize("silent", [1, 2, 3])
+def test_several_servers_are_tried_in_turn(server, silent):
+    """V31: those that are silent share the 2 s, so that the last one has its turn too."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(silent)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        resolver = make_resolver([*(one.getsockname() for one in sockets), server.address])
         assert 2 == len(look_up(resolver, Question("pbx.example", "A")).records)
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def test_server_that_fails_hands_over_to_the_next():
+    """V31."""
+    broken, good = DnsServer(ZONE), DnsServer(ZONE)
+    broken.misbehave["*"] = SERVFAIL
+    try:
+        found = look_up(make_resolver([broken.address, good.address]), Question("pbx.example", "A"))
+    finally:
+        broken.stop()
+        good.stop()
+    assert 2 == len(found.records)
+
+
+def test_every_query_is_heard_of(server):
+    """What `sbc resolve` tells: to whom it went, over what, and what became of it."""
+    server.misbehave["*"] = TRUNCATED
+    heard = []
+
+    def left(question, server, transport):
+        heard.append((question, server, transport))
+        return heard.append
+
+    look_up(make_resolver([server.address], left), Question("pbx.example", "A"))
+    place = str(server)
+    assert [
+        ("A pbx.example", place, "udp"), "truncated", ("A pbx.example", place, "tcp"), "NOERROR",
+    ] == heard
+    assert [place, "[::1]:53"] == servers_of(make_resolver([server.address, ("::1", 53)]))

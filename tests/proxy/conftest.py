@@ -44,6 +44,9 @@ class FakeRegistrar:
     def register_received(self, transaction, request, group) -> None:
         self.registers.append(request)
 
+    def kind_of_sender(self, group, request, flow):
+        return group.phones_of(request.get("User-Agent") or "", flow.remote[0], "")
+
     def binding_for_token(self, token):
         return self.bindings.get(token)
 

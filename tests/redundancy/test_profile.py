@@ -147,5 +147,5 @@ def test_every_mistake_is_told_at_once(tmp_path):
 def test_not_toml(tmp_path):
     file = tmp_path / "broken.toml"
     file.write_text("rise 3\n")
-    with pytest.raises(ProfileError, match="broken.toml: .*line 1"):
+    with pytest.raises(ProfileError, match="broken.toml:1: found `rise 3`, expected TOML, but .*line 1"):
         read_profile(file)

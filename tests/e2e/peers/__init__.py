@@ -20,7 +20,7 @@ from tests.e2e.peers.process import Program, free_port, wait_until
 from tests.e2e.peers.sipp import SCENARIOS, Sipp, SippPhone
 from tests.e2e.peers.sockets import SilentServer, SocketPhone, SocketServer
 
-PROGRAMS = ("kamailio", "kamcmd", "sipp", "baresip", "setpriv")
+PROGRAMS = ("kamailio", "kamcmd", "sipp", "baresip", "dnsmasq", "setpriv")
 Started = TypeVar("Started", bound=Program)
 Kept = TypeVar("Kept", bound="Program | SilentServer | SocketPhone | SocketServer")
 

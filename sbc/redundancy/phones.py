@@ -1,0 +1,88 @@
+"""Which of a group's phones is this one? `PhoneKinds`, the patterns of `[[group.phones]]` ready to be asked.
+
+A site has phones of several vendors, and servers that all of them share. A phone is told by what its User-Agent header
+says, by the address that its requests come from, and by its address-of-record. Entries are tried in their order; all
+that an entry names must fit, and of a list one element. A phone that fits none is one of the group's own kind.
+
+The answer is kept: the same few phones ask again and again. It depends on nothing but the question.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+
+from sbc.redundancy.settings import PhonesSettings
+
+LONGEST_AGENT = 128
+"""Characters of a User-Agent that are looked at; a stranger may send longer ones, and they are kept."""
+
+OWN_KIND = -1
+"""Fits no entry."""
+
+_REMEMBERED = 4096
+
+
+class PhoneKinds:
+    """The entries of one group."""
+
+    def __init__(self, entries: Sequence[PhonesSettings]) -> None:
+        self._entries = [_Entry(entry) for entry in entries]
+        self._kind = lru_cache(_REMEMBERED)(self._work_out)
+
+    def kind(self, user_agent: str, address: str, aor: str) -> int:
+        """The place of the first entry that fits, OWN_KIND without one.
+
+        `user_agent`: "" when the phone does not tell. `aor`: in its one spelling, `sip:user@host`.
+        """
+        return self._kind(user_agent[:LONGEST_AGENT], address, aor)
+
+    def _work_out(self, user_agent: str, address: str, aor: str) -> int:
+        for place, entry in enumerate(self._entries):
+            if entry.fits(user_agent, address, aor):
+                return place
+        return OWN_KIND
+
+
+class _Entry:
+    def __init__(self, entry: PhonesSettings) -> None:
+        # Vendors spell their own name in more than one way, and case tells nothing in it.
+        self._agents = [_pattern(pattern.lower()) for pattern in entry.user_agent]
+        self._networks = [ip_network(network) for network in entry.addresses]
+        bare = [pattern.removeprefix("sip:").removeprefix("sips:") for pattern in entry.aors]
+        self._aors = [_pattern(_host_in_lower_case(pattern)) for pattern in bare if "@" in pattern]
+        self._users = [_pattern(pattern) for pattern in bare if "@" not in pattern]
+
+    def fits(self, user_agent: str, address: str, aor: str) -> bool:
+        if self._agents and not _any_fits(self._agents, user_agent.lower()):
+            return False
+        if self._networks and not self._is_near(address):
+            return False
+        if not self._aors and not self._users:
+            return True
+        bare = aor.removeprefix("sip:")
+        user, at, _ = bare.rpartition("@")
+        return _any_fits(self._aors, bare) or (bool(at) and _any_fits(self._users, user))
+
+    def _is_near(self, address: str) -> bool:
+        try:
+            near = ip_address(address)
+        except ValueError:
+            return False
+        return any(near in network for network in self._networks)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(text))
+
+
+def _any_fits(patterns: Sequence[re.Pattern[str]], text: str) -> bool:
+    return any(pattern.match(text) for pattern in patterns)
+
+
+def _host_in_lower_case(pattern: str) -> str:
+    user, _, host = pattern.rpartition("@")
+    return f"{user}@{host.lower()}"
