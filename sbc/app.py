@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
@@ -26,9 +26,12 @@ from twisted.logger import (
 
 from sbc import __version__
 from sbc.clock import TimerQueue
-from sbc.config import Config, ConfigErrors, load
+from sbc.config import Config, ConfigErrors, Listen, load
+from sbc.config.implied import places_of_implied_tcp, tcp_beside
 from sbc.config.model import address_families, spoken
-from sbc.events import Alarm, Report, Reports
+from sbc.control import NAME as CONTROL
+from sbc.control import Act, ControlSocket
+from sbc.events import Alarm, DnsLookup, NetworkStateChanged, Report, Reports
 from sbc.garbage import GarbagePolicy
 from sbc.location.cache import Freshness
 from sbc.location.candidate import Candidate
@@ -44,11 +47,14 @@ from sbc.observe.recent import RecentEvents
 from sbc.observe.story import ServerNames
 from sbc.proxy.core import Proxy
 from sbc.proxy.edge import Edge
+from sbc.proxy.network_watch import NetworkWatch
 from sbc.proxy.overload import INTERVAL as OVERLOAD_INTERVAL
 from sbc.proxy.overload import Overload
 from sbc.proxy.prober import Prober
 from sbc.redundancy.group import ServerGroup
+from sbc.redundancy.network import LINK_DOWN, UPLINK_DOWN, Network
 from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.registration.probe_accounts import ProbeAccounts
 from sbc.registration.registrar import Registrar
 from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal
@@ -56,8 +62,14 @@ from sbc.store.sqlite import SqliteStore, StateUnreadable
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
 from sbc.transport.addresses import written
+from sbc.transport.dialled import Dialler
 from sbc.transport.listeners import Listeners
+from sbc.transport.own_links import OwnLinks
 from sbc.transport.reactor import install
+from sbc.transport.reference import Reference
+from sbc.transport.streams import Connections, room_for_connections
+from sbc.transport.tcp import StreamTransport
+from sbc.transport.tls import OwnCertificate, TlsFilesError, Trust
 from sbc.transport.udp import UdpTransport
 from sbc.workers.partitions import adopt
 
@@ -91,6 +103,10 @@ class App:
         self._probers: dict[str, Prober] = {}
         self.groups: dict[str, ServerGroup] = {}
         self._groups_view = _Values(self.groups)
+        self.network = Network()
+        self._network_watch: NetworkWatch | None = None
+        self._links: OwnLinks | None = None
+        self._control: ControlSocket | None = None
 
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
@@ -120,6 +136,13 @@ class App:
     def _own_probers(self) -> None:
         for name in self.groups:
             self._start_prober(name)
+        self._watch_network()
+
+    def _own_control(self) -> None:
+        self._open_control()
+
+    def _own_network_found(self, network: Network, changed: NetworkStateChanged | None) -> None:
+        """The watch has looked, and this is what it thinks now."""
 
     # -- build -----------------------------------------------------------------------------------------------------------
 
@@ -172,30 +195,42 @@ class App:
         self.layer.user = self.proxy
         self.edge = Edge(self.proxy, self.report)
         self.metrics.watch(
-            seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge
-        )
-        self._own_sockets(config)
+            seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge,
+            network_state=lambda: self.network.state,
+        )  # fmt: skip
+        self.connections = Connections(self._reactor, self.edge, self.report, room_for_connections())
+        try:
+            self._trust = Trust(config.tls.ca, config.tls.certificate, config.tls.key)
+            self.listeners.dialler = Dialler(self.connections, self._trust, self._names_of)
+            self._own_sockets(config)
+        except TlsFilesError as error:
+            raise CannotStart(str(error)) from error
         for transport in self.listeners:
             transport.start()
         self._own_probers()
+        self._own_control()
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
-        self._garbage = GarbagePolicy(self.clock, lambda: sum(transport.received for transport in self.listeners))
+        self._garbage = GarbagePolicy(self.clock, self._received)
         self._garbage.start()
         self.clock.callLater(_LOCATING_TAKES, self._tell_unlocated)
         self.ready = True
 
     def _own_sockets(self, config: Config) -> None:
         for listen in config.listens:
-            if listen.transport != "udp":
-                raise CannotStart(f"{listen}: this version listens on udp only")
             try:
-                self.listeners.add(
-                    UdpTransport(
+                if listen.transport == "udp":
+                    transport = UdpTransport(
                         self._reactor, self.edge, listen.address, listen.port, side=listen.side, advertise=listen.advertise
                     )
-                )
+                else:
+                    transport = StreamTransport(
+                        self.connections, listen.address, listen.port, side=listen.side, advertise=listen.advertise,
+                        certificate=certificate_of(listen),
+                    )  # fmt: skip
             except OSError as error:
                 raise CannotStart(f"cannot listen on {listen}: {error.strerror}") from error
+            self.listeners.add(transport)
+        self._listen_on_tcp_too(config)
         if config.http is not None:
             site = StatusSite(self.metrics.registry, self.describe, self.recent, self._describe_servers)
             try:
@@ -203,6 +238,32 @@ class App:
             except CannotListenError as error:
                 where = written(config.http.address, config.http.port)
                 raise CannotStart(f"cannot listen on http {where}: {error.socketError}") from error
+
+    def _listen_on_tcp_too(self, config: Config) -> None:
+        """RFC 3261 18.2.1: where we listen on UDP, also on TCP. Where servers are reached by TCP and no `[[listen]]` says
+        where they reach us, this makes it work; calls from them then survive a restart of ours."""
+        written_down = list(self.listeners)
+        for place in places_of_implied_tcp(config):
+            transport, listen = written_down[place], tcp_beside(config.listens[place])
+            try:
+                beside = StreamTransport(
+                    self.connections, *transport.local, side=listen.side, advertise=listen.advertise
+                )
+            except OSError as error:
+                where = written(*transport.local)
+                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}; servers reach us by our connections only"
+                self.report(Alarm("configuration", text))
+                continue
+            self.listeners.add(beside)
+
+    def _received(self) -> int:
+        """Messages so far."""
+        return self.connections.messages + sum(transport.received for transport in self.listeners)
+
+    def _names_of(self, candidate: Candidate) -> list[str]:
+        """By which names the certificate of that server may know it: as the configuration does (RFC 5922 4)."""
+        owners = [group.owner(candidate) for group in self.groups.values()]
+        return list(dict.fromkeys(name for owner in owners if owner is not None for name in owner.addresses))
 
     def _add_groups(self, settings: tuple[GroupSettings, ...]) -> None:
         """Make these the groups. One whose settings did not change goes on as it is."""
@@ -215,7 +276,7 @@ class App:
                 self.groups[known.name] = known
                 continue
             self.groups[group_settings.name] = group = ServerGroup(
-                group_settings, t1_t2, self.report, self.clock.seconds()
+                group_settings, t1_t2, self.report, self.clock.seconds(), time_of_day=_local_time_of_day
             )
             for server in group_settings.servers:
                 self._watch(group, server)
@@ -256,8 +317,70 @@ class App:
                     self.report(Alarm("dns", text))
 
     def _start_prober(self, name: str) -> None:
-        prober = self._probers[name] = Prober(self.clock, self.layer, self.listeners, self.groups[name], self.report)
+        prober = self._probers[name] = Prober(
+            self.clock, self.layer, self.listeners, self.groups[name], self.report, ProbeAccounts(self.registrar)
+        )
         prober.start()
+
+    def _watch_network(self) -> None:
+        """One process of an appliance does, the one that probes."""
+        if self._network_watch is not None:
+            return
+        links = self._links = OwnLinks(self._reactor, self._look_at_network)
+        try:
+            links.start()
+        except OSError as error:
+            text = f"our own links cannot be watched ({error.strerror}): what is cut off here looks like dead servers"
+            self.report(Alarm("network", text))
+            links.stop()
+            return
+        reference = Reference(self._reactor, links, self.config.uplink.reference)
+        watch = self._network_watch = NetworkWatch(
+            self.clock, links, reference, self._groups_view, self._network_found, self.network
+        )
+
+        def note_lookups(event: object) -> None:
+            if isinstance(event, DnsLookup):
+                watch.lookups.note(event.result)
+
+        self.report.tell(note_lookups, everyday=False)
+        watch.start()
+
+    def _look_at_network(self) -> None:
+        if self._network_watch is not None:
+            self._network_watch.look()
+
+    def _network_found(self, network: Network) -> None:
+        old = self.network.state
+        changed = NetworkStateChanged(old, network.state, network.reason) if network.state != old else None
+        if changed is not None:
+            self.report(changed)
+        self.use_network(network)
+        self._own_network_found(network, changed)
+
+    def use_network(self, network: Network) -> None:
+        """From now on think this of it."""
+        self.network = network
+        now = self.clock.seconds()
+        for group in self.groups.values():
+            is_link_up = not (network.state == LINK_DOWN and group.name in network.frozen)
+            if group.is_link_up != is_link_up:
+                group.set_link(is_link_up, now)
+            group.set_uplink(network.state != UPLINK_DOWN, now)
+
+    def fail_back(self, group_name: str | None) -> dict:
+        """`sbc failback`: what is to be told."""
+        groups = [group for name, group in self.groups.items() if group_name in (None, name)]
+        if not groups:
+            return {"ok": False, "text": [f"there is no group {group_name}, only {', '.join(self.groups)}"]}
+        results = [group.fail_back(self.clock.seconds()) for group in groups]
+        # For one group: did it move? For all of them: each is where it can be.
+        ok = group_name is None or results[0][0]
+        return {"ok": ok, "text": [line for _, lines in results for line in lines]}
+
+    def _open_control(self) -> None:
+        commands = {"failback": lambda group, answer: answer(self.fail_back(group))}
+        self._control = open_control(self._reactor, self.config.appliance.state_dir, commands, self.report)
 
     def _watch_lateness(self, due: float) -> None:
         now = self._reactor.seconds()
@@ -277,8 +400,15 @@ class App:
 
     def describe(self) -> dict:
         """status.json (interface: stable keys)."""
+        servers = self._describe_servers()
+        registered = {
+            group for (group, _, state), number in self.registrar.registration_counts().items()
+            if state == "registered" and number
+        }  # fmt: skip
+        for group in servers["groups"]:
+            group["redundancy_set_up"] = group["every_candidate_up"] and group["name"] in registered  # V27
         return {
-            **self._describe_servers(),
+            **servers,
             "registrations": self.registrar.describe(self.clock.seconds()),
             "survival": {"active": False},
             "transactions": {" ".join(kind): number for kind, number in self.layer.transactions.items()},
@@ -296,6 +426,7 @@ class App:
                 "ready": self.ready,
                 "listening": self.addresses,
             },
+            "network": {"state": self.network.state, "reason": self.network.reason},
             "groups": [group.describe(now, wall) for group in self.groups.values()],
         }
 
@@ -313,12 +444,28 @@ class App:
         except (OSError, HtdigestError) as error:
             # Whoever writes it may not have finished. Without passwords no phone could register.
             self.report(Alarm("configuration", f"{error}; the passwords read before stay"))
+        self._renew_certificates(kept)
         self._add_groups(kept.groups)
+        self.use_network(self.network)
         self.registrar.set_groups(self.groups.values())
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
             self._probers.pop(name).stop()
         self._own_probers()
+
+    def _renew_certificates(self, config: Config) -> None:
+        """They are replaced while we run, before they expire. Open connections go on as they are."""
+        renewals = [lambda: self._trust.load(config.tls.ca, config.tls.certificate, config.tls.key)]
+        renewals += [
+            transport.certificate.load
+            for transport in self.listeners
+            if transport.name == "tls" and transport.certificate is not None
+        ]
+        for renew in renewals:
+            try:
+                renew()
+            except (OSError, TlsFilesError) as error:
+                self.report(Alarm("configuration", f"{error}; the certificate read before stays"))
 
     def stop(self, done: Callable[[], None]) -> None:
         """Take no new calls, let what is under way end, at most `drain` seconds."""
@@ -333,10 +480,17 @@ class App:
             return
         for prober in self._probers.values():
             prober.stop()
+        if self._network_watch is not None:
+            self._network_watch.stop()
+        if self._links is not None:
+            self._links.stop()
+        if self._control is not None:
+            self._control.stop()
         self._garbage.stop()
         self.locator.stop()
         self._resolver.stop()
         self.listeners.stop()
+        self.connections.stop()
         self.registrar.close()
         self._journal.close()
         self.store.close()
@@ -344,7 +498,7 @@ class App:
         done()
 
 
-NEEDS_RESTART = "appliance, listen, http, dns and timers change only with a restart; the rest is in force"
+NEEDS_RESTART = "appliance, listen, http, dns, timers and uplink change only with a restart; the rest is in force"
 
 
 def read_again(
@@ -377,12 +531,37 @@ def what_can_change(old: Config, new: Config) -> Config:
         http=old.http,
         dns=old.dns,
         timers=old.timers,
+        uplink=old.uplink,
     )
+
+
+def open_control(reactor, state_dir: Path, commands: Mapping[str, Act], report: Report) -> ControlSocket | None:
+    """The socket for `sbc failback`; an appliance without it serves phones all the same."""
+    control = ControlSocket(reactor, state_dir, commands)
+    try:
+        control.start()
+    except OSError as error:
+        text = f"{state_dir / CONTROL}: {error.strerror or error}; `sbc failback` cannot reach this appliance"
+        report(Alarm("control", text))
+        return None
+    return control
+
+
+def _local_time_of_day() -> float:
+    moment = time.localtime()
+    return moment.tm_hour * 3600.0 + moment.tm_min * 60 + moment.tm_sec
 
 
 def _passwords(config: Config) -> HtdigestFile | None:
     """Read anew at each reload: phones are added while the appliance runs."""
     return HtdigestFile.load(config.credentials.file) if config.credentials.file else None
+
+
+def certificate_of(listen: Listen) -> OwnCertificate | None:
+    """Of a TLS socket. Raises TlsFilesError when its files cannot be used."""
+    if listen.transport != "tls" or listen.certificate is None or listen.key is None:
+        return None
+    return OwnCertificate(listen.certificate, listen.key)
 
 
 class _Values:

@@ -1,4 +1,4 @@
-"""The commands: `sbc run`, `check`, `status`, `resolve` and `demo`. Each brings in what it needs when it is asked for.
+"""The commands: `sbc run`, `check`, `status`, `failback`, `resolve` and `demo`. Each brings in what it needs when asked for.
 
 Exit status: 0 as wished; 1 could not run, or does not run, or found nothing, or the demo's story did not come true; 2 bad configuration
 or bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
@@ -62,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_file_option(status)
     status.add_argument("--json", action="store_true", help="everything, for programs")
     status.set_defaults(command=_status)
+
+    failback = commands.add_parser("failback", help="let new requests return to the best server that is well, now")
+    failback.add_argument("group", nargs="?", metavar="GROUP", help="the name of a group; without it, all of them")
+    _add_file_option(failback)
+    failback.set_defaults(command=_failback)
 
     resolve = commands.add_parser(
         "resolve",
@@ -138,6 +143,26 @@ def _status(options: argparse.Namespace) -> int:
     from sbc.observe.status import print_status
 
     return print_status(config, as_json=options.json)
+
+
+def _failback(options: argparse.Namespace) -> int:
+    config = _load(options.config, show_warnings=False)
+    if config is None:
+        return BAD_CONFIGURATION
+    from sbc import control
+
+    try:
+        answer = control.ask(config.appliance.state_dir, "failback", options.group)
+    except PermissionError:
+        socket = config.appliance.state_dir / control.NAME
+        print(f"sbc: {socket} is for the appliance's own user and root", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"sbc: not running: {config.appliance.state_dir}: {getattr(error, 'strerror', error)}", file=sys.stderr)
+        return 1
+    for line in answer["text"]:
+        print(line, file=sys.stdout if answer["ok"] else sys.stderr)
+    return 0 if answer["ok"] else 1
 
 
 def _resolve(options: argparse.Namespace) -> int:

@@ -59,9 +59,32 @@ class FailedBack:
     from_candidate: str
     to_candidate: str
     cause: str
-    """probe | new-requests | duration | registration | manual | ..."""
+    """new-requests | probe | registration | duration | dns-ttl | scheduled | manual | working-failed"""
     phones: str = ""
     """Which kind of the group's phones it concerns, "" for those that are of the group's own."""
+
+
+@cython.cclass
+@dataclass(frozen=True)
+class ServerFlapped:
+    """A server failed within 5 minutes after new requests had returned to it (D19)."""
+
+    group: str
+    server: str
+    candidate: str
+    hold: float
+    """Seconds that it must be up before they return the next time."""
+
+
+@cython.cclass
+@dataclass(frozen=True)
+class NetworkStateChanged:
+    """What we think of the network between us and the servers (V20, D33)."""
+
+    old: str
+    """up | link_down | uplink_down | dns_down"""
+    new: str
+    reason: str
 
 
 @cython.cclass
@@ -81,13 +104,15 @@ class AttemptEnded:
 @cython.cclass
 @dataclass(frozen=True)
 class ProbeEnded:
-    """An OPTIONS of ours was answered or given up."""
+    """A probe of ours was answered or given up."""
 
     group: str
     server: str
     candidate: str
     outcome: str
     duration: float
+    method: str = "OPTIONS"
+    """OPTIONS or REGISTER."""
 
 
 @cython.cclass

@@ -4,6 +4,7 @@
 cdef class Flow:
     cdef readonly str transport
     cdef readonly bint reliable
+    cdef public bint gone
     cdef readonly str side
     cdef readonly str via
     cdef readonly bytes via_start
@@ -21,3 +22,4 @@ cdef class Receiver:
     cpdef object message_received(self, object message, Flow flow)
     cpdef object malformed_received(self, object error, Flow flow)
     cpdef object datagram_failed(self, bytes quoted, str cause)
+    cpdef object flow_failed(self, Flow flow, str cause)

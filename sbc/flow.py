@@ -19,11 +19,13 @@ class Flow:
 
     `transport` is udp, tcp or tls; `side` says who is out there: phones, servers, or both where one socket serves both.
     `local` and `remote` are (host, port). `via` is protocol and sent-by for our Via, `contact` where we are reached over it,
-    for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls.
+    for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls. A flow that is `gone` was one connection,
+    which is closed: whatever is sent over it fails.
     """
 
     transport: str
     reliable: cython.bint
+    gone: cython.bint
     side: str
     via: str
     via_start: bytes
@@ -35,14 +37,18 @@ class Flow:
     origin_epoch: cython.long
     phone_address: object
 
-    def __init__(self, transport: str, side: str, sent_by: str, local: tuple[str, int], remote: tuple[str, int]) -> None:
+    def __init__(
+        self, transport: str, side: str, sent_by: str, local: tuple[str, int], remote: tuple[str, int], *, alias: bool = False
+    ) -> None:
+        """`alias`: the peer may send its requests for `sent_by` over this connection (RFC 5923 5)."""
         self.transport = transport
         self.reliable = transport != "udp"
+        self.gone = False
         self.side = side
         self.local = local
         self.remote = remote
         self.via = f"SIP/2.0/{transport.upper()} {sent_by}"
-        self.via_start = f"Via: {self.via};rport;branch=".encode("ascii")
+        self.via_start = f"Via: {self.via};rport;{'alias;' if alias else ''}branch=".encode("ascii")
         """Our Via line up to the branch; rport wants the answer where it was sent from (RFC 3581 3)."""
         self.contact = f"{sent_by};transport={transport}" if self.reliable else sent_by
         self.origin = None
@@ -72,4 +78,9 @@ class Receiver:
     @cython.ccall
     def datagram_failed(self, quoted: bytes, cause: str) -> object:
         """The start of a datagram of ours that could not be delivered."""
+        raise NotImplementedError
+
+    @cython.ccall
+    def flow_failed(self, flow: Flow, cause: str) -> object:
+        """A connection could not be made, or broke: what waits for an answer on it waits in vain."""
         raise NotImplementedError

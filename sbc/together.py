@@ -22,11 +22,15 @@ from sbc import __version__, events
 from sbc.app import (
     App,
     CannotStart,
+    certificate_of,
     lines_to_standard_error,
     log_to_standard_error,
+    open_control,
     read_again,
 )
 from sbc.config import Config
+from sbc.config.implied import tcp_beside
+from sbc.control import ControlSocket
 from sbc.events import Report
 from sbc.observe import phones
 from sbc.observe.http import GatheredSite, with_events
@@ -39,18 +43,21 @@ from sbc.observe.story import ServerNames
 from sbc.observe.together import Collected, HandedOver, WorkerSamples, as_lists, merged_events, merged_status
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.health import HealthWord
+from sbc.redundancy.network import Network
 from sbc.store.sqlite import StateUnreadable
 from sbc.transport.addresses import written
 from sbc.transport.reactor import install
+from sbc.transport.tcp import StreamTransport
 from sbc.transport.udp import UdpTransport
 from sbc.workers import marks
 from sbc.workers.door import Deliveries, Door
 from sbc.workers.handover import Inbox, Neighbours
+from sbc.workers.lent import Lender, LentFlows
 from sbc.workers.link import FIRST_SOCKET, READ_FROM, WRITE_TO, Link, config_from_text, first_message
 from sbc.workers.partitions import folder_of, prepare
 from sbc.workers.sockets import CannotBind, Inherited
 from sbc.workers.supervisor import ALIVE_EVERY, FACTS, Supervisor
-from sbc.workers.verdicts import Hearing, Word
+from sbc.workers.verdicts import FLAP, NETWORK, Hearing, Word
 
 log = Logger(namespace="sbc")
 
@@ -68,7 +75,8 @@ class WorkerApp(App):
         self._stopping = False
         self._link: Link | None = None
         config = config_from_text(begin["config"])
-        self._inherited = Inherited(len(config.listens), begin["workers"], FIRST_SOCKET)
+        self._listens = [*config.listens, *(tcp_beside(config.listens[place]) for place in begin["beside"])]
+        self._inherited = Inherited(len(self._listens), begin["workers"], FIRST_SOCKET)
         self._neighbours = Neighbours(number, self._inherited.outlets)
         super().__init__(config, reactor, lines_to_standard_error(reactor, f"sbc.{number}"))
         self.report.tell(self._tell_fact, everyday=False)
@@ -105,14 +113,27 @@ class WorkerApp(App):
             super()._own_probers()
 
     def _own_sockets(self, config: Config) -> None:
-        deliveries = Deliveries(self._neighbours, self.layer, self.registrar)
-        for place, (listen, bound) in enumerate(zip(config.listens, self._inherited.shared, strict=True)):
-            door = Door(self.edge, self.proxy, self.layer, self._neighbours, place)
-            transport = UdpTransport(
-                self._reactor, door, listen.address, listen.port, side=listen.side, advertise=listen.advertise, bound=bound
-            )
+        lender = Lender(self._neighbours.me)
+        deliveries = Deliveries(self._neighbours, lender, self.layer, self.registrar)
+        doors: dict[tuple[str, tuple[str, int]], Door] = {}
+        for place, (listen, bound) in enumerate(zip(self._listens, self._inherited.shared, strict=True)):
+            door = Door(self.edge, self.proxy, self.layer, self._neighbours, lender, place)
+            if listen.transport == "udp":
+                transport = UdpTransport(
+                    self._reactor, door, listen.address, listen.port, side=listen.side, advertise=listen.advertise,
+                    bound=bound,
+                )  # fmt: skip
+                deliveries.add(door, transport)
+            else:
+                transport = StreamTransport(
+                    self.connections, listen.address, listen.port, side=listen.side, advertise=listen.advertise, bound=bound,
+                    certificate=certificate_of(listen), receiver=door,
+                )  # fmt: skip
+                deliveries.add(door, LentFlows(self._neighbours, place, transport))
+            doors[transport.name, transport.local] = door
             self.listeners.add(transport)
-            deliveries.add(door, transport)
+        # What a server sends over a connection of ours comes in by the door of the socket that it stands for.
+        self.listeners.dialler.receiver_of = lambda flow: doors.get((flow.transport, flow.local), self.edge)
         self.proxy.elsewhere = deliveries.response_elsewhere
         self.registrar.moved_here = self._neighbours.tell_moved
         Inbox(self._reactor, self._inherited.inbox, deliveries.delivered).start()
@@ -125,8 +146,8 @@ class WorkerApp(App):
     # What all agree on.
 
     def _tell_fact(self, event: object) -> None:
-        if not _is_said_once(event) or self._link is None:
-            return
+        if not _is_said_once(event) or self._link is None or isinstance(event, events.NetworkStateChanged):
+            return  # what is thought of the network is told whole, see below
         group = self.groups.get(event.group)
         if isinstance(event, events.ServerStateChanged):
             fact = ["ServerStateChanged", event.group, event.server, event.candidate, event.old, event.new, event.reason]
@@ -134,6 +155,11 @@ class WorkerApp(App):
             if candidate is None:
                 return
             word = self._hearing.speak((event.group, event.candidate), tuple(group.health(candidate).word()))
+        elif isinstance(event, events.ServerFlapped):
+            fact = ["ServerFlapped", event.group, event.server, event.candidate, event.hold]
+            # The same hold may come again, after a good time: then it is news.
+            gist = f"{event.hold:g} s, minute {group.working_since() // 60:g}"
+            word = self._hearing.speak((event.group, FLAP + event.candidate), (gist, event.hold))
         else:
             if isinstance(event, events.FailedBack):
                 fact = ["FailedBack", event.group, event.from_candidate, event.to_candidate, event.cause, event.phones]
@@ -145,6 +171,16 @@ class WorkerApp(App):
             word = self._hearing.speak(subject, (event.to_candidate, kind.working_since()))
         self._link.tell("word", word=word, fact=fact)
 
+    def _own_control(self) -> None:
+        """The supervisor has it."""
+
+    def _own_network_found(self, network: Network, changed: events.NetworkStateChanged | None) -> None:
+        if self._link is None:
+            return
+        fact = ["NetworkStateChanged", changed.old, changed.new, changed.reason] if changed is not None else None
+        word = self._hearing.speak(NETWORK, (network.state, network.reason, sorted(network.frozen)))
+        self._link.tell("word", word=word, fact=fact)
+
     def word_received(self, word: list) -> None:
         subject, value, speaker, serial = word
         heard = Word(tuple(subject), tuple(value), speaker, serial)
@@ -153,7 +189,16 @@ class WorkerApp(App):
 
     def _act_on(self, word: Word) -> None:
         (name, label), value = word.subject, word.value
+        if word.subject == NETWORK:
+            state, reason, frozen = value
+            self.use_network(Network(state, reason, frozenset(frozen)))
+            return
         group = self.groups.get(name)
+        if label.startswith(FLAP):
+            candidate = _candidate(group, label[len(FLAP) :])
+            if candidate is not None:
+                group.told_hold(candidate, value[1])
+            return
         is_choice = not label or label.startswith("/")  # no candidate's label does
         candidate = _candidate(group, value[0] if is_choice else label)
         if candidate is None:
@@ -185,6 +230,9 @@ class WorkerApp(App):
 
     def _answer_samples(self) -> list:
         return as_lists(self.metrics.registry.collect())
+
+    def _answer_fail_back(self, group: str | None) -> dict[str, Any]:
+        return self.fail_back(group)
 
     def _answer_servers(self) -> dict[str, Any]:
         return self._describe_servers()
@@ -293,6 +341,7 @@ class Together:
         self._started_at = self._wall_clock()
         self._started = reactor.seconds()
         self._http = None
+        self._control: ControlSocket | None = None
         self.exit_status = 0
         self.names = _Names()
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
@@ -323,7 +372,18 @@ class Together:
             prepare(self.config.appliance.state_dir, len(self.supervisor.workers), self.report)
         except StateUnreadable as error:
             raise CannotStart(str(error)) from error
+        commands = {"failback": self._fail_back}
+        self._control = open_control(self._reactor, self.config.appliance.state_dir, commands, self.report)
         log.info("configuration {path}", path=str(self.config.path))
+
+    def _fail_back(self, group: str | None, answer: Callable[[Mapping[str, Any]], None]) -> None:
+        """All workers do, so that none is behind; the one that probes says how it went."""
+
+        def gathered(answers: dict[int, Any]) -> None:
+            nobody = {"ok": False, "text": ["no worker has answered"]}
+            answer(answers.get(self.supervisor.spokesman) or next(iter(answers.values()), nobody))
+
+        self.supervisor.ask("fail_back", group=group).addCallback(gathered)
 
     def _listen_http(self, http: Any) -> None:
         site = GatheredSite(self.gather_families, self.gather_servers, self.gather_status)
@@ -358,6 +418,8 @@ class Together:
 
     def _stop(self) -> None:
         self.systemd.stopping("finishing what is under way")
+        if self._control is not None:
+            self._control.stop()
         self.supervisor.stop(self._reactor.stop)
 
     def reload(self) -> None:
@@ -369,7 +431,8 @@ class Together:
     @property
     def addresses(self) -> list[str]:
         assert self.supervisor.sockets is not None
-        bound = [f"udp {written(*address)}" for address in self.supervisor.sockets.addresses]
+        sockets = self.supervisor.sockets
+        bound = [f"{name} {written(*address)}" for name, address in zip(sockets.transports, sockets.addresses, strict=True)]
         if self._http is not None:
             host = self._http.getHost()
             bound.append(f"http {written(host.host, host.port)}")
@@ -437,10 +500,6 @@ def run(config: Config) -> int:
     """`sbc run` with several workers: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
     reactor = install()
     log_to_standard_error()
-    for listen in config.listens:
-        if listen.transport != "udp":
-            print(f"sbc: {listen}: this version listens on udp only", file=sys.stderr)
-            return 1
     together = Together(config, reactor)
     try:
         together.start()

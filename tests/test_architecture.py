@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "workers": {"sip", "transaction", "transport", "proxy", "observe", "store", "config", "events", "clock", "flow"},
     "lab": {"sip", "transaction", "redundancy", "location", "clock", "events", "flow"},
     "clock": set(),
+    "control": set(),
     "flow": set(),
     "garbage": {"clock"},
     "events": set(),
@@ -45,12 +46,12 @@ ONLY_TYPES = {
 }
 """Where only a package's types are wanted: the modules that hold them."""
 
-TWISTED_IN = ("transport/", "location/resolver.py", "store/", "observe/http.py", "workers/", "lab/", "app.py", "together.py")
+TWISTED_IN = ("control.py", "transport/", "location/resolver.py", "store/", "observe/http.py", "workers/", "lab/", "app.py", "together.py")
 DNS_IN = ("location/resolver.py", "preflight.py")
 PROMETHEUS_IN = ("observe/", "lab/")
 SOCKETS_IN = (
-    "transport/", "observe/", "location/resolver.py", "config/", "workers/", "lab/", "app.py", "cli.py", "preflight.py",
-    "resolve.py",
+    "transport/", "observe/", "location/resolver.py", "config/", "workers/", "lab/", "app.py", "cli.py", "control.py",
+    "preflight.py", "resolve.py",
 )  # fmt: skip
 """Files, and folders with everything in them, that may import such a library."""
 

@@ -21,7 +21,7 @@ from sbc.config import files, rules
 from sbc.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from sbc.config.expanded import expanded
 from sbc.config.groups import read_groups
-from sbc.config.model import Appliance, Config, Credentials, Dns, Endpoint, Http, Listen, TimersConfig, TlsClient
+from sbc.config.model import Appliance, Config, Credentials, Dns, Endpoint, Http, Listen, TimersConfig, TlsClient, Uplink
 from sbc.config.reader import Document
 from sbc.config.tables import (
     read_appliance,
@@ -31,6 +31,7 @@ from sbc.config.tables import (
     read_listen,
     read_timers,
     read_tls,
+    read_uplink,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Listen",
     "TimersConfig",
     "TlsClient",
+    "Uplink",
     "default_path",
     "expanded",
     "load",
@@ -79,6 +81,7 @@ def load(path: Path | str) -> Config:
     groups = read_groups(root.tables("group"))
     tls = read_tls(root.table("tls"), folder)
     credentials = read_credentials(root.table("credentials"), folder)
+    uplink = read_uplink(root.table("uplink"))
     root.finish()
 
     files.check_listen_files(document, listens)
@@ -94,6 +97,7 @@ def load(path: Path | str) -> Config:
         groups=groups,
         tls=tls,
         credentials=credentials,
+        uplink=uplink,
         provenance=document.provenance,
         warnings=(),
     )

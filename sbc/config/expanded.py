@@ -41,6 +41,7 @@ def expanded(config: Config) -> str:
         lines += _group(config, ("group", position), group)
     lines += _table(config, "[tls]", ("tls",), vars(config.tls))
     lines += _table(config, "[credentials]", ("credentials",), vars(config.credentials))
+    lines += _table(config, "[uplink]", ("uplink",), vars(config.uplink))
     return "\n".join(lines) + "\n"
 
 

@@ -83,8 +83,10 @@ def address_families(listens: Iterable[Listen]) -> list[str]:
 
 
 def spoken(listens: Iterable[Listen]) -> list[str]:
-    """The transports that these sockets speak towards servers."""
-    return sorted({listen.transport for listen in listens if listen.side != "phones"})
+    """The transports that we speak towards servers, where DNS has the choice: those of these sockets, and TCP, for which
+    one is opened beside UDP. TLS only where an administrator has said who we are."""
+    own = {listen.transport for listen in listens if listen.side != "phones"}
+    return sorted(own | {"tcp"}) if own else []
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,14 @@ class TlsClient:
 
 
 @dataclass(frozen=True)
+class Uplink:
+    """`[uplink]`: who tells a dead uplink from dead servers."""
+
+    reference: tuple[Endpoint, ...]
+    """Hosts beyond the uplink that accept or refuse a TCP connection; empty: the gateway towards the servers."""
+
+
+@dataclass(frozen=True)
 class Credentials:
     """`[credentials]`: what lets the appliance answer digest challenges itself."""
 
@@ -145,6 +155,7 @@ class Config:
     groups: tuple[GroupSettings, ...]
     tls: TlsClient
     credentials: Credentials
+    uplink: Uplink
     provenance: Mapping[TomlPath, str] = field(compare=False)
     """Where each value came from: `sbc.toml:12`, `profile yealink: ...`, `default`."""
     warnings: tuple[ConfigWarning, ...] = field(compare=False)

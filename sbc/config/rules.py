@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable
+from dataclasses import fields
 
 from sbc.config.groups import SERVER_FIELD
 from sbc.config.kinds import is_ip_address, split_port
@@ -41,22 +42,14 @@ def check(document: Document, config: Config) -> None:
                 _warn_server(document, server_path, server)
         if document.sound(path):
             _warn_group(document, path, group)
+            _warn_failback(document, path, group)
             _warn_never_tried(document, config, path, group)
-    _warn_not_built(document, config)
     _warn_workers(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
             ("http", "address"),
             f"everyone who reaches {config.http.address} can read names and addresses of phones; there is no password",
         )
-
-
-def _warn_not_built(document: Document, config: Config) -> None:
-    """What a configuration may say already, and this version does not do."""
-    for position, listen in enumerate(config.listens):
-        if listen.transport != "udp" and document.sound(("listen", position)):
-            text = f"this version listens on udp only; with this {listen.transport} socket `sbc run` does not start"
-            document.warn(("listen", position, "transport"), text)
 
 
 def _warn_workers(document: Document, config: Config) -> None:
@@ -156,10 +149,7 @@ def _warn_never_tried(document: Document, config: Config, path: TomlPath, group:
 
 
 def _check_reach(document: Document, config: Config, path: TomlPath, server: ServerSettings) -> None:
-    """A socket towards the servers must speak the server's transport and its kind of IP address.
-
-    RFC 3261 s.18.1.1: also over TCP and TLS a server may open a connection back to the address in our Via.
-    """
+    """A socket towards the servers must have the server's kind of IP address, and for UDP there must be one."""
     if server.transport == "dns-naptr" or not document.sound(("listen",)):
         return
     for address in server.addresses:
@@ -167,8 +157,11 @@ def _check_reach(document: Document, config: Config, path: TomlPath, server: Ser
             expected = "a call server; this is our own socket, and requests would run in a circle"
             document.error((*path, "address"), f"{Endpoint(address, _port(server))}", expected)
             return
+    towards_servers = [listen for listen in config.listens if listen.side != "phones"]
     for transport in _spoken_with(server):
-        usable = [listen for listen in config.listens if listen.transport == transport and listen.side != "phones"]
+        own = [listen for listen in towards_servers if listen.transport == transport]
+        # A connection can be made without a socket that listens; datagrams need one to leave from.
+        usable = own if transport == "udp" else towards_servers
         if not usable:
             found = f'"{server.transport}"'
             expected = f'a transport with a [[listen]] whose side is "both" or "servers"; none is {transport}'
@@ -177,9 +170,16 @@ def _check_reach(document: Document, config: Config, path: TomlPath, server: Ser
         for address in filter(is_ip_address, server.addresses):
             if all(_family(listen.address) != _family(address) for listen in usable):
                 version = ipaddress.ip_address(address).version
-                expected = f"an address that a [[listen]] can reach: no {transport} one towards servers is IPv{version}"
+                kind = "udp socket" if transport == "udp" else "socket"
+                expected = f"an address that a [[listen]] can reach: no {kind} towards servers is IPv{version}"
                 document.error((*path, "address"), f'"{address}"', expected)
                 return
+        if transport == "tls" and not own:
+            text = (
+                "no tls [[listen]] faces servers, so this one can send calls only over connections that we have made:"
+                " after a restart, not before the phones have registered again"
+            )
+            document.warn((*path, "transport"), text)
 
 
 def _spoken_with(server: ServerSettings) -> tuple[str, ...]:
@@ -220,6 +220,35 @@ def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> 
     if server.failback_mode == "duration" and not server.failback_timeout:
         text = "0: new requests return to this server only when the one in use fails"
         document.warn((*path, "failback_mode"), f"with failback_timeout {text}")
+
+
+def _warn_failback(document: Document, path: TomlPath, group: GroupSettings) -> None:
+    """Keys about coming back that do nothing together with others."""
+    if group.load_balancing:
+        for position, server in enumerate(group.servers):
+            if document.written((*path, "server", position, "failback_mode")) and server.failback_mode != "never":
+                text = "load_balancing: the servers of the group are equals, and nothing returns by itself"
+                document.warn((*path, "server", position, "failback_mode"), text)
+    if group.probe_method == "options" and _is_chosen(document, (*path, "register_probe_interval"), GroupSettings):
+        text = 'only probe_method = "register" uses it; here it is "options"'
+        document.warn((*path, "register_probe_interval"), text)
+    if group.probe_method == "register" and group.load_balancing:
+        document.warn((*path, "probe_method"), "load_balancing: no server is better, so all are asked by OPTIONS")
+    for position, server in enumerate(group.servers):
+        server_path = (*path, "server", position)
+        window_is_chosen = _is_chosen(document, (*server_path, "failback_window"), ServerSettings)
+        if server.failback_mode != "scheduled" and window_is_chosen:
+            text = f'only failback_mode = "scheduled" uses it; the mode here is "{server.failback_mode}"'
+            document.warn((*server_path, "failback_window"), text)
+        if server.failback_mode == "dns-ttl" and all(is_ip_address(each.address) for each in group.servers):
+            text = "no server of the group has a name, so nothing has a TTL: it returns only when the one in use fails"
+            document.warn((*server_path, "failback_mode"), text)
+
+
+def _is_chosen(document: Document, path: TomlPath, cls: type) -> bool:
+    """True when that key is written, and not with its default."""
+    (default,) = [entry.default for entry in fields(cls) if entry.name == path[-1]]
+    return document.written(path) and document.value(path) != default
 
 
 def _once(document: Document, seen: dict[str, TomlPath], name: str, path: TomlPath, expected: str) -> None:

@@ -21,7 +21,7 @@ from sbc.config.kinds import (
     seconds,
     text,
 )
-from sbc.config.model import MOST_WORKERS, Appliance, Credentials, Dns, Http, Listen, TimersConfig, TlsClient
+from sbc.config.model import MOST_WORKERS, Appliance, Credentials, Dns, Http, Listen, TimersConfig, TlsClient, Uplink
 from sbc.config.reader import Table
 
 LISTEN_TRANSPORTS = ("udp", "tcp", "tls")
@@ -30,6 +30,8 @@ DEFAULT_STATE_DIR = Path("/var/lib/sbc")
 DEFAULT_HTTP_PORT = 9464
 
 _RESOLVERS = list_of(dns_server, '["192.0.2.53", "192.0.2.54:5353"]', or_empty=True)
+
+_REFERENCES = list_of(dns_server, '["192.0.2.53", "192.0.2.80:80"]', or_empty=True)
 
 
 def read_appliance(table: Table, folder: Path) -> Appliance:
@@ -106,6 +108,14 @@ def read_tls(table: Table, folder: Path) -> TlsClient:
         table.document.error((*table.path, "certificate"), "nothing", "the PEM file with the certificate to `key`")
     table.finish()
     return tls
+
+
+def read_uplink(table: Table) -> Uplink:
+    uplink = Uplink(
+        reference=table.get("reference", _REFERENCES, (), origin="default (the gateway towards the servers)"),
+    )
+    table.finish()
+    return uplink
 
 
 def read_credentials(table: Table, folder: Path) -> Credentials:

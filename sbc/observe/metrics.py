@@ -41,7 +41,10 @@ SERVER_STATES = ("unknown", "up", "down", "frozen")
 REGISTRATION_STATES = ("unregistered", "registering", "registered", "failed")
 FAILOVER_METHODS = (ALL_METHODS, "INVITE", "REGISTER", "BYE")
 FAILOVER_CAUSES = ("timeout", "icmp", "refused", "reset", "connect_timeout", "tls", "status_5xx")
-FAILBACK_CAUSES = ("new-requests", "probe", "registration", "duration", "dns-ttl", "working-failed")
+FAILBACK_CAUSES = (
+    "new-requests", "probe", "registration", "duration", "dns-ttl", "scheduled", "manual", "working-failed",
+)  # fmt: skip
+NETWORK_STATES = ("up", "link_down", "uplink_down", "dns_down")
 LATE_ACTIONS = ("forwarded", "acked_and_byed", "dropped")
 DNS_RESULTS = ("ok", "stale", "negative", "timeout", "servfail")
 
@@ -334,6 +337,7 @@ class Metrics:
         self._registrar: Registrar | None = None
         self._traffic: Traffic | None = None
         self._survival_active: Callable[[str], bool] = lambda group: False
+        self._network_state: Callable[[], str] = lambda: "up"
         self._seconds: Callable[[], float] = lambda: 0.0
 
         everyday: EverydayCounts = EverydayCounts()
@@ -353,6 +357,7 @@ class Metrics:
         registrar: Registrar | None = None,
         traffic: Traffic | None = None,
         survival_active: Callable[[str], bool] | None = None,
+        network_state: Callable[[], str] | None = None,
     ) -> None:
         """Hand in what has a state of its own; each may come later than the others, or anew after a reload.
 
@@ -368,6 +373,8 @@ class Metrics:
             self._traffic = traffic
         if survival_active is not None:
             self._survival_active = survival_active
+        if network_state is not None:
+            self._network_state = network_state
 
     # Facts come in.
 
@@ -396,6 +403,12 @@ class Metrics:
 
     def _count_failback(self, event: events.FailedBack) -> None:
         self._add("sbc_failbacks", event.group, event.cause)
+
+    def _count_flap(self, event: events.ServerFlapped) -> None:
+        self._add("sbc_flaps", event.group, event.server)
+
+    def _count_network(self, event: events.NetworkStateChanged) -> None:
+        self._add("sbc_network_state_changes", event.new)
 
     def _count_call(self, event: events.CallSetUp) -> None:
         self.everyday.call_set_up(event.group, event.seconds)
@@ -446,7 +459,7 @@ class Metrics:
             ("group",),
         )
         yield self._probes.family(
-            "sbc_probe_duration_seconds", "How long our OPTIONS waited for an answer.", ("group", "server")
+            "sbc_probe_duration_seconds", "How long our probes waited for an answer.", ("group", "server")
         )
 
     def describe(self) -> Iterator[Metric]:
@@ -471,11 +484,14 @@ class Metrics:
             for server in {settings.name for settings, _ in group.candidates()}:
                 for state in SERVER_STATES:
                     self._counts["sbc_server_state_changes"].setdefault((group.name, server, state), 0)
+                self._counts["sbc_flaps"].setdefault((group.name, server), 0)
                 self._probes.touch((group.name, server))
         for action in LATE_ACTIONS:
             self._counts["sbc_late_responses"].setdefault(("INVITE", action), 0)
         self._counts["sbc_malformed_messages"].setdefault(("udp", "message"), 0)
         self._counts["sbc_alarms"].setdefault(("store",), 0)
+        for network_state in NETWORK_STATES:
+            self._counts["sbc_network_state_changes"].setdefault((network_state,), 0)
         for result in DNS_RESULTS:
             self._counts["sbc_dns_lookups"].setdefault(("A", result), 0)
 
@@ -483,6 +499,12 @@ class Metrics:
         family = GaugeMetricFamily("sbc_build_info", "Which program runs here.", labels=("version", "appliance"))
         family.add_metric((self._version, self._appliance), 1)
         yield family
+        network = GaugeMetricFamily(
+            "sbc_network_state", "1 for what the network between us and the servers is in.", labels=("state",)
+        )
+        for each in NETWORK_STATES:
+            network.add_metric((each,), float(self._network_state() == each))
+        yield network
 
     def _describe_groups(self, groups: Sequence[Group]) -> Iterator[Metric]:
         of_candidate = ("group", "server", "candidate")
@@ -597,7 +619,9 @@ _COUNTERS: dict[str, tuple[str, Labels]] = {
         ("group", "method", "cause"),
     ),
     "sbc_failbacks": ("Times that new requests returned to a better candidate.", ("group", "cause")),
-    "sbc_probes": ("OPTIONS of ours that ended.", ("group", "server", "outcome")),
+    "sbc_flaps": ("Times that a server failed within 5 minutes after requests had returned to it.", ("group", "server")),
+    "sbc_network_state_changes": ("Times that the network to the servers entered this state.", ("state",)),
+    "sbc_probes": ("Probes of ours that ended.", ("group", "server", "outcome")),
     "sbc_server_state_changes": ("Times that a server entered this state.", ("group", "server", "state")),
     "sbc_registration_changes": (
         "Times that a contact's registration at a server entered this state.",
@@ -615,6 +639,8 @@ _COUNT_FACT: dict[type, Callable[[Metrics, Any], None]] = {
     events.ServerStateChanged: Metrics._count_state,
     events.FailedOver: Metrics._count_failover,
     events.FailedBack: Metrics._count_failback,
+    events.ServerFlapped: Metrics._count_flap,
+    events.NetworkStateChanged: Metrics._count_network,
     events.CallSetUp: Metrics._count_call,
     events.RegistrationChanged: Metrics._count_registration,
     events.LateResponse: Metrics._count_late,

@@ -64,7 +64,7 @@ def print_status(
 
 def render(status: Mapping[str, Any], wall_now: float) -> str:
     """The whole status as text for a terminal, ending in a newline."""
-    lines = [_appliance_line(status.get("appliance", {}))]
+    lines = [_appliance_line(status.get("appliance", {})), *_network_lines(status.get("network", {}))]
     for group in status.get("groups", ()):
         lines += ["", *_group_lines(group, wall_now)]
     lines += ["", *_phone_lines(status.get("registrations", {}))]
@@ -111,10 +111,35 @@ def _appliance_line(appliance: Mapping[str, Any]) -> str:
     )
 
 
+_NETWORK_WORDS = {
+    "link_down": "OUR OWN LINK IS DOWN: servers are frozen, nothing is judged and nothing moves",
+    "uplink_down": "THE UPLINK IS DOWN: no server can be reached, and none is preferred to another for that",
+    "dns_down": "name servers do not answer: the addresses that were known go on being used",
+}
+
+
+def _network_lines(network: Mapping[str, Any]) -> list[str]:
+    """Nothing on a good day."""
+    if network.get("state", "up") == "up":
+        return []
+    why = f" ({network['reason']})" if network.get("reason") else ""
+    return [f"Network: {_NETWORK_WORDS.get(network['state'], network['state'])}{why}"]
+
+
+def _redundancy(group: Mapping[str, Any]) -> str:
+    """The gauge says that one server may fail. What the PIVOT phone calls set up is more: every candidate up, and phones
+    registered (V27)."""
+    if not group.get("redundancy_ready"):
+        return "NO REDUNDANCY: fewer than two candidates are up"
+    if not group.get("every_candidate_up", True):
+        return "redundancy is ready, but not every candidate is up"
+    if not group.get("redundancy_set_up", True):
+        return "redundancy is ready, but no phone is registered"
+    return "redundancy is ready"
+
+
 def _group_lines(group: Mapping[str, Any], wall_now: float) -> list[str]:
-    ready = (
-        "redundancy is ready" if group.get("redundancy_ready") else "NO REDUNDANCY: fewer than two candidates are up"
-    )
+    ready = _redundancy(group)
     survival = ", SURVIVAL: the site telephones on its own" if group.get("survival") else ""
     domains = ", ".join(group.get("domains", ()))
     lines = [f"Group {group['name']} ({domains}; profile {group.get('profile', '?')}): {ready}{survival}"]

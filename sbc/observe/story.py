@@ -41,6 +41,7 @@ _CAUSES = {
     "registration": "a registration there succeeded again",
     "duration": "the failback time is over",
     "working-failed": "the server in use failed",
+    "scheduled": "its hours have come",
     "manual": "an administrator asked for it",
 }
 
@@ -155,6 +156,35 @@ def _failed_back(event: events.FailedBack, names: ServerNames) -> Story:
     )
 
 
+def _flapped(event: events.ServerFlapped, names: ServerNames) -> Story:
+    return Story(
+        level=WARNING,
+        text=printable(
+            f"{event.group}: server {event.server} ({event.candidate}) flaps: it failed soon after new requests had"
+            f" returned to it, and must be well for {event.hold:g} s before they do again"
+        ),
+        key=("flap", event.group, event.candidate),
+        group=event.group,
+    )
+
+
+_SAID_OF_NETWORK = {
+    "up": "the network to the servers is well again",
+    "link_down": "our own link is down; servers are not judged, and everything stays as it is",
+    "uplink_down": "the site has lost its uplink; no server can be reached, and none is preferred to another for that",
+    "dns_down": "name servers do not answer; the addresses that were known go on being used",
+}
+
+
+def _network(event: events.NetworkStateChanged, names: ServerNames) -> Story:
+    said = _SAID_OF_NETWORK.get(event.new, f"the network is {event.new}")
+    return Story(
+        level=INFO if event.new == "up" else ERROR if event.new == "uplink_down" else WARNING,
+        text=printable(f"network: {said} ({event.reason})"),
+        key=("network", event.new),
+    )
+
+
 def _of_phones(kind: str) -> str:
     return f" of phones of profile {kind}" if kind else ""
 
@@ -236,7 +266,7 @@ def _probe(event: events.ProbeEnded, names: ServerNames) -> Story:
     return Story(
         level=DEBUG,
         text=printable(
-            f"{event.group}: OPTIONS at server {event.server} ({event.candidate}) ended after"
+            f"{event.group}: {event.method} probe at server {event.server} ({event.candidate}) ended after"
             f" {event.duration:.3f} s: {in_words(event.outcome)}"
         ),
         key=("probe", event.group, event.candidate, event.outcome),
@@ -302,6 +332,8 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.ServerStateChanged: _server_state,
     events.FailedOver: _failed_over,
     events.FailedBack: _failed_back,
+    events.ServerFlapped: _flapped,
+    events.NetworkStateChanged: _network,
     events.RegistrationChanged: _registration,
     events.RegistrationLeftOut: _registration_left_out,
     events.AttemptEnded: _attempt,

@@ -150,7 +150,17 @@ def merged_status(appliance: Mapping[str, Any], statuses: Mapping[int, Mapping[s
     """status.json of all: the servers as the spokesman sees them, everybody's phones and events."""
     shown = statuses.get(spokesman) or next(iter(statuses.values()), {})
     registrations = [status["registrations"] for status in statuses.values() if "registrations" in status]
-    merged: dict[str, Any] = {"appliance": dict(appliance), "groups": shown.get("groups", [])}
+    # Each knows its own phones only.
+    set_up = {
+        group["name"] for status in statuses.values() for group in status.get("groups", ()) if group.get("redundancy_set_up")
+    }
+    groups = [
+        {**group, "redundancy_set_up": group["name"] in set_up} if "redundancy_set_up" in group else group
+        for group in shown.get("groups", [])
+    ]
+    merged: dict[str, Any] = {"appliance": dict(appliance), "groups": groups}
+    if "network" in shown:
+        merged["network"] = shown["network"]
     if registrations:
         merged["registrations"] = _added(registrations)
     merged["survival"] = shown.get("survival", {"active": False})

@@ -17,6 +17,7 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.proxy.large import LargeRequests
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.network import FlowFinder
 from sbc.proxy.nonce_pins import NoncePins, mark_stale
@@ -134,7 +135,8 @@ class Proxy(Surroundings):
         self._branches = branches
         network: Network = Network(flows, is_ours)
         self._network = network
-        self._ways = Ways(self.queue, network, OwnRoutes(key, network), NoncePins(), registrar)
+        large = LargeRequests(flows)
+        self._ways = Ways(self.queue, network, OwnRoutes(key, network), NoncePins(), large, registrar)
         self._late = LateAnswers(clock, layer, self.t1, branches.new, report)
         self._under_way = 0
         self._moved: dict[tuple[str, str, int], Candidate] = {}
@@ -224,6 +226,8 @@ class Proxy(Surroundings):
         if isinstance(destination, ToPhone):
             phone = destination
             onward = self._network.to_phone(phone.phone)
+            if onward is None and phone.phone.transport != "udp":
+                onward = self._network.to_contact(phone.phone, phone.request_uri or request.request_uri)
             if phone.request_uri is not None:
                 request.request_uri = phone.request_uri
         elif isinstance(destination, ToServers):
@@ -340,7 +344,7 @@ class Proxy(Surroundings):
             timeout = 64 * self.t1
             if not is_invite and timeout > NON_INVITE_BUDGET:
                 timeout = NON_INVITE_BUDGET
-            route = new_phone_route(self._ways, destination, transaction.flow, timeout)
+            route = new_phone_route(self._ways, destination, transaction.flow, request, timeout)
         else:
             servers = destination
             if servers.group.of_several_kinds:
@@ -351,9 +355,11 @@ class Proxy(Surroundings):
                 first = self._ways.pins.issuer(request, now)
             plan: AttemptPlan = group.plan(request.method, now, first, servers.in_dialog)
             if servers.peer is not None and request.method_code == BYE:
-                route = new_bye_route(self._ways, servers, plan, transaction.flow, now + NON_INVITE_BUDGET)
+                route = new_bye_route(
+                    self._ways, servers, plan, transaction.flow, request, now + NON_INVITE_BUDGET
+                )
             else:
-                route = new_servers_route(self._ways, servers, plan, transaction.flow)
+                route = new_servers_route(self._ways, servers, plan, transaction.flow, request)
         context: ResponseContext = new_context(self, transaction, request, route)
         transaction.context = context
         self._under_way += 1

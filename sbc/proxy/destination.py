@@ -190,7 +190,8 @@ class Destinations:
         if top is not None:
             route: ReadRoute = self._own_routes.read(top)
             if route.has_cookie:
-                return False  # inside a dialog: the cookie says it all, to anyone
+                # Inside a dialog the cookie says it all, to anyone; but a connection is at one of them.
+                return route.ours and route.cookie is not None and self._has_lost(route.cookie.phone, request)
         target: Target = self.target_of(request)
         if not self._is_ours(target):
             return False
@@ -324,11 +325,27 @@ class Destinations:
             from_server = True
         groups: list = self._sides.groups_of(cookie)
         if from_server:
-            return to_phone(cookie.phone, cookie.candidate, groups[0] if groups else None, None)
+            phone: PhoneAddress = cookie.phone
+            if phone.transport != "udp" and self._network.to_phone(phone) is None:
+                phone = self._connected_again(phone, request)
+            return to_phone(phone, cookie.candidate, groups[0] if groups else None, None)
         group: ServerGroup = groups[0] if len(groups) == 1 else self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
         return to_servers(group, phone_behind(flow), cookie.candidate, True, self._peer_behind(request))
+
+    def _has_lost(self, phone: PhoneAddress, request: Request) -> bool:
+        """True for a phone whose connection is not here."""
+        if phone.transport == "udp" or self._network.to_phone(phone) is not None:
+            return False
+        return self._connected_again(phone, request) is phone
+
+    def _connected_again(self, phone: PhoneAddress, request: Request) -> PhoneAddress:
+        """A phone's connection broke during the call, and it has registered over another one since (RFC 5626 4.2)."""
+        binding = self._registrar.binding_with_contact(phone.transport, phone.host, request.request_uri)
+        if binding is None:
+            return phone
+        return PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)
 
     @cython.cfunc
     def _peer_behind(self, request: Request) -> PhoneAddress:

@@ -114,3 +114,8 @@ class Edge(Receiver):
     def datagram_failed(self, quoted: bytes, cause: str) -> object:
         """An ICMP error for something we sent."""
         self._layer.quoted_datagram_failed(quoted, cause)
+
+    @cython.ccall
+    def flow_failed(self, flow: Flow, cause: str) -> object:
+        """A connection could not be made, or broke."""
+        self._layer.flow_failed(flow, cause)

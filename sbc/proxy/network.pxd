@@ -31,6 +31,7 @@ cdef class Network:
     cdef bint is_ours(self, object uri)
     cdef Flow to_server(self, Candidate candidate)
     cdef Flow to_phone(self, PhoneAddress phone)
+    cdef Flow to_contact(self, PhoneAddress phone, str contact)
 
 
 cpdef long new_epoch()

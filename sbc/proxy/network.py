@@ -43,6 +43,8 @@ class FlowFinder(Protocol):
 
     def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> Flow | None: ...
 
+    def flow_to_contact(self, transport_name: str, host: str, contact: str) -> Flow | None: ...
+
 
 @cython.cclass
 class PhoneAddress:
@@ -148,11 +150,17 @@ class Network:
 
     @cython.cfunc
     def to_phone(self, phone: PhoneAddress) -> Flow:
-        """None when we have no socket that reaches it."""
-        if phone._flow_epoch != self.epoch:
+        """None when we have no socket that reaches it, or its connection is closed."""
+        flow: Flow = phone._flow
+        if phone._flow_epoch != self.epoch or (flow is not None and flow.gone):
             phone._flow = self._flows.flow_to_phone(phone.transport, phone.host, phone.port, phone.local_port)
             phone._flow_epoch = self.epoch
         return phone._flow
+
+    @cython.cfunc
+    def to_contact(self, phone: PhoneAddress, contact: str) -> Flow:
+        """A new connection to a phone whose own is closed, to the URI of its Contact; None when that cannot lead to it."""
+        return self._flows.flow_to_contact(phone.transport, phone.host, contact)
 
 
 @cython.cfunc

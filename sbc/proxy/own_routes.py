@@ -19,6 +19,7 @@ if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.network import Network, PhoneAddress
     from cython.cimports.sbc.proxy.route_cookie import RouteCookie
+    from cython.cimports.sbc.sip.head import SIPS_SCHEME
     from cython.cimports.sbc.sip.lines import OwnLine, new_line
     from cython.cimports.sbc.sip.message import Request
     from cython.cimports.sbc.sip.scanner import INVITE, NOTIFY, REFER, SUBSCRIBE
@@ -27,6 +28,7 @@ else:
     from sbc.location.candidate import Candidate
     from sbc.proxy.network import Network, PhoneAddress
     from sbc.proxy.route_cookie import RouteCookie
+    from sbc.sip.head import SIPS_SCHEME
     from sbc.sip.lines import OwnLine, new_line
     from sbc.sip.message import Request
     from sbc.sip.scanner import INVITE, NOTIFY, REFER, SUBSCRIBE
@@ -139,8 +141,22 @@ class OwnRoutes:
     @cython.cfunc
     def _put_lines_on(self, request: Request, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow):
         line: OwnLine
-        for line in self._lines(candidate, phone, inner, outer):
+        lines: list
+        if request.scheme == SIPS_SCHEME:
+            lines = self._lines_for_sips(RouteCookie(candidate, phone), inner, outer)
+        else:
+            lines = self._lines(candidate, phone, inner, outer)
+        for line in lines:
             request.put_first(line)
+
+    def _lines_for_sips(self, cookie: RouteCookie, inner: Flow, outer: Flow) -> list[OwnLine]:
+        """16.6 item 4: a `sips:` request gets a `sips:` Record-Route, and who has sent it insists on that. On a side without
+        TLS nobody could use one."""
+        lines = []
+        for flow in (inner, outer):
+            scheme, contact = ("sips", flow.contact.partition(";")[0]) if flow.transport == "tls" else ("sip", flow.contact)
+            lines.append(new_line("Record-Route", f"<{scheme}:{contact};lr;{PARAMETER}={cookie.sign(self._key)}>"))
+        return lines
 
     @cython.cfunc
     def _lines(self, candidate: Candidate, phone: PhoneAddress, inner: Flow, outer: Flow) -> list:

@@ -223,6 +223,15 @@ class Branch(ClientTransactionUser):
     def transport_failed(self, transaction: Transaction, cause: str):
         self._give_up(TransportFailed(cause, soft=cause == "unreachable"))
 
+    @cython.ccall
+    def connection_lost(self, transaction: Transaction, cause: str):
+        # After 101 to 199 the callee's phone may ring: no second ringing elsewhere (D5), and its answer may come over another
+        # connection. After a mere 100 nobody has heard of the call, unless the server lives and rings late: CANCEL.
+        if not self.ended and not self.highest_provisional and not self.cancelled:
+            self.cancelled = True
+            self.context.around.layer.cancel(self.transaction)
+            self._give_up(TransportFailed(cause))
+
     def __call__(self, cause: str) -> None:
         """Another request found this candidate dead while we waited for its first word."""
         if not self.ended and not self.answered:

@@ -8,6 +8,7 @@ from sbc.proxy.nonce_pins cimport NoncePins
 from sbc.proxy.own_routes cimport OwnRoutes
 from sbc.proxy.response_context cimport Route
 from sbc.redundancy.plan cimport Attempt, AttemptPlan
+from sbc.sip.message cimport Request
 
 
 cdef class Ways:
@@ -15,6 +16,7 @@ cdef class Ways:
     cdef Network network
     cdef OwnRoutes own_routes
     cdef NoncePins pins
+    cdef object large
     cdef object registrations
 
 
@@ -23,8 +25,11 @@ cdef class ServersRoute(Route):
     cdef ToServers _destination
     cdef AttemptPlan _plan
     cdef Flow _came_in
+    cdef bint _is_large
+    cdef Attempt _by_tcp
+    cdef Attempt _once_more
 
-    cdef object _begin(self, Ways ways, ToServers destination, AttemptPlan plan, Flow came_in)
+    cdef object _begin(self, Ways ways, ToServers destination, AttemptPlan plan, Flow came_in, Request request)
 
 
 cdef class ByeRoute(ServersRoute):
@@ -40,8 +45,11 @@ cdef class PhoneRoute(Route):
     cdef double _timeout
     cdef bint _asked
     cdef str _failure
+    cdef Request _request
 
 
-cdef ServersRoute new_servers_route(Ways ways, ToServers destination, AttemptPlan plan, Flow came_in)
-cdef ByeRoute new_bye_route(Ways ways, ToServers destination, AttemptPlan plan, Flow came_in, double deadline)
-cdef PhoneRoute new_phone_route(Ways ways, ToPhone destination, Flow came_in, double timeout)
+cdef ServersRoute new_servers_route(Ways ways, ToServers destination, AttemptPlan plan, Flow came_in, Request request)
+cdef ByeRoute new_bye_route(
+    Ways ways, ToServers destination, AttemptPlan plan, Flow came_in, Request request, double deadline
+)
+cdef PhoneRoute new_phone_route(Ways ways, ToPhone destination, Flow came_in, Request request, double timeout)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import cython
 
+from sbc.proxy.large import ADDED, LARGEST_DATAGRAM, LargeRequests
 from sbc.proxy.response_context import refreshes_call
 from sbc.redundancy.plan import Verdict
 
@@ -20,7 +21,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import ToPhone, ToServers
-    from cython.cimports.sbc.proxy.network import Network
+    from cython.cimports.sbc.proxy.network import Network, PhoneAddress
     from cython.cimports.sbc.proxy.nonce_pins import NoncePins
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.response_context import Branch, Route
@@ -34,7 +35,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.proxy.destination import ToPhone, ToServers
-    from sbc.proxy.network import Network
+    from sbc.proxy.network import Network, PhoneAddress
     from sbc.proxy.nonce_pins import NoncePins
     from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.response_context import Branch, Route
@@ -49,6 +50,8 @@ COMPILED = bool(cython.compiled)
 _NEXT = cython.declare(object, Verdict.NEXT)
 _RETURN = cython.declare(object, Verdict.RETURN)
 _SUCCESS = cython.declare(object, Verdict.SUCCESS)
+
+_LARGE = cython.declare(cython.Py_ssize_t, LARGEST_DATAGRAM - ADDED)
 
 _SHORTEST = 0.5
 """Seconds for a phone of the site to answer a BYE when the sender's patience is over."""
@@ -79,6 +82,7 @@ class Ways:
     network: Network
     own_routes: OwnRoutes
     pins: NoncePins
+    large: object
     registrations: object
 
     def __init__(
@@ -87,26 +91,35 @@ class Ways:
         network: Network,
         own_routes: OwnRoutes,
         pins: NoncePins,
+        large: LargeRequests,
         registrations: RegistersFirst,
     ) -> None:
         self.queue = queue
         self.network = network
         self.own_routes = own_routes
         self.pins = pins
+        self.large = large
         self.registrations = registrations
 
 
 @cython.cclass
 class ServersRoute(Route):
-    """The candidates of a group in the order of its plan."""
+    """The candidates of a group in the order of its plan.
+
+    A request too large for UDP goes to a candidate by TCP first, where its server wants that; when it cannot, the same
+    attempt is made once more by UDP, and nobody calls the server dead.
+    """
 
     _ways: Ways
     _destination: ToServers
     _plan: AttemptPlan
     _came_in: Flow
+    _is_large: cython.bint
+    _by_tcp: Attempt
+    _once_more: Attempt
 
     @cython.cfunc
-    def _begin(self, ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow):
+    def _begin(self, ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, request: Request):
         self._ways = ways
         self._destination = destination
         group: ServerGroup = destination.group
@@ -114,14 +127,33 @@ class ServersRoute(Route):
         self._plan = plan
         self._came_in = came_in
         self.may_hold = group.may_register_first(plan.method)
+        self._is_large = len(request.data) > _LARGE
+        self._by_tcp = None
+        self._once_more = None
 
     @cython.ccall
     def next(self, now: cython.double) -> Attempt:
+        attempt: Attempt = self._once_more
+        if attempt is not None:
+            self._once_more = None
+            return attempt
         return self._plan.next(now)
 
     @cython.ccall
     def flow(self, attempt: Attempt) -> Flow:
+        flow: Flow
+        if self._is_large and attempt.candidate.transport == "udp":
+            flow = self._flow_for_large(attempt)
+            if flow is not None:
+                self._by_tcp = attempt
+                return flow
         return self._ways.network.to_server(attempt.candidate)
+
+    def _flow_for_large(self, attempt: Attempt) -> Flow | None:
+        server = self._destination.group.owner(attempt.candidate)
+        if server is None or server.large_requests != "tcp":
+            return None
+        return self._ways.large.flow_to(attempt.candidate, self._ways.queue.now())
 
     @cython.ccall
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
@@ -147,6 +179,13 @@ class ServersRoute(Route):
         group: ServerGroup = self._destination.group
         if not branch.answered:
             group.done(attempt.candidate, branch)
+        if attempt is self._by_tcp:
+            self._by_tcp = None
+            if isinstance(outcome, TransportFailed):
+                self._is_large = False
+                self._once_more = attempt
+                self._ways.large.failed(attempt.candidate, now)
+                return _NEXT
         if not isinstance(outcome, (FoundDown, NotRegistered, Cancelled)):
             # First the group, then the plan: what the group learns decides where the plan goes next.
             group.observe(attempt.candidate, outcome, now, self._plan.method)
@@ -258,6 +297,7 @@ class PhoneRoute(Route):
     _timeout: cython.double
     _asked: cython.bint
     _failure: str
+    _request: Request
 
     @cython.ccall
     def next(self, now: cython.double) -> Attempt:
@@ -268,7 +308,13 @@ class PhoneRoute(Route):
 
     @cython.ccall
     def flow(self, attempt: Attempt) -> Flow:
-        return self._ways.network.to_phone(self._destination.phone)
+        phone: PhoneAddress = self._destination.phone
+        flow: Flow = self._ways.network.to_phone(phone)
+        if flow is None and phone.transport != "udp":
+            self._failure = "its connection is closed"
+            contact = self._destination.request_uri or self._request.request_uri
+            flow = self._ways.network.to_contact(phone, contact)
+        return flow
 
     @cython.ccall
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
@@ -283,7 +329,10 @@ class PhoneRoute(Route):
         if isinstance(outcome, Answered):
             answer: Answered = outcome
             return _SUCCESS if answer.status < 300 else _RETURN
-        self._failure = outcome.cause if isinstance(outcome, TransportFailed) else "it does not answer"
+        if not isinstance(outcome, TransportFailed):
+            self._failure = "it does not answer"
+        elif outcome.cause != "no_socket":
+            self._failure = outcome.cause
         return _NEXT
 
     @cython.ccall
@@ -292,20 +341,22 @@ class PhoneRoute(Route):
 
 
 @cython.cfunc
-def new_servers_route(ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow) -> ServersRoute:
+def new_servers_route(
+    ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, request: Request
+) -> ServersRoute:
     """`plan` decides."""
     route: ServersRoute = ServersRoute.__new__(ServersRoute)
-    route._begin(ways, destination, plan, came_in)
+    route._begin(ways, destination, plan, came_in, request)
     return route
 
 
 @cython.cfunc
 def new_bye_route(
-    ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, deadline: cython.double
+    ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, request: Request, deadline: cython.double
 ) -> ByeRoute:
     """For a BYE whose `destination` has a peer."""
     route: ByeRoute = ByeRoute.__new__(ByeRoute)
-    route._begin(ways, destination, plan, came_in)
+    route._begin(ways, destination, plan, came_in, request)
     route._deadline = deadline
     route._peer_attempt = None
     route._servers_over = False
@@ -313,7 +364,9 @@ def new_bye_route(
 
 
 @cython.cfunc
-def new_phone_route(ways: Ways, destination: ToPhone, came_in: Flow, timeout: cython.double) -> PhoneRoute:
+def new_phone_route(
+    ways: Ways, destination: ToPhone, came_in: Flow, request: Request, timeout: cython.double
+) -> PhoneRoute:
     """The phone has so many seconds."""
     route: PhoneRoute = PhoneRoute.__new__(PhoneRoute)
     route._ways = ways
@@ -324,5 +377,6 @@ def new_phone_route(ways: Ways, destination: ToPhone, came_in: Flow, timeout: cy
     group: ServerGroup = destination.group
     route.group_name = None if group is None else group.name
     route._asked = False
+    route._request = request
     route._failure = "no socket leads to its address"
     return route

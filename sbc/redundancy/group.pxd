@@ -29,10 +29,13 @@ cdef class ServerGroup:
     cdef dict _ttl
     cdef dict _waiting
     cdef bint _link_up
+    cdef bint _uplink_up
+    cdef double _settled_at
     cdef double _quiet_until
     cdef tuple _registrars
     cdef bint _registration_brings_back
     cdef bint _concurrent
+    cdef bint _asks_by_register
     cdef set _usable_registrars
     cdef Orders _orders
     cdef object _working

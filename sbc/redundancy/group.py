@@ -2,7 +2,7 @@
 
 It puts together what the other modules decide: the candidates that location found, their health, the working server,
 and a plan for each request. Everything is told `now`; someone with a clock calls `advance` at `next_wakeup`, and
-sends the OPTIONS of `probe_due`.
+sends the probes of `probe_due`.
 
 Nearly every request comes while the working server is up and answers. Then nothing is worked out anew: `Orders` keeps
 the order of the candidates until something changes, until `_quiet_until` the passing of time changes nothing, and a
@@ -18,6 +18,7 @@ What becomes of every request comes in by `observe`. Reported to operators from 
 - FailedOver with method `*` (ALL_METHODS), once each time the working server fails and new requests go elsewhere.
   It is a move of its own: with the request that noticed it two things moved, each counted once under its own method.
 - FailedBack, once each time the working server changes to a better one.
+- ServerFlapped, with the FailedOver from a server that had only just come back.
 
 Phones of several kinds (`[[group.phones]]`) share the servers and what is known of them, and differ in how they use
 them. Each kind is a ServerGroup of its own over the same health (`phones_of`): it makes plans, and has a working server
@@ -35,13 +36,14 @@ from typing import Any
 
 import cython
 
-from sbc.events import FailedBack, FailedOver, Report, ServerStateChanged
+from sbc.events import FailedBack, FailedOver, Report, ServerFlapped, ServerStateChanged
 from sbc.redundancy.health import HealthWord, State, StateChange
 from sbc.redundancy.phones import OWN_KIND, PhoneKinds
 from sbc.redundancy.plan import PHONE_PATIENCE
-from sbc.redundancy.probing import ProbeCalendar
+from sbc.redundancy.probing import JITTER, ProbeCalendar
 from sbc.redundancy.schedule import Timing, patience
 from sbc.redundancy.settings import PHONES_MATCH, GroupSettings, PhonesSettings, ServerSettings
+from sbc.redundancy.window import TimeOfDay
 from sbc.redundancy.working import Moved, WorkingServer
 
 if cython.compiled:
@@ -94,10 +96,13 @@ class ServerGroup:
     _ttl: dict
     _waiting: dict
     _link_up: cython.bint
+    _uplink_up: cython.bint
+    _settled_at: cython.double  # until then the working server may come back after the uplink, and is waited for
     _quiet_until: cython.double  # before then nothing changes by the passing of time
     _registrars: tuple
     _registration_brings_back: cython.bint
     _concurrent: cython.bint
+    _asks_by_register: cython.bint
     _usable_registrars: set
     _orders: Orders
     _working: object
@@ -115,10 +120,12 @@ class ServerGroup:
         report: Report,
         now: float,
         rng: random.Random | None = None,
+        time_of_day: TimeOfDay | None = None,
         kind_of: ServerGroup | None = None,
         kind: str = "",
     ) -> None:
-        """`rng` jitters the probes; tests pass their own. `kind_of`, `kind`: for the kinds of phones, which the group makes."""
+        """`rng` jitters the probes; tests pass their own. `time_of_day` opens failback windows; without it, it is midnight.
+        `kind_of`, `kind`: for the kinds of phones, which the group makes."""
         self.settings = settings
         self.name = settings.name
         self.kind = kind
@@ -132,6 +139,8 @@ class ServerGroup:
         self._ttl: dict[str, float | None] = {} if kind_of is None else kind_of._ttl
         self._waiting: dict[WakeUp, Candidate] = {} if kind_of is None else kind_of._waiting
         self._link_up = True
+        self._uplink_up = True
+        self._settled_at = 0.0
         self._removed: list[Option] = []
         self._quiet_until = 0.0
         self._registrars = tuple(server for server in settings.servers if server.register)
@@ -140,19 +149,20 @@ class ServerGroup:
         self._concurrent = settings.registration == "concurrent"
         self._on_enable = any(server.register_on_enable for server in settings.servers)
         self._register_before = frozenset(settings.register_before)
+        self._asks_by_register = settings.probe_method == "register" or (
+            settings.probe_method == "register-when-successive" and not self._concurrent
+        )
         self._usable_registrars: set[str] = set()
         self.followers: list[Callable[[], object]] = []
         witness = _Witness(self.name, self._reports)
         self._timing = Timing(*timers_t1_t2)
         terms = Terms(settings.status_failover, self._timing, settings.retry_timeout, witness)
         self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable)
-        self._working = WorkingServer(self.health, settings.failback_hold, self._ttl.get)
-        self._probes = ProbeCalendar(
-            settings.probe_interval, settings.probe_interval_down, settings.probe_timeout, rng or random.Random()
-        )
+        self._working = WorkingServer(settings, self.health, self._ttl.get, time_of_day or float)
+        self._probes = ProbeCalendar(settings, rng or random.Random())
         self._phone_kinds = PhoneKinds(settings.phones)
         self.kinds = [
-            ServerGroup(entry.settings, timers_t1_t2, report, now, rng, self, label)
+            ServerGroup(entry.settings, timers_t1_t2, report, now, rng, time_of_day, self, label)
             for entry, label in zip(settings.phones, _labels(settings.phones), strict=True)
         ]
         self.of_several_kinds = kind_of is not None or len(self.kinds) > 0
@@ -179,8 +189,9 @@ class ServerGroup:
         """Location found these for that server, best first. Health stays with candidates that were known before.
 
         Equals (same priority) that were known keep their order: a DNS server that rotates its answers must not make
-        requests wander. A working server that is not among them any more is left as `dns_removed` says (V28, V29).
-        `ttl`: seconds that the answer is good for.
+        requests wander. With load balancing all are equals, and the order is that of the answer (V14, V28): what is in use
+        stays so wherever it stands. A working server that is not among them any more is left as `dns_removed` says (V28,
+        V29). `ttl`: seconds that the answer is good for.
         """
         server = next(server for server in self.settings.servers if server.name == server_name)
         places = {option.candidate: place for place, option in enumerate(self._options)}
@@ -189,7 +200,10 @@ class ServerGroup:
         ]
         ordered: list[Option] = []
         for _, equals in groupby(found, key=lambda option: option.preference[:_OF_DNS]):
-            ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
+            if self.settings.load_balancing:
+                ordered += equals
+            else:
+                ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
         ordered += self._removed_but_working(server, ordered)
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
@@ -217,7 +231,7 @@ class ServerGroup:
             before = other.kind_labelled(each.kind) or other
             each._working.go_on_from(before._working)
         for each in self._everyone:
-            each._link_up = other._link_up
+            each._link_up, each._uplink_up, each._settled_at = other._link_up, other._uplink_up, other._settled_at
         self._choose(now, "configuration")
 
     # Plans
@@ -338,13 +352,20 @@ class ServerGroup:
         health: CandidateHealth = self._health_of(candidate)
         return health is not None and health.answered_as_ever(status, now, is_register)
 
-    def _learn(self, candidate: Candidate, outcome: Outcome, now: float, method: str) -> None:
+    def probe_ended(self, candidate: Candidate, outcome: Outcome, now: float, method: str) -> None:
+        """The same for a probe of `probe_due`, which was sent with that method."""
+        self._probes.ended(candidate, None if isinstance(outcome, Answered) else now)
+        self._learn(candidate, outcome, now, method, is_probe=True)
+
+    def _learn(
+        self, candidate: Candidate, outcome: Outcome, now: float, method: str, *, is_probe: bool = False
+    ) -> None:
         if method == "OPTIONS":
             self._probes.ended(candidate)
         health: CandidateHealth = self._health_of(candidate)
         if health is None:
             return  # an answer from a server that has left the list
-        change: StateChange | None = health.observe(outcome, now, method)
+        change: StateChange | None = health.observe(outcome, now, method, is_probe)
         self._changed(candidate, change)
         self._choose(now, outcome.cause)
         if change is not None and change.new is State.DOWN and change.silent:
@@ -366,11 +387,17 @@ class ServerGroup:
     def told_working(self, candidate: Candidate, since: float) -> None:
         """Another process of this appliance has moved new requests to that candidate, and has reported it."""
         if candidate in self._health:
-            self._working.current, self._working.since = candidate, since
+            self._working.told(self._options, candidate, since)
             self._orders.changed(self._options, candidate)
-            self._quiet_until = self._next_change()
+            self._quiet_until = self._next_change(since)
             self._tell_followers()
             self._whole_group()._agree_how_long_it_is_quiet()
+
+    def told_hold(self, candidate: Candidate, hold: float) -> None:
+        """Another process of this appliance has seen that candidate flap, and has reported it."""
+        each: ServerGroup
+        for each in self._everyone:
+            each._working.damping.told(candidate, hold)
 
     @cython.ccall
     def waiting(self, candidate: Candidate, callback: object):  # (candidate: Candidate, callback: WakeUp)
@@ -391,12 +418,71 @@ class ServerGroup:
 
     def set_link(self, up: bool, now: float) -> None:
         """Our own link went down or came back. While it is down nothing is judged and nothing moves (V20)."""
+        is_back = up and not self._link_up
         each: ServerGroup
         for each in self._everyone:
             each._link_up = up
         for candidate, health in self._health.items():
             self._changed(candidate, health.set_link(up, now))
+        if is_back:
+            self._probes.begin_anew(now)
         self._choose(now, "link")
+
+    def set_uplink(self, up: bool, now: float) -> None:
+        """The way from the site to all servers is cut, or open again (D33).
+
+        Servers are down then, as they are, so that no request waits for them. But that one of them was found silent before
+        the other says nothing about which is the better: the failovers of this outage are undone, and when it is over the
+        working server has the time of a few probes to come back first.
+        """
+        if up == self._uplink_up:
+            return
+        each: ServerGroup
+        for each in self._everyone:
+            each._uplink_up = up
+            if up:
+                each._settled_at = now + self._probe_period(self.settings.rise)
+            else:
+                since = now - self.settings.probe_interval * (1 + JITTER) - self._probe_period(self.settings.fall)
+                each._working.undo_failovers(each._options, since)
+        if up:
+            self._probes.begin_anew(now)
+        self._choose(now, "uplink")
+
+    def _probe_period(self, results: int) -> float:
+        """Seconds in which a server that is not well has been asked so often, and has answered or not."""
+        return results * (self.settings.probe_interval_down * (1 + JITTER) + self.settings.probe_timeout)
+
+    def fail_back(self, now: float) -> tuple[bool, list[str]]:
+        """An administrator wants new requests at the best server now. Returns whether any moved, and what to tell him: a
+        line for each kind of phones."""
+        self.advance(now)
+        results = [kind._fail_back(now) for kind in self._everyone]
+        self._agree_how_long_it_is_quiet()
+        return any(moved for moved, _ in results), [f"{kind.key}: {text}" for kind, (_, text) in zip(self._everyone, results, strict=True)]
+
+    def _fail_back(self, now: float) -> tuple[bool, str]:
+        current = self._working.current
+        if current is None:
+            return False, "no address of a server is known"
+        if self.settings.load_balancing:
+            return False, "the servers are equals (load_balancing), there is nothing to return to"
+        if not self._link_up:
+            return False, "our own link is down, nothing moves"
+        moved = self._working.fail_back(self._options, now)
+        if moved is not None:
+            self._moved(now, "manual")
+            self._reports(self._move_event(moved))
+            return True, f"new requests go to {self._named(moved.to_candidate)} from now on"
+        better = self._working.better(self._options)
+        if not better:
+            return False, f"new requests go to the best server already, {self._named(current)}"
+        why = "; ".join(f"{self._named(each)} is down: {self.health(each).reason}" for each in better)
+        return False, f"new requests stay at {self._named(current)}: {why}"
+
+    def _named(self, candidate: Candidate) -> str:
+        server = self.owner(candidate)
+        return f"{server.name} ({candidate})" if server else str(candidate)
 
     # Time
 
@@ -413,19 +499,48 @@ class ServerGroup:
 
     def next_wakeup(self, now: float) -> float | None:
         """When `advance` or `probe_due` has something to do; None without candidates."""
-        times = [self._probes.due_at(candidate, health) for candidate, health in self._health.items()]
-        return max(now, min(*times, self._next_change())) if times and self._link_up else None
+        times = [at for _, at in self._probes_due()]
+        return max(now, min(*times, self._next_change(now))) if times and self._link_up else None
 
     def probe_due(self, now: float) -> list[Candidate]:
-        """The candidates to send an OPTIONS now. Each is taken as sent; its outcome comes back by `observe`."""
+        """The candidates to send a probe now. Each is taken as sent; its outcome comes back by `probe_ended`."""
         if not self._link_up:
             return []
-        due = [candidate for candidate, health in self._health.items() if self._probes.due_at(candidate, health) <= now]
+        due = [candidate for candidate, at in self._probes_due() if at <= now]
         for candidate in due:
             self._probes.sent(candidate, now)
         return due
 
+    def seeks_registration(self, candidate: Candidate) -> bool:
+        """True when its next probe is to be a REGISTER: it is better than what is in use, and is asked that way."""
+        return self._sought_since(candidate) is not None
+
+    def _sought_since(self, candidate: Candidate) -> float | None:
+        """Since when that has been so. It must be so for all kinds of phones: one of them may need to know sooner."""
+        each: ServerGroup
+        since: float | None = None
+        for each in self._everyone:
+            if not each._asks_by_register or candidate not in each._working.better(each._options):
+                return None
+            since = max(since or 0.0, each._working.since or 0.0)
+        return since
+
+    def _probes_due(self) -> list[tuple[Candidate, float]]:
+        return [
+            (candidate, self._probes.due_at(candidate, health, self._sought_since(candidate)))
+            for candidate, health in self._health.items()
+        ]
+
     # What is known
+
+    @property
+    def is_link_up(self) -> bool:
+        """False while our own link is known to be down."""
+        return self._link_up
+
+    def is_silent(self) -> bool:
+        """True when not one of its candidates gives any answer. False without candidates."""
+        return bool(self._health) and all(health.is_silent for health in self._health.values())
 
     def health(self, candidate: Candidate) -> CandidateHealth:
         """Its health; that of an unknown one when it is not in the list."""
@@ -445,6 +560,10 @@ class ServerGroup:
         """True when at least two candidates are up: one may fail."""
         return sum(health.believed is State.UP for health in self._health.values()) >= 2
 
+    def every_candidate_up(self) -> bool:
+        """True when each one was asked and is well (V27)."""
+        return bool(self._health) and all(health.believed is State.UP for health in self._health.values())
+
     def any_up(self) -> bool:
         """True when at least one candidate is not known to be down."""
         return any(health.usable for health in self._health.values())
@@ -456,7 +575,9 @@ class ServerGroup:
             "profile": self.settings.profile,
             "domains": list(self.settings.domains),
             "working": str(self._working.current) if self._working.current else None,
+            "load_balancing": self.settings.load_balancing,
             "redundancy_ready": self.redundancy_ready(),
+            "every_candidate_up": self.every_candidate_up(),
             "survival": False,
             "servers": [
                 {
@@ -503,6 +624,8 @@ class ServerGroup:
     # The order of the candidates
 
     def _preference(self, server: ServerSettings, candidate: Candidate) -> tuple[int, ...]:
+        if self.settings.load_balancing:
+            return ()
         weight = -candidate.weight if self.settings.srv_weight == "descending" else 0
         second_choice = server.transport == "tcp-preferred" and candidate.transport == "udp"  # S11
         return (server.rank, candidate.place, candidate.priority, weight, int(second_choice))
@@ -592,10 +715,16 @@ class ServerGroup:
     def _choose(self, now: float, cause: str) -> None:
         """Something has changed that the working server or an order may depend on, or may do so now."""
         each: ServerGroup
+        flaps: dict = {}
         for each in self._everyone:
             moved = each._moved(now, cause)
             if moved is not None:
                 self._reports(each._move_event(moved))
+                if moved.flap_hold is not None:
+                    flaps[moved.from_candidate] = moved.flap_hold
+        for candidate, hold in flaps.items():
+            server = self.owner(candidate)
+            self._reports(ServerFlapped(self.name, server.name if server else "", str(candidate), hold))
         self._agree_how_long_it_is_quiet()
         if any(not self._is_working_for_somebody(option.candidate) for option in self._removed):
             self._drop_removed(now)
@@ -615,7 +744,7 @@ class ServerGroup:
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
         before = (self._working.current, self._usable_registrars)
-        if self._link_up or self._working.current is None:
+        if self._may_move(now):
             moved = self._working.choose(self._options, now, cause)
         self._usable_registrars = {
             option.server.name for option in self._options if option.server.register and self.health(option.candidate).usable
@@ -623,17 +752,30 @@ class ServerGroup:
         if before != (self._working.current, self._usable_registrars):
             self._tell_followers()
         self._orders.changed(self._options, self._working.current)
-        self._quiet_until = self._next_change()
+        self._quiet_until = self._next_change(now)
         return moved
 
     def _tell_followers(self) -> None:
         for follower in self.followers:
             follower()
 
-    def _next_change(self) -> float:
+    def _may_move(self, now: float) -> bool:
+        if self._working.current is None:
+            return True
+        if not (self._link_up and self._uplink_up):
+            return False
+        return now >= self._settled_at or self.health(self._working.current).usable
+
+    def _next_change(self, now: float) -> float:
         """When time alone will change something: a Retry-After is over, a failback is due. `inf` when it will not."""
+        if not self._link_up:
+            return inf
         times = [health.held_until for health in self._health.values() if health.held_until is not None]
-        failback = self._working.next_change(self._options)
+        if now < self._settled_at:
+            times.append(self._settled_at)
+        if not self._uplink_up:
+            return min(times, default=inf)
+        failback = self._working.next_change(self._options, now)
         if failback is not None:
             times.append(failback)
         return min(times, default=inf)

@@ -19,7 +19,9 @@ cdef class CandidateHealth:
     cdef object _before_freeze
     cdef double _since_before_freeze
     cdef str _reason_before_freeze
+    cdef double _frozen_for
+    cdef double _silence_says_nothing_until
 
     cdef bint answered_as_ever(self, int status, double now, bint is_register)
-    cpdef object observe(self, Outcome outcome, double now, str method)
+    cpdef object observe(self, Outcome outcome, double now, str method, bint is_probe=*)
     cdef object _note_answer(self, int status, double now, bint is_register)

@@ -2,12 +2,16 @@
 
 States (glossary, section Health). *unknown*: nobody has tried it, so it may be tried. *up*: it answers. *down*: it
 does not, or it said 503; requests pass it by. *frozen*: our own link is down, so nothing that happens says anything
-about the server (PIVOT: "do not update states"); what was known before comes back with the link.
+about the server (PIVOT: "do not update states"); what was known before comes back with the link. For 64*T1 after that,
+silence in answer to anything but a probe still says nothing: the request may have been sent while the link was down.
 
 Counting. `fall` bad results in a row make a candidate down and `rise` good ones make a down candidate up again; one
 good result is enough for an unknown one. Every unanswered send is a bad result of its own: a request given up after
 four sends has asked four times, and with `fall` up to 4 the next request does not wait. Errors of the transport make
 it down at once; the opinion of a router (host or net unreachable) is one bad result.
+
+The bulletins differ about a 408: to a request of a phone it says that the callee is silent, to an OPTIONS of ours that
+the server is as good as down (V18).
 
 A 503 holds a candidate down for its Retry-After, whatever else it answers meanwhile; when the time is over, the results
 counted during the hold decide, or it is unknown again.
@@ -47,6 +51,9 @@ else:
 RETRY_AFTER_DEFAULT = 60
 RETRY_AFTER_LIMITS = (1, 600)
 """Seconds (table D6): a 503 without Retry-After, and the range in which we believe it."""
+
+LONGEST_WAIT = 32.0
+"""Seconds that a request waits for its first answer at most, 64*T1 with the usual T1."""
 
 
 class State(enum.Enum):
@@ -146,6 +153,7 @@ _FROZEN = cython.declare(object, State.FROZEN)
 
 _NEVER = cython.declare(cython.double, float("-inf"))
 _NOT_HELD = cython.declare(cython.double, float("inf"))
+_LONGEST_WAIT = cython.declare(cython.double, LONGEST_WAIT)
 
 _MEANS_UP = cython.declare(cython.uchar, STATUS_HEALTH.index("up"))
 _STATUSES = cython.declare(cython.int, 700)
@@ -173,6 +181,8 @@ class CandidateHealth:
     _before_freeze: object
     _since_before_freeze: cython.double
     _reason_before_freeze: str
+    _frozen_for: cython.double  # seconds of the time since `since`
+    _silence_says_nothing_until: cython.double
 
     def __init__(self, fall: int, rise: int, status_health: Mapping[str, str], now: float) -> None:
         self.state = State.UNKNOWN
@@ -192,6 +202,8 @@ class CandidateHealth:
         self._before_freeze = State.UNKNOWN
         self._since_before_freeze = now
         self._reason_before_freeze = self.reason
+        self._frozen_for = 0.0
+        self._silence_says_nothing_until = _NEVER
 
     def go_on_from(self, known: CandidateHealth) -> None:
         """Take over what is known of the same candidate under other settings."""
@@ -201,6 +213,8 @@ class CandidateHealth:
         self._good, self._bad = known._good, known._bad
         self._before_freeze = known._before_freeze
         self._since_before_freeze, self._reason_before_freeze = known._since_before_freeze, known._reason_before_freeze
+        self._frozen_for = known._frozen_for
+        self._silence_says_nothing_until = known._silence_says_nothing_until
 
     def word(self) -> HealthWord:
         """This for others to be told."""
@@ -211,7 +225,9 @@ class CandidateHealth:
         if self.state is State.FROZEN:
             self._before_freeze, self._since_before_freeze = State(word.state), word.since
             self._reason_before_freeze = word.reason
+            self._frozen_for = 0.0
             return
+        self._frozen_for = 0.0
         self.state, self.since, self.reason = State(word.state), word.since, word.reason
         self._held_until = _NOT_HELD if word.held_until is None else word.held_until
         self.down_cause = word.down_cause
@@ -253,6 +269,16 @@ class CandidateHealth:
         """Since when it has been up; None when it is not."""
         return self.since if self.state is State.UP else None
 
+    @property
+    def stable_since(self) -> float:
+        """Since when it has been in its state, not counting the time in which it was frozen."""
+        return self.since + self._frozen_for
+
+    @property
+    def is_silent(self) -> bool:
+        """True when it is believed to be down because nothing comes from it: no refusal, no answer at all."""
+        return self.believed is State.DOWN and not self.down_cause.startswith("status_")
+
     @cython.cfunc
     def answered_as_ever(self, status: cython.int, now: cython.double, is_register: cython.bint) -> cython.bint:
         """Note an answer of which nothing follows: a good one, of a server that is up and not held.
@@ -269,12 +295,16 @@ class CandidateHealth:
         return True
 
     @cython.ccall
-    def observe(self, outcome: Outcome, now: cython.double, method: str) -> object:  # StateChange | None
-        """Learn from what became of a request of that method. Returns the change of state, if it made one."""
+    def observe(
+        self, outcome: Outcome, now: cython.double, method: str, is_probe: cython.bint = False
+    ) -> object:  # StateChange | None
+        """Learn from what became of a request of that method, or of a probe. Returns the change of state, if it made one."""
         if self.state is _FROZEN or isinstance(outcome, (Cancelled, FoundDown)):
             return None
         if isinstance(outcome, Answered):
-            return self._observe_answer(outcome, now, method)
+            return self._observe_answer(outcome, now, method, is_probe)
+        if now < self._silence_says_nothing_until and not is_probe and isinstance(outcome, TimedOut):
+            return None
         self.down_cause = outcome.cause
         reason = f"{method}: {outcome}"
         if isinstance(outcome, TransportFailed) and not outcome.is_soft:
@@ -306,9 +336,9 @@ class CandidateHealth:
         if is_register and 200 <= status < 300:
             self._registered_at = now
 
-    def _observe_answer(self, answer: Answered, now: float, method: str) -> StateChange | None:
+    def _observe_answer(self, answer: Answered, now: float, method: str, is_probe: bool) -> StateChange | None:
         self._note_answer(answer.status, now, method == "REGISTER")
-        meaning = self._meaning(answer, method)
+        meaning = self._meaning(answer, method, is_probe)
         if meaning == "none":
             return None
         if meaning == "up":
@@ -322,11 +352,13 @@ class CandidateHealth:
             return self._step(self._count_bad(1), f"{method}: {answer}", now)
         return self._hold(answer, f"{method}: {answer}", now)
 
-    def _meaning(self, answer: Answered, method: str) -> str:
+    def _meaning(self, answer: Answered, method: str, is_probe: bool) -> str:
         """What the status says about the server: one of `settings.STATUS_HEALTH`."""
         meaning = STATUS_HEALTH[self._meanings[answer.status]] if answer.status < _STATUSES else "up"
         if meaning == "held" and method == "OPTIONS" and answer.retry_after == NONE_GIVEN:
             return "suspect"  # the next probe will tell, sooner than a minute that nobody asked for
+        if meaning == "none" and is_probe:
+            return "suspect"  # V18
         return meaning
 
     def _hold(self, answer: Answered, reason: str, now: float) -> StateChange | None:
@@ -353,11 +385,14 @@ class CandidateHealth:
     def _enter(self, old: State, reason: str, now: float) -> None:
         self.since = now
         self.reason = reason
+        self._frozen_for = 0.0
 
     def _freeze(self, old: State, reason: str, now: float) -> None:
         self._before_freeze, self._since_before_freeze, self._reason_before_freeze = old, self.since, self.reason
-        self._enter(old, reason, now)
+        self.since, self.reason = now, reason
 
     def _thaw(self, old: State, reason: str, now: float) -> None:
         self.state = self._before_freeze
+        self._frozen_for += now - self.since
+        self._silence_says_nothing_until = now + _LONGEST_WAIT
         self.since, self.reason = self._since_before_freeze, self._reason_before_freeze

@@ -11,6 +11,7 @@ cdef class Orders:
     cdef readonly Changes changes
     cdef object _settings
     cdef bint _bye_failover
+    cdef bint _load_balancing
     cdef frozenset _first_server_only
     cdef Terms _terms
     cdef object _usable

@@ -31,6 +31,7 @@ class Orders:
     changes: Changes
     _settings: object
     _bye_failover: cython.bint
+    _load_balancing: cython.bint
     _first_server_only: frozenset
     _terms: Terms
     _usable: object
@@ -46,6 +47,7 @@ class Orders:
         self.changes = Changes()
         self._settings = settings
         self._bye_failover = settings.bye_failover
+        self._load_balancing = settings.load_balancing
         self._first_server_only = frozenset(
             method for method, servers in settings.method_servers.items() if servers == "first"
         )
@@ -101,6 +103,7 @@ class Orders:
     def _options_of_request(self, kind: str, first: Candidate | None, working: Candidate | None) -> list[Option]:
         """What a request may try, in this order: its own server and that server's siblings, what was the working
         server when it came, then the list from its top (P15: "the next server in the list", not the next working one).
+        With load balancing, from where it is: "the next available server in the list" (V30).
         Known-down ones come after all others, and are tried in order when nothing else is left.
         """
         if kind == "pinned" and first is not None:
@@ -108,6 +111,8 @@ class Orders:
         allowed = self._options
         if kind == "first server":
             allowed = [option for option in allowed if option.server.rank == 1]
+        if self._load_balancing:
+            allowed = _going_round(allowed, working if first is None else first)
         if first is None and not self._settings.skip_down:
             return allowed
         # When all are down the working server has no claim to come first.
@@ -162,3 +167,11 @@ def without_repetition(options: list) -> list:
     for option in options:
         first.setdefault(option.candidate, option)
     return list(first.values())
+
+
+def _going_round(options: list[Option], begin: Candidate | None) -> list[Option]:
+    """The list from there to its end, and then from its top."""
+    for place, option in enumerate(options):
+        if option.candidate == begin:
+            return options[place:] + options[:place]
+    return options

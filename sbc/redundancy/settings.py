@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
+from sbc.redundancy import window
+
 REGISTRATIONS = ("concurrent", "successive", "single")
-FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "never")
+FAILBACK_MODES = ("new-requests", "dns-ttl", "registration", "duration", "probe", "scheduled", "manual", "never")
+PROBE_METHODS = ("options", "register", "register-when-successive")
 SERVER_TRANSPORTS = ("udp", "tcp", "tls", "tcp-preferred", "dns-naptr")
 SRV_TRANSPORTS = ("udp", "tcp", "tls")
 SRV_WEIGHTS = ("rfc2782", "descending")
+LARGE_REQUESTS = ("udp", "tcp")
 REMOVALS = ("at-once", "at-renewal")
 REGISTER_BEFORE = ("INVITE", "BYE", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER")
 
@@ -97,8 +101,14 @@ class ServerSettings:
     `register_before` for all methods; without effect where `register` is false."""
     failback_mode: str = field(default="new-requests", metadata=_choice(*FAILBACK_MODES))
     """What lets new requests return to this server after it failed (Y24 to Y28). See `redundancy.failback`."""
+    failback_window: str = "02:00-04:00"
+    """For `scheduled`: from when to when, by the local time of the machine. See `redundancy.window`."""
     failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
     """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
+    large_requests: str = field(default="udp", metadata=_choice(*LARGE_REQUESTS))
+    """Requests over 1300 bytes to a server on UDP: udp = as all others, in fragments; tcp = by TCP, and by UDP when it does
+    not take TCP (RFC 3261 18.1.1, D27). Ours: Asterisk and Kamailio also stay with UDP unless told, because a firewall that
+    knows nothing of TCP makes the call wait."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -132,6 +142,14 @@ class GroupSettings:
     """Good results in a row that make a down server up."""
     failback_hold: float = field(default=60, metadata=_range(0, 86400, unit="s"))
     """Seconds that a server must have been up before anything moves back to it (D18)."""
+    flap_damping: bool = False
+    """A server that fails within 5 min of its return must be up twice as long before the next one (D19)."""
+    load_balancing: bool = False
+    """The servers are equals: the one in use is kept until it fails, then the next in the list, round and round (V4, V30)."""
+    probe_method: str = field(default="options", metadata=_choice(*PROBE_METHODS))
+    """How servers better than the one in use are asked (F3, Y23): by OPTIONS as all others, or by a REGISTER of ours."""
+    register_probe_interval: float = field(default=120, metadata=_range(10, 2147483647, unit="s"))
+    """Between those REGISTERs, 10 to 2147483647 s (Y23; Fanvil 1800, F17). Unanswered, the next one comes 64*T1 later (F11)."""
     register_wait: float = field(default=2.0, metadata=_range(0, 30, unit="s"))
     """How long the answer to a REGISTER waits for the primary once another server has answered (D11)."""
     deregister_on_failback: bool = True
@@ -230,6 +248,8 @@ def expectation(cls: type, key: str, value: object) -> str | None:
     if key == "method_servers":
         fine = isinstance(value, Mapping) and all(isinstance(k, str) and v == "first" for k, v in value.items())
         return None if fine else 'a table of method = "first"'
+    if key == "failback_window":
+        return window.expectation(value)
     if kind == "bool":
         return None if isinstance(value, bool) else "true or false"
     if kind.startswith("tuple"):

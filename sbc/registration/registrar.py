@@ -301,6 +301,13 @@ class Registrar(ExchangeUser):
         """All contacts of an address-of-record, oldest first."""
         return self.bindings.of_aor(canonical_aor(aor))
 
+    def binding_with_contact(self, transport: str, host: str, contact_uri: str) -> Binding | None:
+        """The contact of a phone at that host whose URI is spelled so; None without one. It looks at all of them."""
+        for binding in self.bindings:
+            if binding.host == host and binding.transport == transport and binding.contact_uri == contact_uri:
+                return binding
+        return None
+
     def moved_away(self, token: str) -> None:
         """Another process of this appliance serves that phone from now on. Its registrations at the servers go on."""
         binding = self.bindings.get(token)

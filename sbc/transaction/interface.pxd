@@ -26,6 +26,7 @@ cdef class ClientTransactionUser(Timer):
     cpdef object response_received(self, Transaction transaction, Response response)
     cpdef object timed_out(self, Transaction transaction)
     cpdef object transport_failed(self, Transaction transaction, str cause)
+    cpdef object connection_lost(self, Transaction transaction, str cause)
 
 
 cdef class Unheard(ClientTransactionUser):

@@ -106,6 +106,11 @@ class ClientTransactionUser(Timer):
         """The request could not be delivered: icmp, refused, reset, tls, ..."""
         raise NotImplementedError
 
+    @cython.ccall
+    def connection_lost(self, transaction: Transaction, cause: str):
+        """An INVITE that has had a provisional response, and now its connection is broken. The transaction goes on, for the
+        final response may come over another connection (RFC 3261 s.18.2.2); who knows better cancels it."""
+
 
 @cython.cclass
 class Unheard(ClientTransactionUser):

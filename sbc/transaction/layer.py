@@ -14,6 +14,7 @@ import cython
 
 from sbc.clock import Clock
 from sbc.sip.errors import MalformedMessage
+from sbc.transaction.client import State
 from sbc.transaction.matching import quoted_client_key
 from sbc.transaction.timers import Timers
 
@@ -136,11 +137,17 @@ class TransactionLayer(Ledger):
         return True
 
     def flow_failed(self, flow: Flow, cause: str) -> int:
-        """A connection could not be made, or broke: its client transactions fail. Returns how many were on it."""
+        """A connection could not be made, or broke: its client transactions fail, or their users are told that it broke.
+
+        Returns how many were on it.
+        """
         live = [*self.clients.live(), *self._cancels.values()]
-        concerned = [transaction for transaction in live if transaction.flow is flow]
+        concerned = [each for each in live if each.flow is flow]
+        transaction: ClientTransaction
         for transaction in concerned:
             transaction.transport_failed(cause)
+            if transaction.method_code == INVITE and transaction.state is State.PROCEEDING:
+                transaction.user.connection_lost(transaction, cause)
         return len(concerned)
 
     # From the transaction user.

@@ -20,9 +20,8 @@ cdef class UdpTransport:
     cdef public object own_addresses_forgotten
     cdef object _reactor
     cdef public Receiver _receiver
-    cdef str _advertise
+    cdef object _place
     cdef public object _socket
-    cdef bint _wildcard
     cdef public dict _flows
     cdef dict _flows_to
     cdef Datagrams _datagrams

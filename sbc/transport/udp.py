@@ -19,15 +19,8 @@ from twisted.logger import Logger
 from zope.interface import classImplements
 
 from sbc.sip.errors import MalformedMessage
-from sbc.transport.addresses import (
-    canonical_host,
-    forget_own_addresses,
-    host_and_port,
-    is_local_address,
-    local_address_towards,
-    raw_address,
-    written,
-)
+from sbc.transport.addresses import forget_own_addresses, host_and_port, raw_address, written
+from sbc.transport.place import Place
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow, Receiver
@@ -100,9 +93,8 @@ class UdpTransport:
     own_addresses_forgotten: object  # called when what `answers_to` says of a wildcard socket may have changed
     _reactor: object
     _receiver: Receiver
-    _advertise: str
+    _place: object
     _socket: object
-    _wildcard: cython.bint
     _flows: dict
     _flows_to: dict  # the same by host and port, for those that we send to
     _datagrams: Datagrams
@@ -117,12 +109,11 @@ class UdpTransport:
         self._reactor = reactor
         self._receiver = receiver
         self.side = side
-        self._advertise = advertise
-        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = bound if bound is not None else bound_socket(address, port)
         name = self._socket.getsockname()
         self.local: tuple[str, int] = (name[0], name[1])
-        self._wildcard = name[0] in ("0.0.0.0", "::")
+        self._place = Place(self.local, advertise)
+        self.family = self._place.family
         self._flows: dict[bytes, UdpFlow] = {}
         self._flows_to: dict[tuple[str, int], UdpFlow] = {}
         self._datagrams = Datagrams(self._socket.fileno(), self._flows, self._new_flow)
@@ -138,27 +129,22 @@ class UdpTransport:
 
     # -- what we write ---------------------------------------------------------------------------------------------------
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Bound to all addresses."""
+        return self._place.is_wildcard
+
     def sent_by(self, remote_host: str) -> str:
         """`host:port` of ours as the given remote host should see it."""
-        if self._advertise:
-            return self._advertise
-        host = local_address_towards(remote_host) if self._wildcard else self.local[0]
-        return written(host.partition("%")[0], self.local[1])
+        return self._place.sent_by(remote_host)
 
     def answers_to(self, host: str, port: int) -> bool:
-        """True when `host:port` in a URI is this socket: its address, what it advertises, any local one for a wildcard."""
-        host = canonical_host(host)
-        if self._advertise and written(host, port) == self._advertise.lower():
-            return True
-        if port != self.local[1]:
-            return False
-        if self._wildcard:
-            return (":" in host) == (self.family == socket.AF_INET6) and is_local_address(host)
-        return host == self.local[0].partition("%")[0]
+        """True when `host:port` in a URI is this socket."""
+        return self._place.answers_to(host, port)
 
     def leads_to(self, host: str) -> bool:
         """True when the kernel would send from this socket's address to that host."""
-        return self._wildcard or local_address_towards(host) == self.local[0]
+        return self._place.leads_to(host)
 
     def flow_to(self, host: str, port: int) -> UdpFlow:
         """The flow to an IP literal of this socket's family."""
@@ -220,7 +206,7 @@ class UdpTransport:
         serve = getattr(self._reactor, "serve", None)
         if serve is not None:
             serve(self)
-        if self._wildcard:
+        if self._place.is_wildcard:
             self._look_again = self._reactor.callLater(_ADDRESSES_GOOD_FOR, self._forget_own_addresses)
 
     def _forget_own_addresses(self) -> None:

@@ -15,7 +15,9 @@ So any worker can carry any request, because the response comes back to it, and 
 all, because the route cookie says everything. What is left is the first request of a call to a phone: only the worker where
 the phone has registered knows its Contact. It came to the worker of that server, which hands it round to the one that knows
 the phone (`handover`, `door`): one datagram more, in (N-1)/N of the calls that come in, and in no other. Workers that do not
-run are the last to be asked. What belongs to a call stays where the call is, wherever its phone is now. Contacts at servers
+run are the last to be asked. Over TCP and TLS a phone's connection, too, is at one worker: what a server sends for it inside
+a call is handed round in the same way, and the answer goes back through the worker that has the server's connection (`lent`).
+What belongs to a call stays where the call is, wherever its phone is now. Contacts at servers
 name no worker: one that changed when a phone takes another source port, or when N changes, would be a second one to the
 registrar, and both would ring.
 
@@ -40,5 +42,6 @@ What must be one is one:
     link        messages between supervisor and worker
     handover    datagrams from worker to worker
     door        what is not for this worker goes on to the next
+    lent        connections of one worker that another answers over
     supervisor  all of that from the parent's side
 """

@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import parse
 from sbc.transaction.matching import quoted_client_key
-from sbc.workers.handover import FAILED, MOVED, REQUEST, RESPONSE, Neighbours, Parcel
+from sbc.workers.handover import FAILED, MOVED, REQUEST, RESPONSE, SENT, Neighbours, Parcel
+from sbc.workers.lent import Lender
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow, Receiver
@@ -41,13 +42,17 @@ class Door(Receiver):
     _proxy: object
     _layer: object
     _neighbours: object
+    _lender: object
     _listen: cython.int
 
-    def __init__(self, edge: Receiver, proxy: Any, layer: Any, neighbours: Neighbours, listen: int) -> None:
+    def __init__(
+        self, edge: Receiver, proxy: Any, layer: Any, neighbours: Neighbours, lender: Lender, listen: int
+    ) -> None:
         self._edge = edge
         self._proxy = proxy
         self._layer = layer
         self._neighbours = neighbours
+        self._lender = lender
         self._listen = listen
 
     @cython.ccall
@@ -70,12 +75,17 @@ class Door(Receiver):
         else:
             self._neighbours.hand_to(owner, Parcel(FAILED, self._listen, 0, cause.encode("ascii"), quoted))
 
+    @cython.ccall
+    def flow_failed(self, flow: Flow, cause: str) -> object:
+        self._edge.flow_failed(flow, cause)
+
     def request_of_server(self, request: Request, flow: Flow, seen: int) -> None:
         """Keep it, or hand it on when it is for a phone that we do not know and somebody is left who has not seen it."""
         neighbours = self._neighbours
         after = neighbours.next_for(seen)
         if after is not None and self._is_for_another(request, flow):
-            parcel = Parcel(REQUEST, self._listen, seen | 1 << neighbours.me, flow.raw, request.to_bytes())
+            source = self._lender.source_of(flow)
+            parcel = Parcel(REQUEST, self._listen, seen | 1 << neighbours.me, source, request.to_bytes())
             neighbours.hand_to(after, parcel)
         else:
             self._edge.message_received(request, flow)
@@ -92,26 +102,28 @@ class Door(Receiver):
 class Deliveries:
     """What neighbours hand over, and the responses that this worker hands to them."""
 
-    def __init__(self, neighbours: Neighbours, layer: Any, registrar: Any) -> None:
+    def __init__(self, neighbours: Neighbours, lender: Lender, layer: Any, registrar: Any) -> None:
         self._neighbours = neighbours
+        self._lender = lender
         self._layer = layer
         self._registrar = registrar
         self._doors: list[Door] = []
         self._transports: list[Any] = []
-        self._places: dict[tuple[str, int], int] = {}
+        self._places: dict[tuple[str, tuple[str, int]], int] = {}
 
     def add(self, door: Door, transport: Any) -> None:
-        """One `[[listen]]`."""
-        self._places[transport.local] = len(self._doors)
+        """One `[[listen]]`; `transport` is what finds a flow there."""
+        self._places[transport.name, transport.local] = len(self._doors)
         self._doors.append(door)
         self._transports.append(transport)
 
     def response_elsewhere(self, response: Any, flow: Any) -> bool:
         """A response that belongs to no transaction here: hand it to the worker that made its branch. False without any."""
         owner = self._neighbours.owner_of(response.top_via.branch or "")
-        if owner is None:
+        place = self._places.get((flow.transport, flow.local))
+        if owner is None or place is None:
             return False
-        parcel = Parcel(RESPONSE, self._places[flow.local], 0, flow.raw, response.to_bytes())
+        parcel = Parcel(RESPONSE, place, 0, self._lender.source_of(flow), response.to_bytes())
         self._neighbours.hand_to(owner, parcel)
         return True
 
@@ -120,6 +132,8 @@ class Deliveries:
         try:
             if parcel.kind == MOVED:
                 self._registrar.moved_away(parcel.data.decode("ascii"))
+            elif parcel.kind == SENT:
+                self._lender.send(parcel.source, parcel.data)
             elif parcel.kind == FAILED:
                 self._layer.quoted_datagram_failed(parcel.data, parcel.source.decode("ascii"))
             else:

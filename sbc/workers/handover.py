@@ -1,4 +1,5 @@
-"""Datagrams from worker to worker: SIP messages and ICMP errors that came to the wrong one, and phones that have moved.
+"""Datagrams from worker to worker: SIP messages and ICMP errors that came to the wrong one, answers to them that must leave
+over a connection of another (`lent`), and phones that have moved.
 
 Over Unix datagram sockets, which the kernel neither loses nor reorders. When a neighbour is too slow to read, or dead for
 long, its mailbox fills and what comes then is dropped: SIP over UDP sends again.
@@ -16,7 +17,7 @@ from zope.interface import implementer
 
 from sbc.workers import marks
 
-REQUEST, RESPONSE, FAILED, MOVED = range(4)
+REQUEST, RESPONSE, FAILED, MOVED, SENT = range(5)
 
 _COUNTED = {REQUEST: "request", RESPONSE: "response", FAILED: "icmp"}
 _HEAD = struct.Struct("!BBIB")
@@ -33,7 +34,7 @@ class Parcel(NamedTuple):
     seen: int
     """Which workers had it before: a bit for each."""
     source: bytes
-    """Who sent it, as the kernel writes addresses; of FAILED the cause."""
+    """Who sent it, as the kernel writes addresses, and of a connection whose that is (`lent`); of FAILED the cause."""
     data: bytes
     """The message; of FAILED what the ICMP error quotes of it, of MOVED the token."""
 

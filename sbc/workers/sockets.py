@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sbc.config import Listen
+from sbc.config.implied import tcp_beside
+from sbc.transport.tcp import listening_socket
 from sbc.transport.udp import bound_socket
 from sbc.workers.steering import steer
 
@@ -21,26 +24,42 @@ class CannotBind(Exception):  # noqa: N818 (told to an operator)
 class Sockets:
     """Everything that is open for the workers."""
 
-    def __init__(self, listens: Sequence[Listen], workers: int, unsteered: Callable[[str], object]) -> None:
-        """Raises CannotBind. `unsteered` is called with the reason where the kernel leaves the steering to us."""
+    def __init__(
+        self, listens: Sequence[Listen], workers: int, unsteered: Callable[[str], object], beside: Sequence[int] = ()
+    ) -> None:
+        """Raises CannotBind. `unsteered` is called with the reason where the kernel leaves the steering to us. `beside`: the
+        places of UDP sockets that want TCP beside them; those that got it are in `beside` afterwards."""
         self.addresses: list[tuple[str, int]] = []
-        """As bound, one for each `[[listen]]`."""
+        """As bound, one for each `[[listen]]`, and then one for each of `beside`."""
+        self.transports = [listen.transport for listen in listens]
+        self.beside: list[int] = []
         self._shared = [self._open(listen, workers, unsteered) for listen in listens]
+        for place in beside:
+            listen = replace(tcp_beside(listens[place]), port=self.addresses[place][1])
+            try:
+                self._shared.append(self._open(listen, workers, unsteered))
+            except CannotBind:
+                continue  # servers reach us by the connections that we make
+            self.transports.append("tcp")
+            self.beside.append(place)
         self._mail = [_mailbox() for _ in range(workers)]
 
     def _open(self, listen: Listen, workers: int, unsteered: Callable[[str], object]) -> list[socket.socket]:
+        is_udp = listen.transport == "udp"
+        opener = bound_socket if is_udp else listening_socket
         try:
             # Alone first: who shares a port is not told that somebody else has it, too.
-            first = bound_socket(listen.address, listen.port)
+            first = opener(listen.address, listen.port)
             port = first.getsockname()[1]
             first.close()
-            sockets = [bound_socket(listen.address, port, share=True) for _ in range(workers)]
+            sockets = [opener(listen.address, port, share=True) for _ in range(workers)]
         except OSError as error:
             raise CannotBind(f"cannot listen on {listen}: {error.strerror}") from error
-        try:
-            steer(sockets[0])
-        except OSError as error:
-            unsteered(f"{listen}: {error.strerror}")
+        if is_udp:
+            try:
+                steer(sockets[0])
+            except OSError as error:
+                unsteered(f"{listen}: {error.strerror}")
         self.addresses.append(sockets[0].getsockname()[:2])
         return sockets
 
@@ -65,7 +84,7 @@ class Inherited:
         self.outlets = [socket.socket(fileno=next(numbers)) for _ in range(workers)]
         """By worker; this one's own among them."""
         self.shared = [socket.socket(fileno=next(numbers)) for _ in range(listens)]
-        """By `[[listen]]`."""
+        """By `[[listen]]`, and then the TCP ones beside UDP."""
 
 
 def _mailbox() -> tuple[socket.socket, socket.socket]:

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from sbc import events
 from sbc.clock import Clock, Delayed
 from sbc.config import Config
+from sbc.config.implied import places_of_implied_tcp
 from sbc.events import Alarm, Report
 from sbc.observe.together import Totals
 from sbc.workers.link import FIRST_SOCKET, READ_FROM, WRITE_TO, Link, config_as_text
@@ -48,7 +49,12 @@ _ANSWER_WITHIN = 2.0
 _LONGER_THAN_DRAIN = 5.0
 """Seconds that a stopping worker gets beyond the `drain` of the configuration."""
 
-FACTS = {kind.__name__: kind for kind in (events.ServerStateChanged, events.FailedOver, events.FailedBack)}
+FACTS = {
+    kind.__name__: kind
+    for kind in (
+        events.ServerStateChanged, events.FailedOver, events.FailedBack, events.ServerFlapped, events.NetworkStateChanged,
+    )
+}  # fmt: skip
 """What is said once for all workers, by the supervisor."""
 
 
@@ -156,7 +162,9 @@ class Supervisor:
             text = f"this kernel does not lead responses to their worker; they are handed over ({reason})"
             self._report(Alarm("worker", text))
 
-        self.sockets = Sockets(self.config.listens, len(self.workers), unsteered)
+        self.sockets = Sockets(
+            self.config.listens, len(self.workers), unsteered, places_of_implied_tcp(self.config)
+        )
 
     def start(self, ready: Callable[[], object], failed: Callable[[], object]) -> None:
         """Start all workers. `ready` is called when all are; `failed` when one of them cannot start at all."""
@@ -212,6 +220,7 @@ class Supervisor:
             config=config_as_text(self.config),
             workers=len(self.workers),
             words=self._record.all(),
+            beside=self.sockets.beside,
         )
 
     def worker_ready(self, worker: Worker) -> None:

@@ -5,7 +5,8 @@ tells it to all, the sender included. So all hear the same words in the same ord
 a worker that has spoken itself, and has not heard its own word yet, does not listen: its word comes later in that order
 than all it hears until then.
 
-Subjects are the health of one candidate of a group and the working server of a group.
+Subjects are the health of one candidate of a group, the working server of a group, how long a candidate that flaps must be
+well before anything returns to it, and the network around us.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Subject = tuple[str, str]
-"""(group, candidate), or (group, "") for the working server of the group, (group, "/KIND") for that of a kind of phones."""
+"""(group, candidate), (group, "") for the working server of the group, (group, "/KIND") for that of a kind of phones,
+(group, "flap " + candidate), or `NETWORK`."""
+
+FLAP = "flap "
+NETWORK: Subject = ("", "network")
 
 
 class Word(NamedTuple):
@@ -21,7 +26,8 @@ class Word(NamedTuple):
 
     subject: Subject
     value: tuple
-    """Of a candidate: the fields of a `HealthWord`. Of a group: the working candidate, and since when."""
+    """Of a candidate: the fields of a `HealthWord`. Of a group: the working candidate, and since when. Of a flap: what
+    tells it from others, and the hold. Of the network: its state, the reason, and the names of the groups that are frozen."""
     speaker: int
     serial: int
     """Counts what this speaker has said."""

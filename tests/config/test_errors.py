@@ -263,11 +263,10 @@ def test_port_0_to_listen_on(tmp_path):
     assert f"{path}:4: {expected}" == str(warning)
 
 
-def test_what_is_not_built_yet(tmp_path):
-    """It is better to hear it from `sbc check` than from a service that does not start."""
-    assert [
-        "listen.transport: this version listens on udp only; with this tcp socket `sbc run` does not start",
-    ] == warnings_of(tmp_path, '[[listen]]\ntransport = "tcp"\naddress = "127.0.0.1"\n')
+def test_tls_server_without_a_tls_socket(tmp_path):
+    """It works, but a restart makes the phones unreachable for a while: better to hear it before."""
+    (warning,) = warnings_of(tmp_path, server='transport = "tls"')
+    assert warning.startswith("group.server.transport: no tls [[listen]] faces servers, so this one can send calls only")
 
 
 def test_key_of_another_certificate(tmp_path, certificates, monkeypatch):
@@ -376,3 +375,41 @@ def test_a_worker_for_each_core(tmp_path, monkeypatch):
     assert 3 == load(path).appliance.processes
     monkeypatch.setattr("sbc.config.model.cores_for_us", lambda: 96)
     assert 32 == load(path).appliance.processes
+
+
+@pytest.mark.parametrize(
+    ("group", "server", "warning"),
+    [
+        (
+            "load_balancing = true", 'failback_mode = "probe"',
+            "group.server.failback_mode: load_balancing: the servers of the group are equals, and nothing returns by itself",
+        ),
+        (
+            "register_probe_interval = 30", "",
+            'group.register_probe_interval: only probe_method = "register" uses it; here it is "options"',
+        ),
+        (
+            'load_balancing = true\nprobe_method = "register"', "",
+            "group.probe_method: load_balancing: no server is better, so all are asked by OPTIONS",
+        ),
+        (
+            "", 'failback_window = "01:00-02:00"',
+            'group.server.failback_window: only failback_mode = "scheduled" uses it; the mode here is "probe"',
+        ),
+    ],
+)  # fmt: skip
+def test_keys_about_coming_back_that_do_nothing(tmp_path, group, server, warning):
+    assert [warning] == warnings_of(tmp_path, group=group, server=server)
+
+
+def test_no_ttl_without_names(tmp_path):
+    """Y26."""
+    server = 'failback_mode = "dns-ttl"'
+    assert [] == warnings_of(tmp_path, server=server)
+    path = tmp_path / "sbc.toml"
+    path.write_text(path.read_text().replace("pbx.example.com", "192.0.2.7"))
+    texts = [f"{warning.key}: {warning.text}" for warning in load(path).warnings]
+    assert (
+        "group.server.failback_mode: no server of the group has a name, so nothing has a TTL:"
+        " it returns only when the one in use fails" in texts
+    )

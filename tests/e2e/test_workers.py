@@ -7,8 +7,9 @@ import signal
 
 from tests.e2e.peers import Peers
 from tests.e2e.peers.accounts import DOMAIN
-from tests.e2e.peers.appliance import RARE_PROBES, Sbc
-from tests.e2e.peers.process import wait_until
+from tests.e2e.peers.appliance import RARE_PROBES, Sbc, htdigest_line
+from tests.e2e.peers.line import LinePhone
+from tests.e2e.peers.process import free_port, wait_until
 from tests.e2e.peers.sipp import SippPhone
 from tests.e2e.peers.sockets import SocketPhone
 
@@ -161,3 +162,70 @@ def invite(contact: str, server: str) -> bytes:
         f"From: <sip:dave@{DOMAIN}>;tag=i\r\nTo: <sip:alice@{DOMAIN}>\r\nCall-ID: called\r\nCSeq: 1 INVITE\r\n"
         f"Contact: <sip:dave@{server}>\r\nContent-Length: 0\r\n\r\n"
     ).encode()
+
+
+def test_connections_of_two_workers(peers: Peers) -> None:
+    """Phones and servers on TCP: the phone's connection is at one worker and the server's, often, at the other. All calls
+    find their way, and so does what follows in them; a worker that dies takes its connections with it, and no more."""
+    servers = [peers.kamailio(name, streams=True, challenge_calls=False) for name in ("primary", "fallback")]
+    port, phones_port, http_port = (free_port() for _ in range(3))
+    lines = f"""
+[appliance]
+state_dir = "{peers.folder}/state"
+workers = 2
+[[listen]]
+transport = "udp"
+address = "127.0.0.1"
+port = {port}
+side = "servers"
+[[listen]]
+transport = "tcp"
+address = "127.0.0.1"
+port = {phones_port}
+side = "phones"
+[http]
+port = {http_port}
+[credentials]
+file = "phones.htdigest"
+[[group]]
+name = "office"
+domains = ["{DOMAIN}"]
+{RARE_PROBES}
+"""
+    for server in servers:
+        lines += f'[[group.server]]\nname = "{server.name}"\naddress = "127.0.0.1"\nport = {server.port}\ntransport = "tcp"\n'
+    (peers.folder / "phones.htdigest").write_text("".join(htdigest_line(name, "md5") for name in PHONES))
+    sbc = peers.started(Sbc(peers.folder, lines, {"127.0.0.1": port}, http_port))
+    assert f"tcp 127.0.0.1:{port}" in sbc.text()  # beside UDP, as RFC 3261 18.2.1 has it
+
+    phones: list[LinePhone] = []
+    for name in PHONES:
+        phones.append(peers.line_phone(name, ("127.0.0.1", phones_port), "tcp"))
+        phones[-1].register()
+        if len(phones) >= 4 and all(bindings(sbc)):
+            break
+    assert all(bindings(sbc)), "all phones came to one worker"
+
+    def all_call_each_other() -> None:
+        for caller, callee in zip(phones, phones[1:] + phones[:1], strict=True):
+            dialog = caller.call(callee.name)
+            callee.wait_for("ACK")
+            callee.hang_up(callee.latest_dialog())
+            assert caller.wait_for("BYE").call_id == dialog.call_id
+
+    all_call_each_other()
+    assert sbc.metric("sbc_handed_over_messages_total", kind="request") >= 1
+    servers[0].kill()
+    all_call_each_other()
+    assert sbc.metric("sbc_failovers_total", method="*", cause="refused") + sbc.metric(
+        "sbc_failovers_total", method="*", cause="reset"
+    ) == 1
+
+    kill_worker(sbc, 1)
+    wait_for_restart(sbc)
+    for phone in phones:
+        phone.stop()
+        phone.connect()
+        phone.register()
+    all_call_each_other()
+    assert "Traceback" not in sbc.text()

@@ -31,6 +31,9 @@ class RecordingUser(ClientTransactionUser):
     def transport_failed(self, transaction, cause):
         self.events.append(("transport_failed", cause))
 
+    def connection_lost(self, transaction, cause):
+        self.events.append(("connection_lost", cause))
+
     def take(self) -> list[tuple]:
         """The events since the last `take`."""
         events, self.events = self.events, []

@@ -10,7 +10,7 @@ import pytest
 from sbc import events
 from sbc.observe.log import EventLog
 from sbc.observe.recent import KEPT, MERGE_WITHIN, RecentEvents
-from sbc.observe.story import ServerNames, tell
+from sbc.observe.story import ServerNames, line_of, tell
 
 A, B = "192.0.2.1:5060;udp", "192.0.2.2:5060;udp"
 NAMES = ServerNames(
@@ -182,3 +182,11 @@ def test_the_short_cuts_agree_with_the_story(event: object) -> None:
     recent(event)
     assert [line for line in debug.lines if line[0] != "debug"] == no_debug.lines
     assert len(recent.describe()) == (story is not None and story.notable)
+
+
+def test_a_flap_and_the_network_are_told() -> None:
+    level, text = line_of(events.ServerFlapped("office", "primary", "192.0.2.1:5060;udp", 120.0))
+    assert ("warning", True) == (level, text.endswith("must be well for 120 s before they do again"))
+    for state, level in (("up", "info"), ("link_down", "warning"), ("uplink_down", "error"), ("dns_down", "warning")):
+        told = line_of(events.NetworkStateChanged("up", state, "why"))
+        assert (level, True) == (told[0], told[1].startswith("network: ") and told[1].endswith("(why)"))

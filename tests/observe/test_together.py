@@ -179,3 +179,18 @@ def test_status_without_workers():
 def test_events_newest_first():
     assert [3, 2, 1] == [event["at"] for event in merged_events([{"at": 2}], [{"at": 3}, {"at": 1}])]
     assert 50 == len(merged_events([{"at": at} for at in range(200)]))
+
+
+def test_v27_a_phone_registered_by_any_worker_counts():
+    parts = statuses()
+    for worker, set_up in ((0, False), (1, True)):
+        parts[worker]["groups"][0]["redundancy_set_up"] = set_up
+    assert merged_status(APPLIANCE, parts, 0)["groups"][0]["redundancy_set_up"] is True
+    parts[1]["groups"][0]["redundancy_set_up"] = False
+    assert merged_status(APPLIANCE, parts, 0)["groups"][0]["redundancy_set_up"] is False
+
+
+def test_the_network_is_the_spokesmans():
+    parts = statuses()
+    parts[1]["network"] = {"state": "link_down", "reason": ""}
+    assert "link_down" == merged_status(APPLIANCE, parts, 1)["network"]["state"]

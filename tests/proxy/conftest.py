@@ -25,10 +25,10 @@ KEY = b"k" * 32
 class Binding:
     """What the registrar keeps of a phone, as far as the proxy asks."""
 
-    def __init__(self, token: str, contact_uri: str, host: str, port: int) -> None:
+    def __init__(self, token: str, contact_uri: str, host: str, port: int, transport: str = "udp") -> None:
         self.token = token
         self.contact_uri = contact_uri
-        self.transport = "udp"
+        self.transport = transport
         self.host = host
         self.port = port
         self.local_port = PHONE_SIDE[1]
@@ -50,6 +50,12 @@ class FakeRegistrar:
     def binding_for_token(self, token):
         return self.bindings.get(token)
 
+    def binding_with_contact(self, transport, host, contact_uri):
+        for binding in self.bindings.values():
+            if (binding.transport, binding.host, binding.contact_uri) == (transport, host, contact_uri):
+                return binding
+        return None
+
     def bindings_for_aor(self, aor):
         return self.by_aor.get(aor, [])
 
@@ -60,7 +66,11 @@ class Site:
     def __init__(self, **group_changes) -> None:
         self.clock = FakeClock()
         self.facts: list[object] = []
-        self.flows: dict[tuple[str, int], FakeFlow] = {}
+        self.flows: dict[tuple, FakeFlow] = {}
+        self.connected: set[tuple[str, int]] = set()
+        """Phones whose TCP connection is open."""
+        self.listening: dict[str, tuple[str, int]] = {}
+        """Contacts of phones that can be connected to, and where that leads."""
         self.layer = TransactionLayer(self.clock, Timers())
         self.registrar = FakeRegistrar()
         self.settings = GroupSettings(
@@ -99,16 +109,23 @@ class Site:
     # FlowFinder
 
     def flow_to_server(self, candidate: Candidate) -> FakeFlow:
-        return self.flow(candidate.address, candidate.port, "servers")
+        return self.flow(candidate.address, candidate.port, "servers", candidate.transport)
 
-    def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> FakeFlow:
-        return self.flow(host, port, "phones")
+    def flow_to_phone(self, transport_name: str, host: str, port: int, local_port: int) -> FakeFlow | None:
+        if transport_name != "udp" and (host, port) not in self.connected:
+            return None
+        return self.flow(host, port, "phones", transport_name)
 
-    def flow(self, host: str, port: int, side: str) -> FakeFlow:
-        if (host, port) not in self.flows:
+    def flow_to_contact(self, transport_name: str, host: str, contact: str) -> FakeFlow | None:
+        where = self.listening.get(contact)
+        return None if where is None else self.flow(*where, "phones", transport_name)
+
+    def flow(self, host: str, port: int, side: str, transport: str = "udp") -> FakeFlow:
+        key = (host, port, transport)
+        if key not in self.flows:
             local = PHONE_SIDE if side == "phones" else SERVER_SIDE
-            self.flows[host, port] = FakeFlow(self.clock, side=side, local=local, remote=(host, port))
-        return self.flows[host, port]
+            self.flows[key] = FakeFlow(self.clock, transport, side=side, local=local, remote=(host, port))
+        return self.flows[key]
 
     @property
     def primary(self) -> FakeFlow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sbc.events import FailedBack, FailedOver
@@ -60,12 +61,18 @@ class Walk:
 class Site:
     """The group and its surroundings."""
 
-    def __init__(self, group: GroupSettings, candidates: dict[str, list[Candidate]] | None = None) -> None:
+    def __init__(
+        self,
+        group: GroupSettings,
+        candidates: dict[str, list[Candidate]] | None = None,
+        time_of_day: Callable[[], float] | None = None,
+    ) -> None:
         self.now = 1000.0
         self.events: list[object] = []
         self.answers: dict[Candidate, int | str] = {}
         """What each candidate does: a status at once, SILENT, or the cause of a transport error. Silent by default."""
-        self.group = ServerGroup(group, (0.5, 4.0), self.events.append, self.now, random.Random(1))
+        self.time_of_day = time_of_day
+        self.group = ServerGroup(group, (0.5, 4.0), self.events.append, self.now, random.Random(1), time_of_day)
         if candidates is None:
             candidates = {server.name: [Candidate(server.address, 5060, "udp")] for server in group.servers}
         for name, found in candidates.items():

@@ -105,6 +105,21 @@ def test_broken_connection_fails_what_waits_on_it(layer, user, clock):
     assert remaining.state.name == "TRYING"
 
 
+def test_connection_that_breaks_after_a_provisional(layer, user, clock):
+    """The INVITE goes on, for its final response may come over another connection (18.2.2); its user decides. A request
+    other than INVITE fails."""
+    broken, another = FakeFlow(clock, "tcp"), FakeFlow(clock, "tcp")
+    invite = layer.send_request(request("INVITE", received=False), broken, user)
+    publish = layer.send_request(request("PUBLISH", received=False), broken, user)
+    for sent in (invite, publish):
+        layer.response_received(response_to(sent.request, 100), broken)
+    user.take()
+    layer.flow_failed(broken, "reset")
+    assert sorted(user.take()) == [("connection_lost", "reset"), ("transport_failed", "reset")]
+    layer.response_received(response_to(invite.request, 486), another)
+    assert user.take() == [("response", 486)]
+
+
 def test_user_that_tears_everything_down_at_the_first_failure(layer, user, clock):
     """What a callback does to the other transactions of the flow is respected."""
     broken = FakeFlow(clock, "tcp")

@@ -91,9 +91,9 @@ def test_what_names_us_is_found_out_again_with_the_addresses(listen, monkeypatch
     """What is remembered between two looks must not outlive an address that went to the other of a pair."""
     transport = listen("0.0.0.0")
     listeners = Listeners([transport])
-    monkeypatch.setattr("sbc.transport.udp.is_local_address", lambda host: host == "198.51.100.7")
+    monkeypatch.setattr("sbc.transport.place.is_local_address", lambda host: host == "198.51.100.7")
     assert listeners.is_ours("198.51.100.7", transport.local[1])
-    monkeypatch.setattr("sbc.transport.udp.is_local_address", lambda host: False)
+    monkeypatch.setattr("sbc.transport.place.is_local_address", lambda host: False)
     transport._forget_own_addresses()
     assert not listeners.is_ours("198.51.100.7", transport.local[1])
 

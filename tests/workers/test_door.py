@@ -10,6 +10,7 @@ from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
 from sbc.workers import marks
 from sbc.workers.door import Deliveries, Door
+from sbc.workers.lent import Lender
 from sbc.workers.handover import FAILED, MOVED, REQUEST, RESPONSE, Neighbours, Parcel
 from tests.helpers.network import request
 from tests.proxy.conftest import PRIMARY, Binding, Site
@@ -30,6 +31,7 @@ class RawFlow(Flow):
 class Shared:
     """The transport of the shared port."""
 
+    name = "udp"
     local = ("198.51.100.1", 5060)
 
     def __init__(self, flows: dict[bytes, RawFlow]) -> None:
@@ -59,8 +61,9 @@ class WorkerSite(Site):
         self.server = RawFlow("both", (PRIMARY.address, PRIMARY.port))
         self.caller = RawFlow("both", ("192.0.2.60", 5062))
         self.outlets = Outlets(number, workers)
-        self.door = Door(self.edge, self.proxy, self.layer, self.outlets, 0)
-        self.deliveries = Deliveries(self.outlets, self.layer, self.registrar)
+        self.lender = Lender(number)
+        self.door = Door(self.edge, self.proxy, self.layer, self.outlets, self.lender, 0)
+        self.deliveries = Deliveries(self.outlets, self.lender, self.layer, self.registrar)
         flows = {flow.raw: flow for flow in (self.server, self.caller)}
         self.deliveries.add(self.door, Shared(flows))
 

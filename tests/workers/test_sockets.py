@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -33,6 +34,28 @@ def opened():
 def ports(sockets: Sockets) -> list[list[int]]:
     """Of each `[[listen]]`, for each worker."""
     return [[each.getsockname()[1] for each in of_listen] for of_listen in sockets._shared]
+
+
+def test_tcp_beside_udp(opened):
+    """RFC 3261 18.2.1: on the same port, for all workers, without a line in the configuration."""
+    made = Sockets([listen(), listen(side="phones")], 2, lambda reason: None, beside=[0])
+    udp, phones, tcp = ports(made)
+    assert udp == tcp != phones
+    assert made.beside == [0]
+    assert made.transports == ["udp", "udp", "tcp"]
+    assert made.addresses[0] == made.addresses[2]
+    with socket.create_connection(made.addresses[2], timeout=2):
+        pass  # it listens
+    made.close()
+
+
+def test_tcp_beside_udp_is_not_forced(opened):
+    """Somebody else has that port: servers reach us by the connections that we make."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        made = Sockets([listen(port)], 2, lambda reason: None, beside=[0])
+        assert (made.beside, made.transports) == ([], ["udp"])
+        made.close()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

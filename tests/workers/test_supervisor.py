@@ -72,6 +72,7 @@ class Nursery:
         self.said: list[str] = []
         self.supervisor = Supervisor(load(EXAMPLE), 2, self.reactor, self.clock, self.facts.append)
         self.supervisor.sockets = SimpleNamespace(
+            beside=[0],
             descriptors_for=lambda worker: [20 + worker, 30, 31]
         )
         self.supervisor.start(lambda: self.said.append("ready"), lambda: self.said.append("failed"))
@@ -111,7 +112,7 @@ def test_each_worker_gets_its_sockets_and_the_configuration(nursery):
     assert {FIRST_SOCKET: 21, FIRST_SOCKET + 1: 30, FIRST_SOCKET + 2: 31}.items() <= second.descriptors.items()
     assert ("w", "r") == (second.descriptors[READ_FROM], second.descriptors[WRITE_TO])
     (begin,) = second.told
-    assert ("begin", 2, []) == (begin["kind"], begin["workers"], begin["words"])
+    assert ("begin", 2, [], [0]) == (begin["kind"], begin["workers"], begin["words"], begin["beside"])
 
 
 def test_workers_hash_alike_and_do_not_talk_to_systemd(nursery, monkeypatch):

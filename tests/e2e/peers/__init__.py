@@ -16,13 +16,14 @@ from tests.e2e.peers.accounts import password_of
 from tests.e2e.peers.appliance import CallServer, Sbc, configuration
 from tests.e2e.peers.baresip import Baresip
 from tests.e2e.peers.kamailio import Kamailio
+from tests.e2e.peers.line import LinePhone
 from tests.e2e.peers.process import Program, free_port, wait_until
 from tests.e2e.peers.sipp import SCENARIOS, Sipp, SippPhone
 from tests.e2e.peers.sockets import SilentServer, SocketPhone, SocketServer
 
 PROGRAMS = ("kamailio", "kamcmd", "sipp", "baresip", "dnsmasq", "setpriv")
 Started = TypeVar("Started", bound=Program)
-Kept = TypeVar("Kept", bound="Program | SilentServer | SocketPhone | SocketServer")
+Kept = TypeVar("Kept", bound="Program | LinePhone | SilentServer | SocketPhone | SocketServer")
 
 
 def missing_programs() -> list[str]:
@@ -45,8 +46,10 @@ class Peers:
     def baresip(self, name: str, proxy: str, **options: Any) -> Baresip:
         return self.started(Baresip(name, self.folder, proxy, **options))
 
-    def sipp_phone(self, name: str, proxy: str, address: str = "127.0.0.1", password: str = "") -> SippPhone:
-        return SippPhone(self, name, proxy, address, password or password_of(name))
+    def sipp_phone(
+        self, name: str, proxy: str, address: str = "127.0.0.1", password: str = "", transport: str = "udp"
+    ) -> SippPhone:
+        return SippPhone(self, name, proxy, address, password or password_of(name), transport)
 
     def sipp(self, name: str, scenario: Path, **options: Any) -> Sipp:
         """A run of a scenario. One that takes calls is there when this returns."""
@@ -75,6 +78,9 @@ class Peers:
     def socket_phone(self, proxy: CallServer, address: str = "127.0.0.1") -> SocketPhone:
         return self._kept(SocketPhone(proxy.address, proxy.port, address))
 
+    def line_phone(self, name: str, proxy: tuple[str, int], transport: str, **options: Any) -> LinePhone:
+        return self._kept(LinePhone(name, proxy, transport, **options))
+
     def sbc(self, servers: list[CallServer], *, addresses: tuple[str, ...] = ("127.0.0.1",), **options: Any) -> Sbc:
         """The appliance in front of these servers, listening on these addresses for phones and servers alike."""
         listens = {address: free_port(address) for address in addresses}
@@ -96,6 +102,6 @@ class Peers:
 
 
 def _is_bound(port: int) -> bool:
-    """Whether some process has this UDP port, by the kernel's table."""
+    """Whether some process has this port, by the kernel's tables."""
     wanted = f":{port:04X} "
-    return any(wanted in Path(table).read_text() for table in ("/proc/net/udp", "/proc/net/udp6"))
+    return any(wanted in Path(f"/proc/net/{table}").read_text() for table in ("udp", "udp6", "tcp", "tcp6"))

@@ -19,7 +19,10 @@ TEMPLATES = Path(__file__).parent.parent / "baresip"
 class Baresip(Program):
     """A real phone without sound card, driven through baresip's control connection (netstrings of JSON)."""
 
-    def __init__(self, name: str, folder: Path, proxy: str, *, address: str = "127.0.0.1", expires: int = 60) -> None:
+    def __init__(
+        self, name: str, folder: Path, proxy: str, *, address: str = "127.0.0.1", expires: int = 60, transport: str = "udp",
+        ca: Path | None = None,
+    ) -> None:  # fmt: skip
         home = folder / f"{name}.baresip"
         home.mkdir()
         self.address = address
@@ -30,7 +33,9 @@ class Baresip(Program):
         self._seen: list[dict[str, object]] = []
         values = {
             "address": f"[{address}]" if ":" in address else address, "port": self.port, "control": self._control_port,
-            "name": name, "domain": DOMAIN, "password": password_of(name), "proxy": proxy, "expires": expires,
+            "name": name, "domain": DOMAIN, "password": password_of(name), "expires": expires,
+            "proxy": proxy if transport == "udp" else f"{proxy};transport={transport}",
+            "tls": f"sip_cafile {ca}\nsip_verify_server yes" if ca is not None else "",
         }
         for part in ("config", "accounts", "contacts"):
             (home / part).write_text(string.Template((TEMPLATES / part).read_text()).substitute(values))

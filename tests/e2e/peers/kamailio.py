@@ -17,7 +17,11 @@ TABLES = Path("/usr/share/kamailio/db_sqlite")
 
 
 class Kamailio(Program):
-    """A registrar and record-routing proxy of the ordinary kind (kamailio/registrar.cfg)."""
+    """A registrar and record-routing proxy of the ordinary kind (kamailio/registrar.cfg).
+
+    `streams`: also by TCP at the same port; with a certificate and its key, by TLS at the port above. `more_addresses`: there
+    too.
+    """
 
     def __init__(
         self,
@@ -25,8 +29,12 @@ class Kamailio(Program):
         folder: Path,
         *,
         address: str = "127.0.0.1",
+        more_addresses: tuple[str, ...] = (),
+        streams: bool = False,
+        certificate: tuple[Path, Path] | None = None,
         algorithm: str = "MD5",
         challenge_calls: bool = True,
+        any_domain: bool = False,
         shares_dialogs_of: tuple[str, int] | None = None,
     ) -> None:
         self.address = address
@@ -36,20 +44,33 @@ class Kamailio(Program):
         with contextlib.closing(sqlite3.connect(memory)) as tables:
             for part in ("standard", "usrloc"):
                 tables.executescript((TABLES / f"{part}-create.sql").read_text())
-        options = ["-l", f"udp:{at(address, self.port)}"]
+        addresses = (address, *more_addresses)
+        options = [option for each in addresses for option in ("-l", f"udp:{at(each, self.port)}")]
+        if streams:
+            options += ["-A", "STREAMS", *(o for each in addresses for o in ("-l", f"tcp:{at(each, self.port)}"))]
+        if certificate is not None:
+            settings = folder / f"{name}.tls.cfg"
+            settings.write_text(
+                "[server:default]\nmethod = TLSv1.2+\nverify_certificate = no\nrequire_certificate = no\n"
+                f"certificate = {certificate[0]}\nprivate_key = {certificate[1]}\n"
+                "[client:default]\nmethod = TLSv1.2+\nverify_certificate = no\n"
+            )
+            options += ["-A", f'TLS_SETTINGS="{settings}"']
+            options += [option for each in addresses for option in ("-l", f"tls:{at(each, self.port + 1)}")]
         for define in (
             f'REALM="{DOMAIN}"',
             f'ALGORITHM="{algorithm}"',
             f'CONTROL="{self._control}"',
             f'MEMORY="sqlite://{memory}"',
             *(["CHALLENGE_CALLS"] if challenge_calls else []),
+            *(["ANY_DOMAIN"] if any_domain else []),
         ):
             options += ["-A", define]
         if shares_dialogs_of is not None:
             options += ["--alias", f"udp:{at(*shares_dialogs_of)}"]
         super().__init__(
             name,
-            ["kamailio", "-f", str(CONFIGURATION), "-DD", "-E", "-m", "32", "-M", "8", "-Y", str(folder)]
+            ["kamailio", "-f", str(CONFIGURATION), "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder)]
             + options,
             folder,
         )

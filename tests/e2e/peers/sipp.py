@@ -49,8 +49,11 @@ class Sipp(Program):
 class SippPhone:
     """The scenarios of one SIPp phone: always the same account, address and port."""
 
-    def __init__(self, peers: Peers, name: str, proxy: str, address: str, password: str) -> None:
+    def __init__(
+        self, peers: Peers, name: str, proxy: str, address: str, password: str, transport: str = "udp"
+    ) -> None:
         self._peers = peers
+        self._transport = ("-t", {"udp": "u1", "tcp": "t1"}[transport])
         self._proxy = proxy
         self._account = ("-key", "domain", DOMAIN, "-au", name, "-ap", password, "-auth_uri", DOMAIN)
         self.name = name
@@ -85,5 +88,5 @@ class SippPhone:
     ) -> Sipp:
         return self._peers.sipp(
             f"{self.name}-{scenario}", SCENARIOS / f"{scenario}.xml", address=self.address, port=self.port, calls=calls,
-            timeout=timeout, target=self._proxy if target is None else target, options=options,
+            timeout=timeout, target=self._proxy if target is None else target, options=(*options, *self._transport),
         )
