@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sbc.redundancy.settings import GroupSettings, PhonesSettings, ServerSettings
 from sbc.registration.upkeep import Upkeep
 from sbc.sip.headers import NameAddr
 from tests.helpers.scripted_servers import Phone, Site, accept, refuse, silent
@@ -329,3 +330,21 @@ def test_p7_v24_whatever_happens(registration, failback, asks, steps):
 def check_one_working(site) -> None:
     described = [c for server in site.group.describe(site.clock.seconds())["servers"] for c in server["candidates"]]
     assert 1 == sum(candidate["working"] for candidate in described)
+
+
+def test_each_kind_of_phones_by_its_own_settings(make_site):
+    """X1: one group, phones of two kinds: those of one are at both servers, those of the other at one and moved there."""
+    servers = [ServerSettings(name, f"192.0.2.{rank}", rank=rank, port=5060) for rank, name in ((1, "primary"), (2, "fallback"))]
+    single = GroupSettings("office", tuple(servers), registration="single", failback_hold=0)
+    site = make_site(failback_hold=0, rise=1, phones=(PhonesSettings(single, aors=("bob",)),))
+    renew(Phone(site))
+    renew(Phone(site, user="bob", port=5063))
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+    assert ["registered", None] == [site.state("primary", "bob"), site.state("fallback", "bob")]
+    die(site, site.primary)
+    site.clock.advance(2)
+    assert "registered" == site.state("fallback", "bob")
+    come_back(site, site.primary)
+    site.clock.advance(5)
+    assert ["registered", "unregistered"] == [site.state("primary", "bob"), site.state("fallback", "bob")]
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
