@@ -207,6 +207,10 @@ class ServerGroup:
         ordered += self._removed_but_working(server, ordered)
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
+        if server_name not in self._ttl:
+            each: ServerGroup
+            for each in self._everyone:
+                each._working.found(server, self._options, now)
         self._ttl[server_name] = ttl
         self._keep_health(now)
         self._choose(now, "dns")
@@ -648,7 +652,11 @@ class ServerGroup:
 
     def _is_working_for_somebody(self, candidate: Candidate) -> bool:
         """True when it is the working server of one kind of phones at least."""
-        return any(each._working.current == candidate for each in self._everyone)
+        each: ServerGroup
+        for each in self._everyone:  # noqa: SIM110 (compiled, a generator would not know what `each` is)
+            if each._working.current == candidate:
+                return True
+        return False
 
     def _drop_removed(self, now: float) -> None:
         removed, self._removed = self._removed, []
