@@ -466,6 +466,31 @@ def test_register_fallback(fallback_site):
     """) == site.told("REGISTER")
 
 
+def test_register_fallback_fails_back(fallback_site):
+    """Y23, Y34: while the fallback server is in use, "the phone sends REGISTER requests to the working server ... at intervals
+    defined by the account.1.fallback.timeout parameter", 120 s; when it answers, the next REGISTER goes back.
+    """
+    assert ("register-when-successive", 120) == tuple(
+        load_profile("yealink").group[key] for key in ("probe_method", "register_probe_interval")
+    )
+    site = fallback_site("successive")
+    site.server("working").falls_silent()
+    site.phone.registers()
+    site.wait(7.5)
+    assert "fallback" == site.working()
+    site.begin()
+    site.wait(300)
+    first, second = (at for at in (120, 272) if f"{at} REGISTER > working" in site.sent("REGISTER"))
+    assert (120, 272) == (first, second)      # 32 s without an answer, and 120 s again
+    site.server("working").recovers()
+    site.wait(125)
+    assert "working" == site.working()
+    site.begin()
+    site.phone.registers()
+    site.wait(1)
+    assert lines("0 REGISTER > working") == site.sent("REGISTER")
+
+
 def test_invite_fallback(fallback_site):
     """Y35, Y39, INVITE Fallback (concurrent): INVITE to the working server, three retries, no response, INVITE to the
     fallback server, 200.
