@@ -428,6 +428,27 @@ def test_failback_timeout_0(failover_site):
     assert "primary" == where_a_call_goes(site)
 
 
+def test_register_on_enable(failover_site):
+    """Y30, X8: enabled, the phone registers at the secondary server "before sending requests to the secondary server"."""
+    site = failover_site("register_on_enable = true")
+    site.phone.registers()
+    site.wait(1)
+    site.server("primary").falls_silent()
+    site.begin()
+    site.call()
+    site.wait(10)
+    assert lines("""
+        0    INVITE > primary
+        0.5  INVITE > primary
+        1.5  INVITE > primary
+        3.5  INVITE > primary
+        7.5  REGISTER > secondary
+        7.5  200 REGISTER < secondary
+        7.5  INVITE > secondary
+        7.5  200 INVITE < secondary
+    """) == site.told("INVITE", "REGISTER")
+
+
 def test_no_failback_within_a_call(failover_site):
     """Y31: a call stays on the server that it was set up with, while new calls go back to the primary."""
     site = failover_site()
