@@ -178,6 +178,7 @@ class App:
         )  # fmt: skip
         self.registrar.groups = self.groups
         self.registrar.restore()
+        self.registrar.set_groups(self.groups.values())
         self.overload = Overload()
         self.proxy = Proxy(
             clock=self.clock,
@@ -446,6 +447,7 @@ class App:
         self._renew_certificates(kept)
         self._add_groups(kept.groups)
         self.use_network(self.network)
+        self.registrar.set_groups(self.groups.values())
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
             self._probers.pop(name).stop()
