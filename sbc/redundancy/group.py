@@ -520,11 +520,14 @@ class ServerGroup:
         return self._sought_since(candidate) is not None
 
     def _sought_since(self, candidate: Candidate) -> float | None:
-        """Since when that has been so. It must be so for all kinds of phones: one of them may need to know sooner."""
+        """Since when that has been so. It must be so for all kinds of phones: one of them may need to know sooner. Not where
+        nobody would return (F16)."""
         each: ServerGroup
         since: float | None = None
         for each in self._everyone:
             if not each._asks_by_register or candidate not in each._working.better(each._options):
+                return None
+            if each.owner(candidate).failback_mode == "never":
                 return None
             since = max(since or 0.0, each._working.since or 0.0)
         return since

@@ -216,16 +216,19 @@ class Dialler:
             self._flows[key] = flow
         return flow
 
-    def flow_without_listener(self, candidate: Candidate, own_host: str) -> DialledFlow:
+    def flow_without_listener(self, candidate: Candidate, own_host: str) -> DialledFlow | None:
         """The same where we listen for nobody with that transport: what the server sends must come over our connection.
 
         So Via and Contact name its own end, as a phone's do, and it leaves from the same port each time (RFC 3261 18.1.1
         lets the server answer over the connection; RFC 5923 lets it send requests, if it knows the address for ours).
+        None while that address is not one of this machine: its link is down.
         """
         key = (candidate.transport, candidate.address, candidate.port)
         flow = self._flows.get(key)
         if flow is None:
             port = self._own_ports.get(key) or _free_port(own_host)
+            if port is None:
+                return None
             self._own_ports[key] = port
             local = (own_host, port)
             flow = DialledFlow(self, candidate, "servers", written(own_host, port), local, local, alias=True)
@@ -314,8 +317,11 @@ class _Dialling(ClientFactory):
         self._flow.dial_failed(reason.value)
 
 
-def _free_port(host: str) -> int:
+def _free_port(host: str) -> int | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+            return probe.getsockname()[1]
+    except OSError:
+        return None
