@@ -428,6 +428,10 @@ class Registrar(ExchangeUser):
 
     # For the upkeep
 
+    def is_registering(self, token: str) -> bool:
+        """A REGISTER of that phone is under way."""
+        return token in self._under_way
+
     def errand(
         self,
         targets: Targets,
@@ -722,7 +726,7 @@ class Registrar(ExchangeUser):
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
             elif contact.token in self._duties or not _is_well(binding, exchange.targets):
-                self.upkeep.settled(binding)
+                self.upkeep.settled(binding, _gone_on_from(exchange))
         exchange.release()
 
     # Bindings
@@ -891,6 +895,18 @@ def _who_answered(exchange: Exchange) -> list[str]:
         for leg in exchange._legs
         if leg.ending is not None and leg.ending is not Ending.UNREACHABLE and leg.ending is not Ending.STOPPED
     ]
+
+
+def _gone_on_from(exchange: Exchange) -> list[tuple[str, bool]]:
+    """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account."""
+    leg: Leg
+    found = []
+    for leg in exchange._legs:
+        for tried in leg._plan.tried if leg._plan is not None else ():
+            if tried.attempt.server != leg.target.name:
+                status = getattr(tried.outcome, "status", 0)
+                found.append((tried.attempt.server, status in (403, 404)))
+    return found
 
 
 @cython.cfunc

@@ -87,7 +87,7 @@ class Steps:
         there = upstream is not None and self._is_current(duty.binding, served, upstream)
         elsewhere = there and upstream.candidate is not None and upstream.candidate != candidate
         found: list[Step] = []
-        if (there and not elsewhere) or self._will_register(duty, served, target):
+        if (there and not elsewhere) or self._will_register(duty, served, target, now):
             # What is left behind is removed first (V3), but not by whom may fail at the other end: there it comes next.
             found = self._removals(duty, served, target, candidate if elsewhere else None, now)
             if any(step.due <= now for step in found):
@@ -178,10 +178,12 @@ class Steps:
             return False
         return may_vouch_for(duty.binding, served.targets, target)
 
-    def _will_register(self, duty: Duty, served: Served, target: Target) -> bool:
+    def _will_register(self, duty: Duty, served: Served, target: Target, now: float) -> bool:
         """Is there every reason to believe that it will succeed?"""
         failure = duty.failures.get(target.name)
-        if (failure is not None and failure.refused) or not self.may_register(duty, served, target):
+        if failure is not None and (failure.refused or failure.not_before > now):
+            return False
+        if not self.may_register(duty, served, target):
             return False
         return target.name in served.open or self._has_password(duty, served, target)
 
