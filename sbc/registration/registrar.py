@@ -726,8 +726,24 @@ class Registrar(ExchangeUser):
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
             elif contact.token in self._duties or not _is_well(binding, exchange.targets):
-                self.upkeep.settled(binding, _gone_on_from(exchange))
+                self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
+
+    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[tuple[str, bool]]:
+        """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account,
+        which is noted (V16)."""
+        leg: Leg
+        found = []
+        for leg in exchange._legs:
+            for server, status, reason in leg.gone_on_from or ():
+                if server != leg.target.name:
+                    refused = status in (403, 404)
+                    found.append((server, refused))
+                    if refused:
+                        self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
+        if binding.unsaved:
+            self._archive.keep(binding)
+        return found
 
     # Bindings
 
@@ -895,18 +911,6 @@ def _who_answered(exchange: Exchange) -> list[str]:
         for leg in exchange._legs
         if leg.ending is not None and leg.ending is not Ending.UNREACHABLE and leg.ending is not Ending.STOPPED
     ]
-
-
-def _gone_on_from(exchange: Exchange) -> list[tuple[str, bool]]:
-    """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account."""
-    leg: Leg
-    found = []
-    for leg in exchange._legs:
-        for tried in leg._plan.tried if leg._plan is not None else ():
-            if tried.attempt.server != leg.target.name:
-                status = getattr(tried.outcome, "status", 0)
-                found.append((tried.attempt.server, status in (403, 404)))
-    return found
 
 
 @cython.cfunc

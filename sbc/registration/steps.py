@@ -53,8 +53,16 @@ class Steps:
             upstream = duty.binding.upstream(target.name)
             due = self._due(duty, served, target, upstream, now)
             if due is not None:
-                found.append(Step(due, target, None, False))
+                found.append(Step(due, target, self._living_address(served, upstream), False))
         return found
+
+    @staticmethod
+    def _living_address(served: Served, upstream: Upstream | None) -> Candidate | None:
+        """Where it is to move because its own address has died; not the list from its top, for nothing is being renewed."""
+        if upstream is None or upstream.candidate is None or served.group.health(upstream.candidate).usable:
+            return None
+        others = (candidate for server, candidate in served.group.candidates() if server.name == upstream.server)
+        return next((candidate for candidate in others if served.group.health(candidate).usable), None)
 
     def _one_by_one_steps(self, duty: Duty, served: Served, now: float) -> list[Step]:
         goals = self._goals(served, now)
