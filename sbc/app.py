@@ -178,6 +178,7 @@ class App:
         )  # fmt: skip
         self.registrar.groups = self.groups
         self.registrar.restore()
+        self.registrar.set_groups(self.groups.values())
         self.overload = Overload()
         self.proxy = Proxy(
             clock=self.clock,
@@ -250,8 +251,8 @@ class App:
                 )
             except OSError as error:
                 where = written(*transport.local)
-                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}; servers reach us by our connections only"
-                self.report(Alarm("configuration", text))
+                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}"
+                self.report(Alarm("configuration", f"{text}; servers reach us over our own connections"))
                 continue
             self.listeners.add(beside)
 
@@ -447,6 +448,7 @@ class App:
         self._renew_certificates(kept)
         self._add_groups(kept.groups)
         self.use_network(self.network)
+        self.registrar.set_groups(self.groups.values())
         self.proxy.set_groups(self.groups.values())
         for name in list(self._probers):
             self._probers.pop(name).stop()

@@ -65,7 +65,7 @@ no candidate: this server cannot be reached
 
 
 def test_the_failed_chain_of_the_bulletin():
-    """S16, S15: NAPTR none, SRV _sip._udp. none, A none; each kept for 36 s."""
+    """S16, S15, S21: NAPTR none, SRV _sip._udp. none, A none; each kept for 36 s."""
     text, asked = told({}, resolve.Wanted("testserver.eslab.local"))
     assert FAILED_CHAIN.replace("A are asked", "A is asked") == text
     assert ["NAPTR testserver.eslab.local", "SRV _sip._udp.testserver.eslab.local", "A testserver.eslab.local"] == asked

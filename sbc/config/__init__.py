@@ -6,6 +6,7 @@ kinds       what a single value may be
 tables      the tables about the appliance itself
 groups      groups and servers on top of their profile
 rules       what only shows when tables are compared; warnings
+contradictions  warnings about settings that contradict each other or their profile
 files       what the files named in it hold
 expanded    the whole as text, each value with where it came from
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sbc.config.contradictions import lost_features
 from sbc.config.errors import as_toml, as_toml_key
 from sbc.config.model import Config, Listen
 from sbc.config.reader import DEFAULT
@@ -74,6 +75,9 @@ def _group(config: Config, path: TomlPath, group: GroupSettings) -> Iterable[str
     for position, server in enumerate(group.servers):
         values = {key: getattr(server, key) for key in keys(ServerSettings)}
         yield from _table(config, "  [[group.server]]", (*path, "server", position), values)
+    lost = lost_features(group)
+    if lost:
+        yield from ("", f"  # {lost}")
     for position, phones in enumerate(group.phones):
         yield from _phones(config, (*path, "phones", position), phones)
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import fields
 
+from sbc.config import contradictions
 from sbc.config.groups import SERVER_FIELD
 from sbc.config.kinds import is_ip_address, split_port
 from sbc.config.model import Config, Endpoint, Listen, cores_for_us
@@ -45,6 +46,7 @@ def check(document: Document, config: Config) -> None:
             _warn_failback(document, path, group)
             _warn_never_tried(document, config, path, group)
     _warn_workers(document, config)
+    contradictions.warn(document, config)
     if config.http and document.sound(("http",)) and not _is_loopback(config.http.address):
         document.warn(
             ("http", "address"),

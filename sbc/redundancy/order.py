@@ -127,21 +127,22 @@ class Orders:
         method_kind = "first server" if "REGISTER" in self._first_server_only else "anywhere"
         options = self._options_of_request(method_kind, None, working)
         if name is not None:
-            return [option for option in options if option.server.name == name]
-        return self._one_by_one([option for option in options if option.server.register])
+            return self._sought_first([option for option in options if option.server.name == name])
+        return self._sought_first([option for option in options if option.server.register])
 
-    def _one_by_one(self, registrars: list[Option]) -> list[Option]:
-        """Successive and single registration: the working server, then the other registrars by preference.
+    def _sought_first(self, registrars: list[Option]) -> list[Option]:
+        """The working server, then the other registrars by preference; one of several servers, its addresses likewise.
 
-        With failback mode `registration` a renewal is what finds out whether the better server is back (Y27), so
-        there the list is tried from its top, known-down ones too.
+        With failback mode `registration` a renewal is what finds out whether the better one is back (Y27), so there the
+        list is tried from its top, known-down ones too; not where REGISTERs of our own find it out (F10).
         """
-        if not registrars or registrars[0].server.rank == 1:
+        if not registrars or self._settings.probe_method == "register":
             return registrars
+        allowed = {option.candidate for option in registrars}
         seeking = [
             option
             for option in self._options
-            if option.server.register
+            if option.candidate in allowed
             and option.server.failback_mode == "registration"
             and option.preference < registrars[0].preference
         ]

@@ -99,6 +99,18 @@ class WorkingServer:
                 return True
         return False
 
+    def found(self, server: ServerSettings, options: Sequence[Option], now: float) -> None:
+        """A server is located for the first time. If it is better than the current one, new requests begin with it: no
+        failback mode need allow that, because it never failed (at the start DNS answers a moment later than an address is
+        read).
+        """
+        places = [option.candidate for option in self._eligible(options)]
+        if self.current in places:
+            better = places[: places.index(self.current)]
+            mine = next((option.candidate for option in options if option.server is server), None)
+            if mine in better:
+                self._move(mine, now)
+
     def choose(self, options: Sequence[Option], now: float, cause: str) -> Moved | None:
         """Look again, because something happened (`cause`) or time has passed. Returns the move, if it was one.
 

@@ -534,6 +534,30 @@ def test_renewal_seeks_the_better_server_in_mode_registration():
     assert [P1] == site.request("INVITE").servers
 
 
+def test_renewal_seeks_the_better_address_of_one_name_too():
+    """Y27: the primary and its secondary behind one name, whatever the registration mode."""
+    primary, secondary = Candidate(P1.address, 5060, "udp", priority=1), Candidate(P2.address, 5060, "udp", priority=2)
+    for registration in ("concurrent", "successive"):
+        site = Site(
+            settings({"name": "server1", "failback_mode": "registration"}, registration=registration, failback_hold=0),
+            {"server1": [primary, secondary]},
+        )
+        site.answers.update({P1: "icmp", P2: 200})
+        site.request("INVITE")
+        assert [P1, P2] == site.register()["server1"].servers
+        assert [P2] == site.request("INVITE").servers
+
+
+@pytest.mark.parametrize("mode", ["new-requests", "registration", "duration", "probe", "never"])
+def test_a_server_that_is_located_later_is_begun_with(mode):
+    """The fallback is known by address, the primary's name takes a moment: no failback mode need allow what never failed."""
+    site = Site(settings({"name": "primary", "failback_mode": mode}, "fallback"), {"fallback": [P2]})
+    assert P2 == site.group.working(site.now)
+    site.group.update_candidates("primary", [P1], site.now)
+    assert P1 == site.group.working(site.now)
+    assert [] == site.moves()
+
+
 def test_other_settings_keep_what_is_known():
     """A reload forgets no dead server and moves nobody."""
     site = make_site(alive=[P2])

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from tests.e2e.peers.accounts import password_of
 from tests.e2e.peers.appliance import CallServer, Sbc, configuration
 from tests.e2e.peers.baresip import Baresip
+from tests.e2e.peers.capture import Capture
+from tests.e2e.peers.dnsmasq import Dnsmasq
 from tests.e2e.peers.kamailio import Kamailio
 from tests.e2e.peers.line import LinePhone
 from tests.e2e.peers.process import Program, free_port, wait_until
@@ -86,6 +88,22 @@ class Peers:
         listens = {address: free_port(address) for address in addresses}
         http_port = free_port()
         text = configuration(folder=self.folder, listens=listens, http_port=http_port, servers=servers, **options)
+        return self.started(Sbc(self.folder, text, listens, http_port))
+
+    def name_server(self, *records: str) -> Dnsmasq:
+        return self.started(Dnsmasq(self.folder, ("local-ttl=60", *records)))
+
+    def capture(self, names: dict[int, str]) -> Capture:
+        return self.started(Capture(self.folder, names))
+
+    def appliance(self, port: int, group: str, *, dns: Dnsmasq | None = None, accounts: tuple[str, ...] = ()) -> Sbc:
+        """The appliance at this port, with one group that is written out as an administrator would."""
+        listens, http_port = {"127.0.0.1": port}, free_port()
+        text = configuration(
+            folder=self.folder, listens=listens, http_port=http_port, servers=[], accounts=accounts, group=group, registration=""
+        )
+        if dns is not None:
+            text += f'[dns]\nservers = ["{dns}"]\n'
         return self.started(Sbc(self.folder, text, listens, http_port))
 
     def close(self) -> None:

@@ -108,13 +108,15 @@ def configuration(
     group: str = QUICK_PROBES,
     server: str = "",
     workers: int = 1,
+    registration: str = "concurrent",
 ) -> str:
     """A configuration with one group; `group` and `server` are further lines of the group and of each server."""
     lines = ["[appliance]", 'name = "end-to-end"', f'state_dir = "{folder}/state"', f"workers = {workers}"]
     for address, port in listens.items():
         lines += ["[[listen]]", 'transport = "udp"', f'address = "{address}"', f"port = {port}"]
     lines += ["[http]", 'address = "127.0.0.1"', f"port = {http_port}"]
-    lines += ["[[group]]", 'name = "office"', f'domains = ["{DOMAIN}"]', 'registration = "concurrent"']
+    lines += ["[[group]]", 'name = "office"', f'domains = ["{DOMAIN}"]']
+    lines += [f'registration = "{registration}"'] if registration else []
     lines += [group]
     for entry in servers:
         lines += ["[[group.server]]", f'name = "{entry.name}"', f'address = "{entry.address}"', f"port = {entry.port}",
