@@ -42,6 +42,7 @@ cdef class Leg(ClientTransactionUser):
     cdef readonly str reason
     cdef readonly bint own_password_refused
     cdef readonly bint showed_credentials
+    cdef readonly list refusals
     cdef readonly bint started
     cdef public bint slow
     cdef LegUser _exchange

@@ -152,6 +152,7 @@ class Leg(ClientTransactionUser):
     reason: str
     own_password_refused: cython.bint  # the server did not accept what the password file made us answer
     showed_credentials: cython.bint  # the last request carried the phone's own credentials
+    refusals: list  # (server, reason) of those that did not want this account, before it went on to the next; None: none
     started: cython.bint
     slow: cython.bint  # as the judge it was silent for so long that another server was asked
     _exchange: LegUser
@@ -396,6 +397,10 @@ class Leg(ClientTransactionUser):
         elif verdict is _NEXT:
             if isinstance(outcome, FoundDown):
                 self.reason = str(outcome)
+            elif self.response is not None and (self.response._status == 403 or self.response._status == 404):
+                if self.refusals is None:
+                    self.refusals = []
+                self.refusals.append((self.target.name, self.reason))
             self._next()
         elif verdict is _RETURN and self.response is not None:
             challenged: cython.bint = self.response._status == 401 or self.response._status == 407
@@ -468,6 +473,7 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.reason = ""
     leg.own_password_refused = False
     leg.showed_credentials = False
+    leg.refusals = None
     leg.started = False
     leg.slow = False
     leg._exchange = exchange

@@ -108,6 +108,7 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
 _FAILED = cython.declare(str, FAILED)
+_REFUSED = cython.declare(object, Ending.REFUSED)
 
 
 @cython.cclass
@@ -438,6 +439,15 @@ class Registrar(ExchangeUser):
         contact = Contact(binding.token, known.text, seconds, known.parameters)
         return Errand(self, targets, target, binding, contact, plan, done)
 
+    def is_under_way(self, binding: Binding) -> bool:
+        """Is the phone itself registering just now? Somebody at another host does not count."""
+        exchange: Exchange
+        host: str = binding.host
+        for exchange in self._under_way.get(binding.token, ()):  # noqa: SIM110 (a generator cannot have typed names)
+            if exchange.phone_flow.remote[0] == host:
+                return True
+        return False
+
     def asks_for_passwords(self, candidate: Candidate) -> bool:
         """Has that server ever challenged?"""
         return candidate in self.nonces.issuers
@@ -615,9 +625,24 @@ class Registrar(ExchangeUser):
                     upstream = self._upstream_of(binding, other.target.name, exchange)
                     if upstream.state == _UNREGISTERED:
                         self._change(binding, upstream, _REGISTERING, "")
+                elif other.ending is _REFUSED and binding.at(other.target.name) is None:
+                    self._refused_before(exchange, other, binding)
+            if leg.refusals is not None:
+                for server, reason in leg.refusals:
+                    self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
             self._expiry.watch(binding)
         if exchange.answered:
             self._save(exchange)
+
+    @cython.cfunc
+    def _refused_before(self, exchange: Exchange, other: Leg, binding: Binding):
+        """V16: that server did not want the account, and was heard before there was a contact to note it at."""
+        upstream: Upstream
+        if other.response is not None and other.response._status in (403, 404):
+            upstream = self._upstream_of(binding, other.target.name, exchange)
+            upstream.state = _FAILED
+            upstream.reason = other.reason
+            binding.unsaved = True
 
     @cython.cfunc
     def not_accepted(self, exchange: Exchange, leg: Leg):

@@ -93,7 +93,7 @@ class Upkeep:
                 self._succeeded(duty, target.name)
             elif upstream is not None and upstream.state == FAILED:
                 self._note_failure(duty, served, target.name, now, refused=True)
-            elif served.is_concurrent:
+            elif served.is_concurrent or target.name == served.targets.goal:
                 self._note_failure(duty, served, target.name, now)
         self._plan(duty, served, now)
 
@@ -239,6 +239,11 @@ class Upkeep:
         if step is None or step.due > now + 1e-6:
             self._plan(duty, served, now)
             return
+        if self._books.is_under_way(duty.binding):
+            return  # `settled` comes after it
+        if self.held.is_registering(duty.binding, step.target):
+            duty.postponed = True
+            return
         name = step.target.name
         if name not in served.usable:
             served.tries.setdefault(name, Failure()).not_before = now + ATTEMPT
@@ -250,6 +255,13 @@ class Upkeep:
             served.targets, step.target, duty.binding, seconds, plan, lambda errand: self._over(duty, served, errand)
         )
         duty.errand.start()
+
+    def go_on(self, duty: Duty, served: Served) -> None:
+        """A request has had the contact registered. Where it is so for that request only is looked at with the phone's next
+        REGISTER, not now."""
+        if duty.postponed:
+            duty.postponed = False
+            self._plan(duty, served, self._clock.seconds())
 
     def _over(self, duty: Duty, served: Served, errand: Errand) -> None:
         duty.errand = None
@@ -269,8 +281,6 @@ class Upkeep:
         if errand.is_removal:
             self._note_removal(duty, served, errand, now)
         elif errand.ending is Ending.ACCEPTED and errand.seconds > SLACK:
-            if not errand.used_credentials:
-                served.open.add(name)
             self._succeeded(duty, name)
             self._books.errand_registered(errand)
         elif errand.ending is Ending.CHALLENGED and not errand.own_password_refused:
