@@ -143,9 +143,7 @@ class ServerGroup:
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
         self._registration_brings_back = any(server.failback_mode == "registration" for server in settings.servers)
         self._concurrent = settings.registration == "concurrent"
-        self._asks_by_register = settings.probe_method == "register" or (
-            settings.probe_method == "register-when-successive" and not self._concurrent
-        )
+        self._asks_by_register = settings.asks_by_register
         self._usable_registrars: set[str] = set()
         witness = _Witness(self.name, self._reports)
         terms = Terms(settings.status_failover, Timing(*timers_t1_t2), settings.retry_timeout, witness)
@@ -491,8 +489,9 @@ class ServerGroup:
         return since
 
     def _probes_due(self) -> list[tuple[Candidate, float]]:
+        interval = min(kind.settings.register_probe_interval for kind in self._everyone)
         return [
-            (candidate, self._probes.due_at(candidate, health, self._sought_since(candidate)))
+            (candidate, self._probes.due_at(candidate, health, self._sought_since(candidate), interval))
             for candidate, health in self._health.items()
         ]
 

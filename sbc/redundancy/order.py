@@ -134,7 +134,7 @@ class Orders:
         """The working server, then the other registrars by preference; one of several servers, its addresses likewise.
 
         With failback mode `registration` a renewal is what finds out whether the better one is back (Y27), so there the
-        list is tried from its top, known-down ones too.
+        list is tried from its top; known-down ones too, where no REGISTER of ours finds it out (F10).
         """
         if not registrars:
             return registrars
@@ -145,6 +145,7 @@ class Orders:
             if option.candidate in allowed
             and option.server.failback_mode == "registration"
             and option.preference < registrars[0].preference
+            and (not self._settings.asks_by_register or self._usable(option.candidate))
         ]
         return without_repetition([*self._usable_first(seeking), *registrars])
 
