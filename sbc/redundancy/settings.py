@@ -226,7 +226,7 @@ OF_THE_WHOLE_GROUP = {
         "name", "domains", "profile", "sources", "probe_interval", "probe_interval_down", "probe_timeout", "fall", "rise",
         "status_health", "srv_weight", "dns_requery", "dns_ttl_floor", "dns_ttl_ceiling", "dns_removed",
     }),
-    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "register"}),
+    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "large_requests", "register"}),
 }
 """Keys that hold for every phone of a group: who its servers are, and how it is found out whether they live. A server is
 watched once, however many kinds of phones use it."""
