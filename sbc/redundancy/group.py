@@ -155,7 +155,7 @@ class ServerGroup:
         witness = _Witness(self.name, self._reports)
         self._timing = Timing(*timers_t1_t2)
         terms = Terms(settings.status_failover, self._timing, settings.retry_timeout, witness)
-        self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable)
+        self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable, self._is_well)
         self._working = WorkingServer(settings, self.health, self._ttl.get, time_of_day or float)
         self._probes = ProbeCalendar(settings, rng or random.Random())
         self._phone_kinds = PhoneKinds(settings.phones)
@@ -552,6 +552,10 @@ class ServerGroup:
         """Its health; that of an unknown one when it is not in the list."""
         known = self._health_of(candidate)
         return known if known is not None else self._unknown(0.0)
+
+    def _is_well(self, candidate: Candidate) -> bool:
+        health = self.health(candidate)
+        return health.believed is State.UP and not health.in_doubt
 
     def working_since(self) -> float:
         """When the working server became it; 0 without candidates."""
