@@ -43,6 +43,7 @@ HOT_MODULES = [
     "sbc.registration.archive",
     "sbc.registration.bindings",
     "sbc.registration.contacts",
+    "sbc.registration.errand",
     "sbc.registration.exchange",
     "sbc.registration.expiry",
     "sbc.registration.leg",

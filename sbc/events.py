@@ -140,6 +140,18 @@ class RegistrationChanged:
 
 @cython.cclass
 @dataclass(frozen=True)
+class RegistrationLeftOut:
+    """A request goes to a server without the registration that should come before it."""
+
+    group: str
+    server: str
+    aor: str
+    method: str
+    reason: str
+
+
+@cython.cclass
+@dataclass(frozen=True)
 class LateResponse:
     """An answer came from a branch that had been given up."""
 

@@ -33,6 +33,7 @@ _CAUSES = {
     "connect_timeout": "it did not accept the connection in time",
     "tls": "its TLS handshake failed",
     "status_5xx": "it answered with a server error (5xx)",
+    "not_registered": "the phone could not be registered there first",
     "found_down": "another request found it dead",
     "probe": "probes find it well again",
     "new-requests": "new requests go to the best server first",
@@ -236,6 +237,18 @@ def _registration(event: events.RegistrationChanged, names: ServerNames) -> Stor
     )
 
 
+def _registration_left_out(event: events.RegistrationLeftOut, names: ServerNames) -> Story:
+    what = f"to server {event.server} without a registration there"
+    return Story(
+        level=INFO,
+        text=printable(f"{event.group}: {event.method} of phone {event.aor} goes {what}: it {event.reason}"),
+        key=("left out", event.group, event.server, event.method),
+        group=event.group,
+        several=printable(f"{event.group}: {{count}} {event.method} went {what}, the last of {event.aor}: it {event.reason}"),
+        notable=False,
+    )
+
+
 def _attempt(event: events.AttemptEnded, names: ServerNames) -> Story:
     return Story(
         level=DEBUG if is_for_debug(event) else INFO,
@@ -322,6 +335,7 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.ServerFlapped: _flapped,
     events.NetworkStateChanged: _network,
     events.RegistrationChanged: _registration,
+    events.RegistrationLeftOut: _registration_left_out,
     events.AttemptEnded: _attempt,
     events.ProbeEnded: _probe,
     events.LateResponse: _late,

@@ -135,7 +135,8 @@ class Proxy(Surroundings):
         self._branches = branches
         network: Network = Network(flows, is_ours)
         self._network = network
-        self._ways = Ways(self.queue, network, OwnRoutes(key, network), NoncePins(), LargeRequests(flows))
+        large = LargeRequests(flows)
+        self._ways = Ways(self.queue, network, OwnRoutes(key, network), NoncePins(), large, registrar)
         self._late = LateAnswers(clock, layer, self.t1, branches.new, report)
         self._under_way = 0
         self._moved: dict[tuple[str, str, int], Candidate] = {}

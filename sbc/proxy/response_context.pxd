@@ -14,10 +14,12 @@ from sbc.transaction.server cimport ServerTransaction
 
 cdef class Route:
     cdef readonly str group_name
+    cdef bint may_hold
 
     cpdef Attempt next(self, double now)
     cpdef Flow flow(self, Attempt attempt)
     cpdef object prepare(self, Request request, Attempt attempt, Flow flow)
+    cpdef double time_for(self, Attempt attempt)
     cpdef object wait(self, Attempt attempt, Branch branch)
     cpdef object answered(self, Attempt attempt, Response response, Branch branch)
     cpdef object record(self, Attempt attempt, Outcome outcome, Branch branch)
@@ -75,7 +77,8 @@ cdef class ResponseContext:
 
     cdef object start(self)
     cdef object _try_next(self)
-    cdef object _send(self, Branch branch, Flow flow)
+    cdef object _begin(self, Attempt attempt, Flow flow, double timeout)
+    cdef object _send(self, Branch branch, Flow flow, double timeout)
     cdef object branch_given_up(self, Branch branch, Outcome outcome)
     cdef object rang_too_long(self, Branch branch)
     cdef object provisional_received(self, Branch branch, Response response)

@@ -14,8 +14,12 @@ frees them with their transactions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import cython
 
+from sbc.redundancy.outcome import NotRegistered
 from sbc.redundancy.plan import Verdict
 
 if cython.compiled:
@@ -84,6 +88,7 @@ class Route:
     """
 
     group_name: str
+    may_hold: cython.bint  # `hold` is worth asking
 
     @cython.ccall
     def next(self, now: cython.double) -> Attempt:
@@ -98,6 +103,16 @@ class Route:
     @cython.ccall
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         """Put onto a copy of the request what this candidate shall see: Record-Route, Request-URI."""
+
+    def hold(self, attempt: Attempt, request: Request, go_on: Callable[[bool], None]) -> bool:
+        """Something has to happen before the request may go there. True: `go_on` is called after it, with False when the
+        request must not be sent there. It may be called before this returns."""
+        return False
+
+    @cython.ccall
+    def time_for(self, attempt: Attempt) -> cython.double:
+        """The seconds that are left for it now."""
+        return attempt.timeout
 
     @cython.ccall
     def wait(self, attempt: Attempt, branch: Branch):
@@ -276,26 +291,48 @@ class ResponseContext:
             if attempt is None:
                 self._exhausted()
                 return
-            branch = _new_branch(self, attempt)
             flow: Flow = route.flow(attempt)
             if flow is not None:
                 break
+            branch = _new_branch(self, attempt)
             branch.ended = True
             route.record(attempt, TransportFailed("no_socket"), branch)
-        branch.earlier = self.latest
-        self.latest = branch
-        self._send(branch, flow)
-        route.wait(attempt, branch)
+        if route.may_hold and route.hold(attempt, self.request, partial(self._go_on, attempt, flow)):
+            return
+        self._begin(attempt, flow, attempt.timeout)
+
+    def _go_on(self, attempt: Attempt, flow: Flow, may_go: bool) -> None:
+        """What had to happen before has happened."""
+        if self.final_sent or self.cancelled:
+            return
+        seconds: cython.double = self.route.time_for(attempt)
+        if may_go and seconds > 0:
+            self._begin(attempt, flow, seconds)
+            return
+        branch: Branch = _new_branch(self, attempt)
+        branch.ended = True
+        if self.route.record(attempt, NotRegistered(), branch) is _NEXT:
+            self._try_next()
+        else:
+            self._exhausted()
 
     @cython.cfunc
-    def _send(self, branch: Branch, flow: Flow):
+    def _begin(self, attempt: Attempt, flow: Flow, timeout: cython.double):
+        branch: Branch = _new_branch(self, attempt)
+        branch.earlier = self.latest
+        self.latest = branch
+        self._send(branch, flow, timeout)
+        self.route.wait(attempt, branch)
+
+    @cython.cfunc
+    def _send(self, branch: Branch, flow: Flow, timeout: cython.double):
         attempt: Attempt = branch.attempt
         around: Surroundings = self.around
         forwarded: Request = self.request.copy()
         forwarded.allow_hops(hops_left(forwarded) - 1)
         self.route.prepare(forwarded, attempt, flow)
         branch.transaction = around.layer.send(
-            forwarded, flow, branch, around.new_branch(self.request), attempt.timeout, attempt.interval, -1.0
+            forwarded, flow, branch, around.new_branch(self.request), timeout, attempt.interval, -1.0
         )
 
     @cython.cfunc

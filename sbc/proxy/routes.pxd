@@ -17,6 +17,7 @@ cdef class Ways:
     cdef OwnRoutes own_routes
     cdef NoncePins pins
     cdef object large
+    cdef object registrations
 
 
 cdef class ServersRoute(Route):

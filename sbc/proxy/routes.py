@@ -7,6 +7,9 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import cython
 
 from sbc.proxy.large import ADDED, LARGEST_DATAGRAM, LargeRequests
@@ -23,7 +26,7 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
     from cython.cimports.sbc.proxy.response_context import Branch, Route
     from cython.cimports.sbc.redundancy.group import ServerGroup
-    from cython.cimports.sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
+    from cython.cimports.sbc.redundancy.outcome import Answered, Cancelled, FoundDown, NotRegistered, Outcome, TransportFailed
     from cython.cimports.sbc.redundancy.plan import Attempt, AttemptPlan
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
@@ -37,7 +40,7 @@ else:
     from sbc.proxy.own_routes import OwnRoutes
     from sbc.proxy.response_context import Branch, Route
     from sbc.redundancy.group import ServerGroup
-    from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, Outcome, TransportFailed
+    from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, NotRegistered, Outcome, TransportFailed
     from sbc.redundancy.plan import Attempt, AttemptPlan
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
@@ -54,6 +57,23 @@ _SHORTEST = 0.5
 """Seconds for a phone of the site to answer a BYE when the sender's patience is over."""
 
 
+class RegistersFirst(Protocol):
+    """What a request that needs a registration first asks of the registrar (Y30, F7, F8)."""
+
+    def register_first(
+        self,
+        group: ServerGroup,
+        server: str,
+        candidate: Candidate,
+        phone: tuple[str, str, int],
+        method: str,
+        patience: float,
+        done: Callable[[bool], None],
+    ) -> bool:
+        """`phone`: From URI and address of who has sent the request. False: it may go at once. True: `done` is called within
+        `patience` seconds, with False when it must not go there."""
+
+
 @cython.cclass
 class Ways:
     """What all routes of a proxy share. `queue` is the clock of the transactions."""
@@ -63,15 +83,23 @@ class Ways:
     own_routes: OwnRoutes
     pins: NoncePins
     large: object
+    registrations: object
 
     def __init__(
-        self, queue: TimerQueue, network: Network, own_routes: OwnRoutes, pins: NoncePins, large: LargeRequests
+        self,
+        queue: TimerQueue,
+        network: Network,
+        own_routes: OwnRoutes,
+        pins: NoncePins,
+        large: LargeRequests,
+        registrations: RegistersFirst,
     ) -> None:
         self.queue = queue
         self.network = network
         self.own_routes = own_routes
         self.pins = pins
         self.large = large
+        self.registrations = registrations
 
 
 @cython.cclass
@@ -98,6 +126,7 @@ class ServersRoute(Route):
         self.group_name = group.name
         self._plan = plan
         self._came_in = came_in
+        self.may_hold = group.may_register_first(plan.method)
         self._is_large = len(request.data) > _LARGE
         self._by_tcp = None
         self._once_more = None
@@ -157,10 +186,34 @@ class ServersRoute(Route):
                 self._once_more = attempt
                 self._ways.large.failed(attempt.candidate, now)
                 return _NEXT
-        if not isinstance(outcome, (FoundDown, Cancelled)):
+        if not isinstance(outcome, (FoundDown, NotRegistered, Cancelled)):
             # First the group, then the plan: what the group learns decides where the plan goes next.
             group.observe(attempt.candidate, outcome, now, self._plan.method)
         return self._plan.record(attempt, outcome, now)
+
+    def hold(self, attempt: Attempt, request: Request, go_on: Callable[[bool], None]) -> bool:
+        group: ServerGroup = self._destination.group
+        method = self._plan.method
+        if not group.registers_first(attempt.server, method):
+            return False
+        # A REGISTER has the time that the server itself would have, but a BYE is to be on its way before the phone gives
+        # up (F8), so there half of what is left.
+        seconds = attempt.timeout if attempt.last else group.patience(group.server(attempt.server), "REGISTER")
+        left = self._plan.deadline - self._ways.queue.now()
+        phone = self._destination.phone
+        return self._ways.registrations.register_first(
+            group,
+            attempt.server,
+            attempt.candidate,
+            (request.from_.uri_text, phone.host, phone.port),
+            method,
+            min(seconds, left / 2),
+            go_on,
+        )
+
+    @cython.ccall
+    def time_for(self, attempt: Attempt) -> cython.double:
+        return min(attempt.timeout, self._plan.deadline - self._ways.queue.now())
 
     @cython.ccall
     def knows_dialog(self, candidate: Candidate) -> cython.bint:
@@ -196,6 +249,9 @@ class ByeRoute(ServersRoute):
             attempt = Attempt("phone", self._destination.peer.candidate(), timeout, 0.0, True, 0, 1)
             self._peer_attempt = attempt
         return attempt
+
+    def hold(self, attempt: Attempt, request: Request, go_on: Callable[[bool], None]) -> bool:
+        return attempt is not self._peer_attempt and ServersRoute.hold(self, attempt, request, go_on)
 
     @cython.ccall
     def flow(self, attempt: Attempt) -> Flow:
@@ -317,6 +373,7 @@ def new_phone_route(
     route._destination = destination
     route._came_in = came_in
     route._timeout = timeout
+    route.may_hold = False
     group: ServerGroup = destination.group
     route.group_name = None if group is None else group.name
     route._asked = False

@@ -40,6 +40,10 @@ cdef class ServerGroup:
     cdef Orders _orders
     cdef object _working
     cdef object _probes
+    cdef object _timing
+    cdef bint _on_enable
+    cdef frozenset _register_before
+    cdef public list followers
     cdef list _removed
 
     cpdef AttemptPlan plan(
@@ -47,6 +51,7 @@ cdef class ServerGroup:
     )
     cpdef list register_plans(self, double now, object deadline=*)
     cdef AttemptPlan register_plan(self, str server_name, double now, double latest)
+    cdef bint may_register_first(self, str method)
     cpdef bint may_accept(self, str server_name)
     cpdef object observe(self, Candidate candidate, Outcome outcome, double now, str method)
     cdef object observe_status(self, Candidate candidate, int status, double now, str method)

@@ -41,7 +41,7 @@ from sbc.redundancy.health import HealthWord, State, StateChange
 from sbc.redundancy.phones import OWN_KIND, PhoneKinds
 from sbc.redundancy.plan import PHONE_PATIENCE
 from sbc.redundancy.probing import JITTER, ProbeCalendar
-from sbc.redundancy.schedule import Timing
+from sbc.redundancy.schedule import Timing, patience
 from sbc.redundancy.settings import PHONES_MATCH, GroupSettings, PhonesSettings, ServerSettings
 from sbc.redundancy.window import TimeOfDay
 from sbc.redundancy.working import Moved, WorkingServer
@@ -107,6 +107,10 @@ class ServerGroup:
     _orders: Orders
     _working: object
     _probes: object
+    _timing: object
+    _on_enable: cython.bint
+    _register_before: frozenset
+    followers: list  # called, with nothing, when a registrar server died or returned or another candidate works
     _removed: list  # Options of working servers that DNS no longer names; those of its kinds are the group's
 
     def __init__(
@@ -143,12 +147,16 @@ class ServerGroup:
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
         self._registration_brings_back = any(server.failback_mode == "registration" for server in settings.servers)
         self._concurrent = settings.registration == "concurrent"
+        self._on_enable = any(server.register_on_enable for server in settings.servers)
+        self._register_before = frozenset(settings.register_before)
         self._asks_by_register = settings.probe_method == "register" or (
             settings.probe_method == "register-when-successive" and not self._concurrent
         )
         self._usable_registrars: set[str] = set()
+        self.followers: list[Callable[[], object]] = []
         witness = _Witness(self.name, self._reports)
-        terms = Terms(settings.status_failover, Timing(*timers_t1_t2), settings.retry_timeout, witness)
+        self._timing = Timing(*timers_t1_t2)
+        terms = Terms(settings.status_failover, self._timing, settings.retry_timeout, witness)
         self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable)
         self._working = WorkingServer(settings, self.health, self._ttl.get, time_of_day or float)
         self._probes = ProbeCalendar(settings, rng or random.Random())
@@ -275,6 +283,36 @@ class ServerGroup:
             group._drop_removed(now)
         return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
+    def register_plan_at(
+        self, server_name: str, now: float, deadline: float, candidate: Candidate | None = None
+    ) -> AttemptPlan:
+        """The plan of one REGISTER of our own making: at that server and no other, or only at that candidate of it."""
+        self.advance(now)
+        orders: Orders = self._orders
+        if candidate is None:
+            return new_plan("REGISTER", orders.for_registration(server_name), deadline, False)
+        options = [option for option in self._options if option.candidate == candidate]
+        return new_plan("REGISTER", Order(orders._terms, lambda: options, orders.changes), deadline, False)
+
+    @cython.cfunc
+    def may_register_first(self, method: str) -> cython.bint:
+        """Is there any server to which such a request goes only after a registration?"""
+        return self._on_enable or method in self._register_before
+
+    def registers_first(self, server_name: str, method: str) -> bool:
+        """Does such a request go to that server only after a registration there (Y30, F7, F8)?"""
+        server = self.server(server_name)
+        return server.register and (server.register_on_enable or method in self._register_before)
+
+    def server(self, name: str) -> ServerSettings:
+        """The configured server of that name."""
+        return next(server for server in self.settings.servers if server.name == name)
+
+    def patience(self, server: ServerSettings, method: str) -> float:
+        """Seconds after which that server, when it is silent and not the last one, is left for the next."""
+        interval = self.settings.retry_timeout
+        return patience(server.retry_counts, method, self._timing, interval, server.retry_time)[0]
+
     @cython.ccall
     def may_accept(self, server_name: str) -> cython.bint:
         """True unless all candidates that a REGISTER at this server may try are known to be down."""
@@ -356,6 +394,7 @@ class ServerGroup:
             self._working.told(self._options, candidate, since)
             self._orders.changed(self._options, candidate)
             self._quiet_until = self._next_change(since)
+            self._tell_followers()
             self._whole_group()._agree_how_long_it_is_quiet()
 
     def told_hold(self, candidate: Candidate, hold: float) -> None:
@@ -481,11 +520,14 @@ class ServerGroup:
         return self._sought_since(candidate) is not None
 
     def _sought_since(self, candidate: Candidate) -> float | None:
-        """Since when that has been so. It must be so for all kinds of phones: one of them may need to know sooner."""
+        """Since when that has been so. It must be so for all kinds of phones: one of them may need to know sooner. Not where
+        nobody would return (F16)."""
         each: ServerGroup
         since: float | None = None
         for each in self._everyone:
             if not each._asks_by_register or candidate not in each._working.better(each._options):
+                return None
+            if each.owner(candidate).failback_mode == "never":
                 return None
             since = max(since or 0.0, each._working.since or 0.0)
         return since
@@ -712,14 +754,21 @@ class ServerGroup:
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
+        before = (self._working.current, self._usable_registrars)
         if self._may_move(now):
             moved = self._working.choose(self._options, now, cause)
         self._usable_registrars = {
             option.server.name for option in self._options if option.server.register and self.health(option.candidate).usable
         }
+        if before != (self._working.current, self._usable_registrars):
+            self._tell_followers()
         self._orders.changed(self._options, self._working.current)
         self._quiet_until = self._next_change(now)
         return moved
+
+    def _tell_followers(self) -> None:
+        for follower in self.followers:
+            follower()
 
     def _may_move(self, now: float) -> bool:
         if self._working.current is None:

@@ -134,9 +134,9 @@ class Orders:
         """The working server, then the other registrars by preference; one of several servers, its addresses likewise.
 
         With failback mode `registration` a renewal is what finds out whether the better one is back (Y27), so there the
-        list is tried from its top, known-down ones too.
+        list is tried from its top, known-down ones too; not where REGISTERs of our own find it out (F10).
         """
-        if not registrars:
+        if not registrars or self._settings.probe_method == "register":
             return registrars
         allowed = {option.candidate for option in registrars}
         seeking = [

@@ -34,6 +34,11 @@ cdef class FoundDown(Outcome):
 
 
 @cython.final
+cdef class NotRegistered(Outcome):
+    pass
+
+
+@cython.final
 cdef class Cancelled(Outcome):
     pass
 

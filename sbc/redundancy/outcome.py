@@ -133,6 +133,21 @@ class FoundDown(Outcome):
 
 
 @cython.cclass
+class NotRegistered(Outcome):
+    """The request was not sent, because the server did not take the REGISTER that had to come before it (Y30, F7)."""
+
+    def __init__(self) -> None:
+        self.highest_provisional = 0
+        self.label = self.cause = "not_registered"
+
+    def __str__(self) -> str:
+        return "the phone could not be registered there"
+
+    def __repr__(self) -> str:
+        return "NotRegistered()"
+
+
+@cython.cclass
 class Cancelled(Outcome):
     """The caller gave up, or another branch won."""
 

@@ -1,10 +1,14 @@
 """The phones and their registrations at the call servers (RFC 3261 section 10).
 
 `registrar` is the door: every REGISTER of a phone comes in there, and inbound calls ask it where a phone is. Read
-`exchange` next, the way of one REGISTER, then `leg`, its part at one server, and `written`, what is sent. `bindings` and `expiry` are what is
-known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the phone's and ours),
-`targets` what the settings say of a group's servers, `nonces` and `own_digest` whose challenge is whose, `rejections`
-who has answered wrongly too often.
+`exchange` next, the way of one REGISTER, then `leg`, its part at one server, and `written`, what is sent. `bindings` and
+`expiry` are what is known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the
+phone's and ours), `targets` what the settings say of a group's servers, `nonces` and `own_digest` whose challenge is whose,
+`rejections` who has answered wrongly too often.
+
+What the appliance registers by itself begins with `upkeep`, and the decision with `steps`; `errand` is one REGISTER of that
+kind, `served` what is remembered meanwhile. `held_requests` are calls that wait for such a one, `missed_removals` are those
+that a dead server did not hear of.
 
 A phone renews several times an hour, and there are thousands of them. So what every renewal passes is compiled and
 typed (the .pxd files), and reads and writes messages as octets; what only some do, like answering a challenge, is

@@ -10,6 +10,8 @@ cdef class Upstream:
     cdef public double expires_at
     cdef public long long cseq
     cdef public object digest
+    cdef public double registered_at
+    cdef public object candidate
 
 
 cdef class Binding:

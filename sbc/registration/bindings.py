@@ -38,6 +38,8 @@ class Upstream:
     expires_at: cython.double  # when the registration lapses; only while registered
     cseq: cython.longlong
     digest: object  # the challenge that we have answered ourselves (`OwnDigest`), to be answered again without being asked
+    registered_at: cython.double  # when it last accepted it; 0: before a restart
+    candidate: object  # the address of the server that has it; None: not known, as after a restart
 
     def __init__(self, server: str, cseq: int = 0) -> None:
         self.server = server
@@ -46,6 +48,8 @@ class Upstream:
         self.expires_at = 0.0
         self.cseq = cseq
         self.digest = None
+        self.registered_at = 0.0
+        self.candidate = None
 
 
 @cython.cclass

@@ -38,6 +38,8 @@ class Nonces:
 
     def __init__(self) -> None:
         self._issues: dict[str, _Issue] = {}  # least recently used first
+        self.issuers: set[Candidate] = set()
+        """All that have ever challenged."""
 
     def __len__(self) -> int:
         return len(self._issues)
@@ -53,6 +55,7 @@ class Nonces:
 
     def _remember(self, nonce: str, candidate: Candidate, now: float) -> None:
         issues = self._issues
+        self.issuers.add(candidate)
         known = issues.pop(nonce, None)
         if known is not None and known.candidate == candidate:
             known.used_at = now

@@ -35,6 +35,10 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _under_way
     cdef public long long _cseq_floor
     cdef long long _serial
+    cdef readonly object upkeep
+    cdef dict _duties
+    cdef dict _held_requests
+    cdef dict _missed_removals
 
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
     cpdef ServerGroup kind_of_sender(self, ServerGroup group, Request request, Flow flow)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cython
@@ -29,6 +29,8 @@ from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
+from sbc.registration.steps import SLACK
+from sbc.registration.upkeep import Upkeep
 from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
@@ -50,11 +52,12 @@ if cython.compiled:
         read_contact,
         time_asked,
     )
+    from cython.cimports.sbc.registration.errand import Errand
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.rejections import Rejections
-    from cython.cimports.sbc.registration.targets import Targets
+    from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import CONTACT, REQUIRE
@@ -69,11 +72,12 @@ else:
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
+    from sbc.registration.errand import Errand
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
     from sbc.registration.rejections import Rejections
-    from sbc.registration.targets import Targets
+    from sbc.registration.targets import Target, Targets
     from sbc.sip.lines import OwnLine, written_line
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import CONTACT, REQUIRE
@@ -99,6 +103,7 @@ _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
 _WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one line
+_SLACK = cython.declare(cython.double, SLACK)
 _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
@@ -132,6 +137,10 @@ class Registrar(ExchangeUser):
     _under_way: dict
     _cseq_floor: cython.longlong
     _serial: cython.longlong
+    upkeep: object
+    _duties: dict
+    _held_requests: dict
+    _missed_removals: dict
 
     def __init__(
         self,
@@ -169,8 +178,37 @@ class Registrar(ExchangeUser):
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
         self._serial = 0
+        self.upkeep = Upkeep(clock, self, self._reports)
+        self._duties = self.upkeep.duties
+        self._held_requests = self.upkeep.held.waiting
+        self._missed_removals = self.upkeep.missed.entries
+
+    def set_groups(self, groups: Iterable[ServerGroup]) -> None:
+        """Serve the phones of these groups from now on (start, and a changed configuration)."""
+        group: ServerGroup
+        kind: ServerGroup
+        for group in groups:
+            self._targets_of(group)
+            for kind in group.kinds:
+                self._targets_of(kind)
 
     # From the proxy
+
+    def register_first(
+        self,
+        group: ServerGroup,
+        server: str,
+        candidate: Candidate,
+        phone: tuple,
+        method: str,
+        patience: float,
+        done: Callable[[bool], None],
+    ) -> bool:
+        """A request of the phone, (From URI, host, port), is to go to that server, which wants it registered first.
+
+        False: send it at once. True: when `done` is called, and with False not there.
+        """
+        return self.upkeep.held.of_phone(group, server, candidate, phone, method, patience, done)
 
     @cython.ccall
     def register_received(self, transaction: ServerTransaction, request: Request, group: ServerGroup):
@@ -234,6 +272,7 @@ class Registrar(ExchangeUser):
         if targets is None or targets.group is not group:  # a changed configuration
             targets = self._targets[name] = Targets(group)
             self.queue.lane(targets.register_wait)
+            self.upkeep.follow(targets)
         return targets
 
     @cython.ccall
@@ -354,6 +393,7 @@ class Registrar(ExchangeUser):
             "aor": _printable(binding.aor),
             "contact": _printable(binding.contact_uri),
             "group": binding.group,
+            "working": self._working_of(binding),
             "profile": self._profile_of(binding),
             "source": f"{host}:{binding.port};{binding.transport}",
             "expires_in": round(binding.expires_at - now),
@@ -368,6 +408,16 @@ class Registrar(ExchangeUser):
             ],
         }
 
+    def _working_of(self, binding: Binding) -> str | None:
+        """The best server at which this phone is registered: its working server (P7). None when it is nowhere."""
+        targets: Targets = self._targets.get(binding.group)
+        target: Target
+        for target in targets.servers if targets is not None else []:
+            upstream = binding.upstream(target.name)
+            if upstream is not None and upstream.state == REGISTERED:
+                return target.name
+        return None
+
     def _profile_of(self, binding: Binding) -> str:
         group = self.groups.get(binding.group)
         if group is None:
@@ -375,6 +425,52 @@ class Registrar(ExchangeUser):
         if group.of_several_kinds:
             group = group.phones_of(binding.agent, binding.host, binding.aor)
         return group.settings.profile
+
+    # For the upkeep
+
+    def errand(
+        self,
+        targets: Targets,
+        target: Target,
+        binding: Binding,
+        seconds: int,
+        plan: object,
+        done: Callable[[Errand], object],
+    ) -> Errand:
+        """A REGISTER of our own for that contact; 0 seconds remove it."""
+        known: Contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
+        contact = Contact(binding.token, known.text, seconds, known.parameters)
+        return Errand(self, targets, target, binding, contact, plan, done)
+
+    def asks_for_passwords(self, candidate: Candidate) -> bool:
+        """Has that server ever challenged?"""
+        return candidate in self.nonces.issuers
+
+    def errand_registered(self, errand: Errand) -> None:
+        """A server has said 2xx."""
+        binding: Binding = errand.binding
+        upstream: Upstream = binding.at(errand.target.name)
+        if self.bindings.find(binding.token) is not binding:
+            return
+        upstream.registered_at = self.queue.now()
+        upstream.expires_at = upstream.registered_at + errand.seconds
+        upstream.candidate = errand.candidate
+        binding.unsaved = True
+        self._change(binding, upstream, _REGISTERED, "")
+        self._expiry.watch(binding)
+        self._archive.keep(binding)
+
+    def errand_failed(self, errand: Errand, state: str, reason: str) -> None:
+        """A server did not register the contact, or has removed it, or would not do that."""
+        binding: Binding = errand.binding
+        upstream: Upstream = binding.at(errand.target.name)
+        if upstream is None or self.bindings.find(binding.token) is not binding:
+            return
+        if state == _UNREGISTERED and upstream.state == _REGISTERED and not errand.is_removal:
+            state = _REGISTERED  # one that could not be renewed holds until it lapses
+        self._change(binding, upstream, state, reason)
+        if binding.unsaved:
+            self._archive.keep(binding)
 
     # Before an exchange
 
@@ -430,6 +526,10 @@ class Registrar(ExchangeUser):
         elsewhere, comes too late."""
         if exchange.contested:
             self._supersede(exchange, None)
+        contact: Contact
+        if self._duties or self._missed_removals:
+            for contact in exchange.contacts:
+                self.upkeep.interrupted(contact.token, contact.expires == 0)
 
     @cython.cfunc
     def _supersede(self, exchange: Exchange, host: str | None):
@@ -511,6 +611,8 @@ class Registrar(ExchangeUser):
             binding = self._bind(exchange, contact, now + seconds, now)
             upstream = self._upstream_of(binding, leg.target.name, exchange)
             upstream.expires_at = now + seconds
+            upstream.registered_at = now
+            upstream.candidate = leg.candidate
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
                 if other.ending is None:
@@ -529,8 +631,6 @@ class Registrar(ExchangeUser):
         wrong_password: cython.bint = is_challenge and (leg.showed_credentials or leg.own_password_refused)
         if is_challenge and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
-        if exchange.is_removal and leg.ending is Ending.UNREACHABLE and exchange.accepted:
-            self._removal_missed(exchange, leg)
         reason: str = leg.reason
         if is_challenge:
             reason = "wrong password" if wrong_password else "asks for a password that only the phone knows"
@@ -556,10 +656,6 @@ class Registrar(ExchangeUser):
                 )
         if exchange.answered:
             self._save(exchange)
-
-    def _removal_missed(self, exchange: Exchange, leg: Leg) -> None:
-        """That server still believes the contacts registered, until they lapse there. A reminder to remove them when it
-        is back belongs here."""
 
     @cython.cfunc
     def credentials_rejected(self, exchange: Exchange):
@@ -613,6 +709,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def exchange_over(self, exchange: Exchange):
         contact: Contact
+        binding: Binding
         exchanges: list
         for contact in exchange.contacts:
             exchanges = self._under_way.get(contact.token)
@@ -620,6 +717,12 @@ class Registrar(ExchangeUser):
                 exchanges.remove(exchange)
                 if not exchanges:
                     del self._under_way[contact.token]
+            binding = self.bindings.find(contact.token)
+            if binding is None:
+                if self._missed_removals:
+                    self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
+            elif contact.token in self._duties or not _is_well(binding, exchange.targets):
+                self.upkeep.settled(binding)
         exchange.release()
 
     # Bindings
@@ -697,6 +800,7 @@ class Registrar(ExchangeUser):
                     self.moved_here(contact.token)
                 binding = self.bindings.find(contact.token)
                 if binding is not None:
+                    self.upkeep.removed(binding)
                     self._unbind(binding, "removed by the phone")
                     self._archive.forget(binding.token)
 
@@ -717,6 +821,8 @@ class Registrar(ExchangeUser):
         self._is_no_longer_there(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
+        if self._duties or self._held_requests:
+            self.upkeep.forgotten(binding)
 
     @cython.cfunc
     def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str):
@@ -740,6 +846,7 @@ class Registrar(ExchangeUser):
             if upstream.state == REGISTERED and upstream.expires_at <= now:
                 reason = f"expired; {upstream.reason}" if upstream.reason else "expired"
                 self._change(binding, upstream, UNREGISTERED, reason)
+                self.upkeep.settled(binding)
         self._expiry.watch(binding)
 
     # On disk
@@ -774,6 +881,33 @@ def _contact_line(contact: Contact, seconds: cython.longlong) -> OwnLine:
     contact.write_with_time(writer, seconds)
     writer.octets(b"\r\n")
     return written_line(writer.written(), len("Contact"), CONTACT)
+
+
+def _who_answered(exchange: Exchange) -> list[str]:
+    """The servers that have said their word on it."""
+    leg: Leg
+    return [
+        leg.target.name
+        for leg in exchange._legs
+        if leg.ending is not None and leg.ending is not Ending.UNREACHABLE and leg.ending is not Ending.STOPPED
+    ]
+
+
+@cython.cfunc
+def _is_well(binding: Binding, targets: Targets) -> cython.bint:
+    """Is it registered where it should be, there only, and for as long as the phone was told?"""
+    target: Target
+    upstream: Upstream
+    is_goal: cython.bint
+    for target in targets.servers:
+        upstream = binding.at(target.name)
+        is_goal = target.registers if targets.concurrent else target.name == targets.goal
+        if upstream is None or upstream.state != _REGISTERED:
+            if is_goal or (upstream is not None and upstream.state == _FAILED):
+                return False
+        elif not is_goal or upstream.expires_at + _SLACK < binding.expires_at:
+            return False
+    return True
 
 
 def _agent_of(request: Request) -> str:

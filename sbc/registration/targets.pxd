@@ -8,6 +8,7 @@ cdef class Target:
     cdef readonly str name
     cdef readonly long rank
     cdef readonly str series
+    cdef readonly bint registers
     cdef long long _longest
 
     cdef long long time_to_ask(self, Targets targets, long long wanted)
@@ -19,6 +20,8 @@ cdef class Targets:
     cdef readonly list servers
     cdef readonly list asked
     cdef readonly double register_wait
+    cdef public str goal
+    cdef readonly bint concurrent
     cdef object _actions
     cdef long long _min_expires
 

@@ -29,12 +29,14 @@ class Target:
     name: str
     rank: cython.long
     series: str
+    registers: cython.bint
     _longest: cython.longlong
 
     def __init__(self, settings: ServerSettings, group: GroupSettings) -> None:
         self.settings = settings
         self.name = settings.name
         self.rank = settings.rank
+        self.registers = settings.register
         self.series = f"{zlib.crc32(settings.name.encode()):08x}"
         self._longest = min(settings.expires, group.max_expires or settings.expires)
 
@@ -59,6 +61,8 @@ class Targets:
     servers: list
     asked: list  # those with which a REGISTER begins: all registrars, or, one after the other, the first
     register_wait: cython.double
+    goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
+    concurrent: cython.bint
     _actions: object
     _min_expires: cython.longlong
 
@@ -70,6 +74,8 @@ class Targets:
         registrars = [target for target in self.servers if target.settings.register]
         self.asked: list[Target] = registrars if settings.registration == "concurrent" else registrars[:1]
         self.register_wait = settings.register_wait
+        self.goal = ""
+        self.concurrent = settings.registration == "concurrent"
         self._actions = settings.status_failover.get("REGISTER", {})
         self._min_expires = settings.min_expires
 

@@ -266,6 +266,8 @@ class HtdigestFile:
         self.path = path
         self._accounts = accounts
         self._stamp = stamp
+        self._users: frozenset[str] = frozenset()
+        self._users_of: object = None  # the accounts that they are of
 
     @classmethod
     def load(cls, path: Path | str) -> HtdigestFile:
@@ -278,6 +280,13 @@ class HtdigestFile:
     def users(self) -> frozenset[tuple[str, str]]:
         """(user, realm) of all accounts."""
         return frozenset((user, realm) for user, realm, _ in self._accounts)
+
+    def knows(self, user: str) -> bool:
+        """Has that user an account, in any realm?"""
+        if self._users_of is not self._accounts:
+            self._users_of = self._accounts
+            self._users = frozenset(user for user, _, _ in self._accounts)
+        return user in self._users
 
     def find(self, user: str, realm: str, algorithm: str = "MD5") -> str | None:
         """The HA1, None when the file has none for that algorithm."""

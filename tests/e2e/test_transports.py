@@ -5,6 +5,9 @@ One appliance and two Kamailios for all pairs. The servers of each group are the
 
 from __future__ import annotations
 
+import os
+import signal
+import ssl
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -147,6 +150,17 @@ def test_register_and_call(site: Site, pair: tuple[str, str, str]) -> None:
     bob.hang_up(bob.latest_dialog())
     alice.wait_for("BYE")
     assert "Traceback" not in site.sbc.text()
+
+
+def test_renewed_certificate(site: Site) -> None:
+    """SIGHUP takes it up for new connections; phones that are connected stay."""
+    alice, _ = site.pair(("tls", "udp", "ipv4"))
+    where = ("127.0.0.1", site.port("tls", "127.0.0.1"))
+    before = ssl.get_server_certificate(where)
+    site.authority.certificate("box", ["127.0.0.1", "::1"])
+    os.kill(site.sbc.pid, signal.SIGHUP)
+    wait_until(lambda: ssl.get_server_certificate(where) != before, "the new certificate is shown")
+    alice.register()
 
 
 @pytest.mark.parametrize("transport, name", [("tcp", "carol"), ("tls", "dave")])

@@ -8,7 +8,8 @@ from sbc.clock import TimerQueue
 from sbc.flow import Flow
 from sbc.location.candidate import Candidate
 from sbc.redundancy.group import ServerGroup
-from sbc.redundancy.outcome import TransportFailed
+from sbc.redundancy.outcome import Answered, TransportFailed
+from sbc.redundancy.profile import load_profile
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.registration.registrar import Registrar
 from sbc.sip import digest
@@ -184,7 +185,7 @@ class PhoneFlow(Flow):
     def send(self, data: bytes) -> None:
         message = parse(data)
         assert isinstance(message, Response)
-        self.sent.append((self.clock.seconds() if self.clock else 0.0, message))
+        self.sent.append((self.clock.seconds() if self.clock is not None else 0.0, message))
 
 
 class MemoryStore(NoNotes):
@@ -295,8 +296,13 @@ class Site(TransactionUser):
         credentials=None,
         store=None,
         wall: float = 1.7e9,
+        profile: str = "",
+        of_servers: dict[str, dict] | None = None,
         **settings,
     ) -> None:
+        """`settings` are those of the group over the profile's; `of_servers` the same for servers, by name."""
+        loaded = load_profile(profile) if profile else None
+        of_group, of_all = (loaded.group, loaded.server) if loaded else ({}, {})
         self.clock = clock or FakeClock()
         self.wall = wall - self.clock.seconds()
         self.events: list[object] = []
@@ -305,10 +311,14 @@ class Site(TransactionUser):
             ScriptedServer(self.clock, name, f"192.0.2.{number}") for number, name in enumerate(names, start=1)
         ]
         configured = tuple(
-            ServerSettings(name, server.candidate.address, rank=rank, port=5060)
+            ServerSettings(**{
+                **of_all, "name": name, "address": server.candidate.address, "rank": rank, "port": 5060,
+                "transport": "udp", **(of_servers or {}).get(name, {}),
+            })  # fmt: skip
             for rank, (name, server) in enumerate(zip(names, self.servers, strict=True), start=1)
         )
-        group_settings = GroupSettings("office", configured, domains=("example.com",), **settings)
+        of_group = {**of_group, **({"profile": profile} if profile else {}), "name": "office", "servers": configured, "domains": ("example.com",), **settings}
+        group_settings = GroupSettings(**of_group)
         self.queue = TimerQueue(self.clock)
         timers = Timers()
         self.layer = TransactionLayer(self.queue, timers, self)
@@ -322,6 +332,7 @@ class Site(TransactionUser):
             self.layer, self.queue, self.wall_clock, self.store, credentials, self._flows.get, self.events.append
         )
         self.registrar.restore()
+        self.registrar.set_groups([self.group])
 
     def wall_clock(self) -> float:
         return self.wall + self.clock.seconds()
@@ -340,6 +351,11 @@ class Site(TransactionUser):
     def take_down(self, server: ScriptedServer) -> None:
         """Make it known to be down, as a probe would."""
         self.group.observe(server.candidate, TransportFailed("icmp"), self.clock.seconds(), "OPTIONS")
+
+    def recover(self, server: ScriptedServer) -> None:
+        """Make it known to be up, as so many probes would."""
+        for _ in range(self.group.settings.rise):
+            self.group.observe(server.candidate, Answered(200), self.clock.seconds(), "OPTIONS")
 
     def state(self, server: str, user: str = "alice") -> str | None:
         """How the (first) contact of a phone stands at a server."""

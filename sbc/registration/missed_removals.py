@@ -1,0 +1,110 @@
+"""Removals that a server has not heard of (pitfall D13): `MissedRemovals`.
+
+A phone that de-registers while a server is dead stays registered there until that lapses, and calls would come in for it. So
+it is removed there as soon as the server is back, unless it has registered again. A restart forgets these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sbc.clock import Clock
+from sbc.registration.bindings import REGISTERED
+from sbc.registration.errand import Errand
+from sbc.registration.leg import Ending
+from sbc.registration.served import ATTEMPT, Books, Served
+
+if TYPE_CHECKING:
+    from sbc.registration.bindings import Binding
+    from sbc.registration.targets import Target
+
+
+class _Missed:
+    """One contact at one server."""
+
+    __slots__ = ("binding", "served", "target", "until", "times", "timer", "errand")
+
+    def __init__(self, binding: Binding, served: Served, target: Target, until: float) -> None:
+        self.binding = binding
+        self.served = served
+        self.target = target
+        self.until = until
+        """When it lapses there by itself."""
+        self.times = 0
+        self.timer: Any = None
+        self.errand: Errand | None = None
+
+
+class MissedRemovals:
+    """`entries` by token and server. Each ends with the server's answer, or when the registration lapses there."""
+
+    def __init__(self, clock: Clock, books: Books) -> None:
+        self._clock = clock
+        self._books = books
+        self.entries: dict[tuple[str, str], _Missed] = {}
+
+    def removed(self, binding: Binding, served: Served) -> None:
+        """The phone has removed it, and is about to be forgotten: every server that has it should hear of that."""
+        now = self._clock.seconds()
+        for upstream in binding.upstreams:
+            target = served.named.get(upstream.server)
+            if target is not None and upstream.state == REGISTERED and upstream.expires_at > now:
+                key = (binding.token, upstream.server)
+                self.entries[key] = _Missed(binding, served, target, upstream.expires_at)
+
+    def removal_over(self, token: str, answered: list[str]) -> None:
+        """The phone's own removal is over. Of the servers that have the contact these have answered it."""
+        for key in [key for key in self.entries if key[0] == token]:
+            if key[1] in answered:
+                self._drop(key)
+            elif self.entries[key].timer is None:
+                self._remove_in(key, 0.0)
+
+    def registered_again(self, token: str) -> None:
+        """The phone has changed its mind."""
+        for key in [key for key in self.entries if key[0] == token]:
+            self._drop(key)
+
+    def returned(self, served: Served, names: set[str], now: float) -> None:
+        """These servers are back: before anything else, and one after the other."""
+        for key, missed in list(self.entries.items()):
+            target = served.named.get(missed.target.name)
+            if missed.errand is None and missed.binding.group == served.group.name and target is not None and target.name in names:
+                missed.served, missed.target = served, target
+                self._remove_in(key, served.next_slot - now)
+                served.next_slot += served.pace
+
+    def _remove_in(self, key: tuple[str, str], delay: float) -> None:
+        missed = self.entries[key]
+        if missed.timer is not None and missed.timer.active():
+            missed.timer.cancel()
+        left = missed.until - self._clock.seconds()
+        if delay < left and missed.target.name in missed.served.usable:
+            missed.timer = self._clock.callLater(max(0.0, delay), self._remove, key)
+        else:  # until it is back, or too late
+            missed.timer = self._clock.callLater(max(0.0, left), self._drop, key)
+
+    def _remove(self, key: tuple[str, str]) -> None:
+        missed = self.entries[key]
+        now = self._clock.seconds()
+        plan = missed.served.group.register_plan_at(missed.target.name, now, now + ATTEMPT)
+        missed.errand = self._books.errand(
+            missed.served.targets, missed.target, missed.binding, 0, plan, lambda errand: self._over(key, errand)
+        )
+        missed.errand.start()
+
+    def _over(self, key: tuple[str, str], errand: Errand) -> None:
+        missed = self.entries[key]
+        missed.errand = None
+        if errand.ending is not Ending.UNREACHABLE:
+            self._drop(key)
+            return
+        missed.times += 1
+        self._remove_in(key, missed.served.wait(missed.times))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        missed = self.entries.pop(key)
+        if missed.timer is not None and missed.timer.active():
+            missed.timer.cancel()
+        if missed.errand is not None:
+            missed.errand.stop()

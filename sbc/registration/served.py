@@ -1,0 +1,114 @@
+"""A group of servers as `upkeep` sees it, and what is remembered of a contact with which something is to be done."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sbc.registration.errand import Errand
+
+if TYPE_CHECKING:
+    from sbc.location.candidate import Candidate
+    from sbc.redundancy.group import ServerGroup
+    from sbc.registration.bindings import Binding, Bindings
+    from sbc.registration.targets import Target, Targets
+
+ATTEMPT = 32.0
+"""Seconds: 64*T1, the longest that a REGISTER of ours is under way (F11)."""
+
+LONGEST_AFTER_REFUSAL = 1800.0
+"""Seconds between two tries of an account that is refused, where `register_retry_max` is shorter: a server may lock it."""
+
+ONLY_THE_PHONE = "asks for a password that only the phone knows"
+
+
+class Books(Protocol):
+    """What the registrar keeps, and does for us."""
+
+    bindings: Bindings
+    credentials: Any
+
+    def bindings_for_aor(self, aor: str) -> list[Binding]: ...
+
+    def errand(
+        self, targets: Targets, target: Target, binding: Binding, seconds: int, plan: Any, done: Callable[[Errand], Any]
+    ) -> Errand: ...
+
+    def asks_for_passwords(self, candidate: Candidate) -> bool: ...
+
+    def errand_registered(self, errand: Errand) -> None: ...
+
+    def errand_failed(self, errand: Errand, state: str, reason: str) -> None: ...
+
+
+class Served:
+    """One group and its registrar servers."""
+
+    def __init__(self, targets: Targets, rng: random.Random) -> None:
+        self.targets = targets
+        self.group: ServerGroup = targets.group
+        self.settings = targets.group.settings
+        self.is_concurrent = self.settings.registration == "concurrent"
+        self.registrars: list[Target] = [target for target in targets.servers if target.settings.register]
+        self.named: dict[str, Target] = {target.name: target for target in targets.servers}
+        self.open: set[str] = set()
+        """Servers that have registered somebody for us without asking for a password."""
+        self.known: set[str] = set()
+        """Servers that were seen alive."""
+        self.returned: dict[str, float] = {}
+        """Server -> when it came back. What it had registered before may be lost."""
+        self.usable: set[str] = set()
+        """Servers that are not known to be down."""
+        self.tries: dict[str, Failure] = {}
+        """Server that is known to be down -> the tries on behalf of all phones."""
+        self.next_slot = 0.0
+        """When the next of many may follow; `pace` seconds behind it the one after that."""
+        self.pace = 0.0
+        self.first_is_due = True
+        self.look: Any = None
+        """The call that will look at all phones."""
+        self._rng = rng
+
+    def wait(self, times: int, *, refused: bool = False) -> float:
+        """Seconds after so many failures in a row, RFC 5626 4.5: base * 2^failures up to a maximum, 50 to 100 % by lot."""
+        longest = self.settings.register_retry_max
+        if refused:
+            longest = max(longest, LONGEST_AFTER_REFUSAL)
+        bound = min(longest, self.settings.register_retry_base * 2.0 ** min(times, 20))
+        return bound * self._rng.uniform(0.5, 1.0)
+
+
+class Failure:
+    """Failures in a row: of one contact at one server, or of all at a server that is down."""
+
+    __slots__ = ("times", "not_before", "refused")
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.not_before = 0.0
+        self.refused = False
+        """The server refuses the account (V16)."""
+
+    def count(self, served: Served, now: float) -> None:
+        """One more."""
+        self.times += 1
+        self.not_before = now + served.wait(self.times, refused=self.refused)
+
+
+class Duty:
+    """One contact: what is under way for it, and what was tried."""
+
+    __slots__ = ("binding", "timer", "errand", "failures", "removals", "helpless", "renewals")
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+        self.timer: Any = None
+        self.errand: Errand | None = None
+        self.failures: dict[str, Failure] = {}
+        self.removals: dict[str, float] = {}
+        """Server -> not to be removed there before then, because that failed."""
+        self.helpless: dict[str, Any] = {}
+        """Server -> the password file with which its challenge could not be answered."""
+        self.renewals: dict[str, tuple[float, float]] = {}
+        """Server -> end of the registration, and when it is to be renewed."""

@@ -1,0 +1,350 @@
+"""What the appliance does for registrations by itself: renewal, trying again, bringing them to a server that was away."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sbc.redundancy.settings import GroupSettings, PhonesSettings, ServerSettings
+from sbc.registration.upkeep import Upkeep
+from sbc.sip.headers import NameAddr
+from tests.helpers.scripted_servers import Phone, Site, accept, refuse, silent
+from tests.registration.test_modes import ACCOUNTS, Challenging, come_back, die, elapsed, renew, story, with_passwords
+
+
+def times(server, since: float = 0.0) -> list[float]:
+    return [at for at, _ in server.requests if at > since]
+
+
+def gaps(server, since: float) -> list[float]:
+    found = [since, *times(server, since)]
+    return [later - earlier for earlier, later in zip(found, found[1:], strict=False)]
+
+
+# Renewal
+
+
+def test_renewed_a_minute_before_it_lapses(make_site):
+    """P11, P-ext (overlap 60): the fallback, slower than the answer to the phone, grants less than the phone was told."""
+    site = make_site(register_wait=0.5)
+    site.fallback.reply, site.fallback.delay = accept(600), 1.0
+    Phone(site).register()
+    site.clock.advance(2)
+    (first,) = times(site.fallback)
+    site.clock.advance(1200)
+    assert [541.0, 541.0] == [round(gap, 1) for gap in gaps(site.fallback, first)]
+    assert "registered" == site.state("fallback")
+    assert 1 == len(site.primary.requests), "who granted all that was asked is left to the phone"
+
+
+def test_renewed_after_half_of_a_short_time(make_site):
+    """P-ext: "re-register at half the granted time if that is below overlap"."""
+    site = make_site(register_wait=0.5, min_expires=30)
+    site.fallback.reply, site.fallback.delay = accept(60), 1.0
+    Phone(site).register()
+    site.clock.advance(2)
+    (first,) = times(site.fallback)
+    site.clock.advance(100)
+    assert [31.0, 31.0, 31.0] == [round(gap, 1) for gap in gaps(site.fallback, first)]
+
+
+def test_asked_no_longer_than_the_phone_was_told(make_site):
+    """The appliance vouches for a phone for as long as the phone has promised to be there, and no longer."""
+    site = make_site(registration="successive")
+    renew(Phone(site), expires=3600)
+    site.clock.advance(600)
+    die(site, site.primary)
+    site.clock.advance(1)
+    assert "3000" == NameAddr.parse(site.fallback.last.get("Contact")).parameters["expires"]
+    site.clock.advance(3000)
+    assert 1 == len(site.fallback.requests)
+    assert 0 == len(site.registrar.bindings)
+
+
+def test_v15_refreshed_every_300_s_where_the_profile_caps(make_site):
+    """V15: neither the phone nor the appliance registers for more than 300 s."""
+    site = make_site(registration="single", max_expires=300)
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    site.clock.advance(1)
+    asked = [NameAddr.parse(request.get("Contact")).parameters["expires"] for _, request in site.fallback.requests]
+    assert ["300"] == asked
+    assert "300" == NameAddr.parse(phone.last.get("Contact")).parameters["expires"]
+
+
+# Trying again
+
+
+def test_p11_tried_again_every_30_to_60_s(make_site):
+    """P11, RFC 5626 4.5: "typically at intervals of 30 to 60 seconds" until success; on behalf of the phone, which
+    was answered long ago."""
+    site = make_site(profile="polycom", skip_down=False)
+    site.fallback.reply = refuse(500)
+    renew(Phone(site))
+    (first,) = times(site.fallback)
+    site.clock.advance(500)
+    found = gaps(site.fallback, first)
+    assert 8 <= len(found)
+    assert all(30 <= gap <= 60.1 for gap in found)
+    site.fallback.reply = accept()
+    site.clock.advance(61)
+    assert "registered" == site.state("fallback")
+    last = times(site.fallback)[-1]
+    site.clock.advance(200)
+    assert [] == times(site.fallback, last)
+
+
+def test_p11_a_silent_server(make_site):
+    """P11, F11: 64*T1 of retransmissions, then the wait."""
+    site = make_site(profile="polycom")
+    site.fallback.reply = silent
+    phone = Phone(site)
+    phone.register()
+    site.clock.advance(31)
+    (first,) = times(site.fallback)
+    site.clock.advance(500)
+    found = gaps(site.fallback, first)
+    assert 4 <= len(found)
+    assert all(60 <= gap <= 92.1 for gap in found)
+
+
+def test_the_wait_grows_where_the_profile_says_so(make_site):
+    """RFC 5626 4.5: base * 2^failures, of which 50 to 100 %."""
+    site = make_site(register_retry_base=10, register_retry_max=100)
+    site.fallback.reply = refuse(500)
+    renew(Phone(site))
+    (first,) = times(site.fallback)
+    site.clock.advance(1000)
+    found = gaps(site.fallback, first)
+    for gap, bound in zip(found, [20, 40, 80, 100, 100], strict=False):
+        assert bound / 2 <= gap <= bound + 0.1
+
+
+def test_p12_one_success_makes_the_primary_work_again(make_site, password_file):
+    """P12, Y36, V23: a REGISTER of ours is what finds it, long before the phone's own."""
+    site = make_site(profile="polycom", credentials=password_file(ACCOUNTS))
+    with_passwords(site)
+    renew(Phone(site))
+    die(site, site.primary)
+    site.clock.advance(200)
+    assert site.fallback.candidate == site.group.working(site.clock.seconds())
+    site.primary.unreachable = False
+    renew(Phone(site, user="alice", port=5070))  # any REGISTER; the other phone's registration is replayed
+    assert site.primary.candidate == site.group.working(site.clock.seconds())
+
+
+def test_one_phone_at_a_time_at_a_server_that_is_down(make_site):
+    """D18: fifty phones, and the dead server sees one try per 30 to 60 s."""
+    site = make_site(registration="concurrent", register_retry_base=60, register_retry_max=60)
+    for number in range(50):
+        renew(Phone(site, user=f"u{number}", port=5100 + number))
+    site.fallback.reply = silent
+    site.take_down(site.fallback)
+    for number in range(50):
+        Phone(site, user=f"v{number}", port=5200 + number).register()
+    site.clock.advance(32)
+    start = elapsed(site)
+    site.clock.advance(600)
+    assert 6 <= len(times(site.fallback, start)) <= 20
+
+
+def test_d18_registrations_are_replayed_at_a_server_that_is_back(make_site, password_file):
+    """D18 (5): it may have forgotten them, and the phones need not renew; one canary, then at the pace."""
+    site = make_site(credentials=password_file(ACCOUNTS, ("bob", "example.com", "secret")))
+    for server in site.servers:
+        server.reply = Challenging(server.name)
+        server.reply.passwords["bob"] = "secret"
+    renew(Phone(site))
+    renew(Phone(site, user="bob", port=5063))
+    die(site, site.fallback)
+    site.clock.advance(100)
+    start = elapsed(site)
+    come_back(site, site.fallback)
+    site.clock.advance(3)
+    told = [request.get("To") for at, request in site.fallback.requests if at >= start]
+    assert ["<sip:alice@example.com>", "<sip:bob@example.com>"] == list(dict.fromkeys(told))
+    assert [] == times(site.primary, start)
+
+
+def test_not_replayed_without_the_password(make_site):
+    site = make_site()
+    with_passwords(site)
+    renew(Phone(site))
+    die(site, site.primary)
+    start = elapsed(site)
+    site.clock.advance(100)
+    come_back(site, site.primary)
+    site.clock.advance(100)
+    assert [] == times(site.primary, start)
+
+
+def test_a_stranger_let_in_by_the_fallback_is_not_vouched_for(make_site, password_file):
+    """A server that trusts our address would take anybody; that is no reason to show a password at the primary."""
+    site = make_site(registration="successive", failback_hold=0, rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    renew(Phone(site, user="zoe", port=5070))  # so that the primary is known to ask
+    die(site, site.primary)
+    stranger = Phone(site)
+    assert 200 == renew(stranger)
+    start = elapsed(site)
+    come_back(site, site.primary)
+    site.clock.advance(60)
+    assert not any(request.get("Authorization") for at, request in site.primary.requests if at > start)
+
+
+def test_f3_an_independent_register_dialog(make_site, password_file):
+    """F3, D10: what the appliance sends by itself has a Call-ID and CSeq of its own, never the phone's."""
+    site = make_site(registration="successive", failback_hold=0, rise=1, credentials=password_file(ACCOUNTS))
+    with_passwords(site)
+    phone = Phone(site)
+    die(site, site.primary)
+    renew(phone)
+    come_back(site, site.primary)
+    site.clock.advance(5)
+    own, other = site.primary.last, site.fallback.requests[0][1]
+    assert phone.call_id not in (own.call_id, other.call_id)
+    assert own.call_id != other.call_id
+    assert own.from_tag != "phone"
+    for server in site.servers:
+        cseqs = [request.cseq for _, request in server.requests]
+        assert cseqs == sorted(set(cseqs))
+
+
+def test_the_contact_and_aor_of_an_errand_are_those_of_the_phone(make_site):
+    site = make_site(registration="successive")
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    site.clock.advance(1)
+    by_phone, by_us = site.primary.last, site.fallback.last
+    contact, ours = (NameAddr.parse(request.get("Contact")) for request in (by_phone, by_us))
+    assert contact.uri_text == ours.uri_text
+    assert {**contact.parameters, "expires": ""} == {**ours.parameters, "expires": ""}
+    assert by_phone.request_uri == by_us.request_uri
+    assert by_phone.to.uri_text == by_us.to.uri_text
+
+
+def test_the_registration_survives_a_restart(make_site):
+    """What the appliance has registered is on disk like the phone's own."""
+    site = make_site(registration="successive")
+    renew(Phone(site))
+    die(site, site.primary)
+    site.clock.advance(1)
+    site.registrar.close()
+    again = make_site(registration="successive", store=site.store)
+    assert "registered" == again.state("fallback")
+
+
+def test_a_changed_configuration_ends_the_old_duties(make_site):
+    """A group with other settings takes over; the old one's timers do nothing any more."""
+    site = make_site(registration="successive", failback_hold=0, rise=1)
+    renew(Phone(site))
+    old = site.registrar.upkeep._served["office"]
+    other = Site(clock=site.clock, registration="concurrent")
+    other_group = other.group
+    site.registrar.set_groups([other_group])
+    assert old is not site.registrar.upkeep._served["office"]
+    start = elapsed(site)
+    die(site, site.primary)
+    site.clock.advance(0.5)
+    assert [] == story(site, start + 0.001) or "primary" not in "".join(story(site, start + 0.001))
+    assert isinstance(site.registrar.upkeep, Upkeep)
+
+
+# Whatever happens
+
+
+@st.composite
+def histories(draw):
+    return draw(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("die"), st.integers(0, 2)),
+                st.tuples(st.just("back"), st.integers(0, 2)),
+                st.tuples(st.just("silent"), st.integers(0, 2)),
+                st.tuples(st.just("refuse"), st.integers(0, 2)),
+                st.tuples(st.just("accept"), st.integers(0, 2)),
+                st.tuples(st.just("renew"), st.just(0)),
+                st.tuples(st.just("remove"), st.just(0)),
+                st.tuples(st.just("wait"), st.integers(1, 900)),
+            ),
+            max_size=20,
+        )
+    )
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["concurrent", "successive", "single"]),
+    st.sampled_from(["probe", "registration", "new-requests", "never"]),
+    st.booleans(),
+    histories(),
+)
+def test_p7_v24_whatever_happens(registration, failback, asks, steps):
+    """P7, V24: exactly one working server at any time, and never one that is not a registrar; in the end, with all servers
+    well, the phone is registered where it should be: everywhere, or at the working server alone (V11)."""
+    each = {name: {"failback_mode": failback} for name in ("primary", "fallback", "third")}
+    site = Site(registration=registration, servers=3, failback_hold=0, rise=1, of_servers=each)
+    phone = Phone(site)
+    renew(phone)
+    for what, argument in steps:
+        server = site.servers[argument % 3]
+        if what == "die":
+            die(site, server)
+        elif what == "back":
+            come_back(site, server)
+        elif what in ("silent", "refuse", "accept"):
+            server.reply = {"silent": silent, "refuse": refuse(403), "accept": accept()}[what]
+        elif what == "renew":
+            phone.register()
+            site.clock.advance(31.5)
+        elif what == "remove":
+            phone.register(expires=0)
+            site.clock.advance(31.5)
+        else:
+            site.clock.advance(argument)
+        site.group.advance(site.clock.seconds())
+        check_one_working(site)
+    for server in site.servers:
+        server.reply = accept()
+        come_back(site, server)
+    assert 200 == renew(phone)
+    site.clock.advance(100)
+    site.group.advance(site.clock.seconds())
+    site.clock.advance(10)
+    states = {server.name: site.state(server.name) for server in site.servers}
+    working = site.group.owner(site.group.working(site.clock.seconds())).name
+    registered = {name for name, state in states.items() if state == "registered"}
+    if registration == "concurrent":
+        assert set(states) == registered
+    elif registration == "single":
+        assert {working} == registered
+    else:
+        assert working in registered
+    site.clock.advance(40_000)
+    assert {} == site.registrar.upkeep.duties == site.registrar.upkeep.missed.entries
+    assert 0 == site.clock.pending
+
+
+def check_one_working(site) -> None:
+    described = [c for server in site.group.describe(site.clock.seconds())["servers"] for c in server["candidates"]]
+    assert 1 == sum(candidate["working"] for candidate in described)
+
+
+def test_each_kind_of_phones_by_its_own_settings(make_site):
+    """X1: one group, phones of two kinds: those of one are at both servers, those of the other at one and moved there."""
+    servers = [ServerSettings(name, f"192.0.2.{rank}", rank=rank, port=5060) for rank, name in ((1, "primary"), (2, "fallback"))]
+    single = GroupSettings("office", tuple(servers), registration="single", failback_hold=0)
+    site = make_site(failback_hold=0, rise=1, phones=(PhonesSettings(single, aors=("bob",)),))
+    renew(Phone(site))
+    renew(Phone(site, user="bob", port=5063))
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+    assert ["registered", None] == [site.state("primary", "bob"), site.state("fallback", "bob")]
+    die(site, site.primary)
+    site.clock.advance(2)
+    assert "registered" == site.state("fallback", "bob")
+    come_back(site, site.primary)
+    site.clock.advance(5)
+    assert ["registered", "unregistered"] == [site.state("primary", "bob"), site.state("fallback", "bob")]
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
