@@ -174,10 +174,6 @@ def test_calls_do_not_notice_that_dns_is_dead(peers: Peers) -> None:
 
     primary.kill()  # P21's two minutes: the primary dies while DNS is dead and every TTL is over
     calls_as_before()
-
-    dns.start()
-    wait_until(lambda: "DNS answers again" in sbc.text(), "DNS is back", 15)
-    assert candidates(sbc) == expected
     assert "Traceback" not in sbc.text()
 
 
