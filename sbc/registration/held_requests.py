@@ -43,6 +43,10 @@ class HeldRequests:
         self._upkeep = upkeep
         self.waiting: dict[tuple[str, Candidate], _Wait] = {}
 
+    def is_registering(self, token: str) -> bool:
+        """A request waits for a registration of that contact."""
+        return any(waiting == token for waiting, _ in self.waiting)
+
     def of_phone(
         self,
         group: ServerGroup,

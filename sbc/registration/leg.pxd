@@ -44,6 +44,7 @@ cdef class Leg(ClientTransactionUser):
     cdef readonly bint showed_credentials
     cdef readonly bint started
     cdef public bint slow
+    cdef readonly list gone_on_from
     cdef LegUser _exchange
     cdef ServerGroup _group
     cdef AttemptPlan _plan

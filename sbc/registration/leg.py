@@ -154,6 +154,7 @@ class Leg(ClientTransactionUser):
     showed_credentials: cython.bint  # the last request carried the phone's own credentials
     started: cython.bint
     slow: cython.bint  # as the judge it was silent for so long that another server was asked
+    gone_on_from: list  # (server, status or 0, reason) of each attempt before the last; None when there was no other
     _exchange: LegUser
     _group: ServerGroup
     _plan: AttemptPlan
@@ -396,6 +397,9 @@ class Leg(ClientTransactionUser):
         elif verdict is _NEXT:
             if isinstance(outcome, FoundDown):
                 self.reason = str(outcome)
+            if self.gone_on_from is None:
+                self.gone_on_from = []
+            self.gone_on_from.append((attempt.server, getattr(outcome, "status", 0), self.reason))
             self._next()
         elif verdict is _RETURN and self.response is not None:
             challenged: cython.bint = self.response._status == 401 or self.response._status == 407
@@ -470,6 +474,7 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.showed_credentials = False
     leg.started = False
     leg.slow = False
+    leg.gone_on_from = None
     leg._exchange = exchange
     leg._group = exchange.group
     leg._plan = plan

@@ -428,6 +428,10 @@ class Registrar(ExchangeUser):
 
     # For the upkeep
 
+    def is_registering(self, token: str) -> bool:
+        """A REGISTER of that phone is under way."""
+        return token in self._under_way
+
     def errand(
         self,
         targets: Targets,
@@ -722,8 +726,24 @@ class Registrar(ExchangeUser):
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
             elif contact.token in self._duties or not _is_well(binding, exchange.targets):
-                self.upkeep.settled(binding)
+                self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
+
+    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[tuple[str, bool]]:
+        """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account,
+        which is noted (V16)."""
+        leg: Leg
+        found = []
+        for leg in exchange._legs:
+            for server, status, reason in leg.gone_on_from or ():
+                if server != leg.target.name:
+                    refused = status in (403, 404)
+                    found.append((server, refused))
+                    if refused:
+                        self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
+        if binding.unsaved:
+            self._archive.keep(binding)
+        return found
 
     # Bindings
 
