@@ -26,7 +26,7 @@ from twisted.logger import (
 
 from sbc import __version__
 from sbc.clock import TimerQueue
-from sbc.config import Config, ConfigErrors, Listen, load
+from sbc.config import Config, ConfigErrors, Dns, Listen, load
 from sbc.config.implied import places_of_implied_tcp, tcp_beside
 from sbc.config.model import address_families, spoken
 from sbc.control import NAME as CONTROL
@@ -251,8 +251,8 @@ class App:
                 )
             except OSError as error:
                 where = written(*transport.local)
-                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}; servers reach us by our connections only"
-                self.report(Alarm("configuration", text))
+                text = f"cannot listen on tcp {where}, beside udp: {error.strerror}"
+                self.report(Alarm("configuration", f"{text}; servers reach us over our own connections"))
                 continue
             self.listeners.add(beside)
 
@@ -298,11 +298,12 @@ class App:
             self._own_candidates_found(group)
 
         settings = group.settings
-        freshness = Freshness(
-            settings.dns_ttl_floor, settings.dns_ttl_ceiling, settings.dns_requery or self.config.dns.requery
-        )
         self.locator.watch(
-            f"{group.name} {server.name}", server, found, srv_weight=settings.srv_weight, freshness=freshness
+            f"{group.name} {server.name}",
+            server,
+            found,
+            srv_weight=settings.srv_weight,
+            freshness=freshness(settings, self.config.dns),
         )
 
     def _watched(self) -> set[tuple[str, str]]:
@@ -555,6 +556,11 @@ def _local_time_of_day() -> float:
 def _passwords(config: Config) -> HtdigestFile | None:
     """Read anew at each reload: phones are added while the appliance runs."""
     return HtdigestFile.load(config.credentials.file) if config.credentials.file else None
+
+
+def freshness(group: GroupSettings, dns: Dns) -> Freshness:
+    """How long DNS answers are good for the servers of this group. `[dns]` speaks for those that say nothing themselves."""
+    return Freshness(group.dns_ttl_floor, group.dns_ttl_ceiling, group.dns_requery or dns.requery)
 
 
 def certificate_of(listen: Listen) -> OwnCertificate | None:

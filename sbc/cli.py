@@ -1,7 +1,7 @@
 """The commands: `sbc run`, `check`, `status`, `failback`, `resolve` and `demo`. Each brings in what it needs when asked for.
 
-Exit status: 0 as wished; 1 could not run, or does not run, or found nothing, or the demo's story did not come true; 2 bad configuration
-or bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
+Exit status: 0 as wished; 1 could not run, or does not run, or found nothing, or the demo's story did not come true; 2 bad
+configuration or bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     resolve.add_argument(
         "--naptr-build", choices=SRV_TRANSPORTS, default="udp", help="whose SRV when NAPTR gives nothing; default: udp"
     )
-    resolve.add_argument("--dns", metavar="ADDRESS[:PORT]", action="append", default=[], help="DNS server to ask; repeatable")
+    resolve.add_argument(
+        "--dns", metavar="ADDRESS[:PORT]", action="append", default=[], help="DNS server to ask; repeatable"
+    )
     resolve.add_argument("--again", action="store_true", help="then tell how the answers are found in the cache")
     resolve.add_argument(
         "-c", "--config", metavar="FILE", type=Path, help="ask the DNS servers of this configuration, for its sockets;"

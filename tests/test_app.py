@@ -14,6 +14,11 @@ import urllib.request
 
 import pytest
 
+from sbc.app import freshness
+from sbc.config import Dns
+from sbc.location.cache import Freshness
+from sbc.redundancy.settings import GroupSettings
+
 CONFIG = """
 [appliance]
 name = "test"
@@ -45,6 +50,15 @@ INVITE = (
     "From: <sip:alice@{domain}>;tag=1\r\nTo: <sip:bob@{domain}>\r\nCall-ID: {branch}\r\nCSeq: 1 INVITE\r\n"
     "Contact: <sip:alice@127.0.0.1>\r\nContent-Length: 0\r\n\r\n"
 )
+
+
+def test_how_long_dns_answers_are_good():
+    """X12, V28: a group's own requery comes before that of [dns]; floor and ceiling are the group's."""
+    plain = GroupSettings("plain", ())
+    pivot = GroupSettings("pivot", (), dns_requery=7200, dns_ttl_floor=30, dns_ttl_ceiling=600)
+    assert Freshness(5, 86400, 0) == freshness(plain, Dns((), 0))
+    assert Freshness(5, 86400, 3600) == freshness(plain, Dns((), 3600))
+    assert Freshness(30, 600, 7200) == freshness(pivot, Dns((), 3600))
 
 
 def free_port(kind: int) -> int:
@@ -267,4 +281,29 @@ def test_useless_state_is_an_alarm(appliance):
     (appliance.state / "sbc.sqlite3").mkdir()
     assert appliance.start().startswith("sbc ready:")
     assert any("nothing will survive a restart" in event["text"] for event in appliance.status()["events"])
+    assert "Traceback" not in appliance.log.read_text()
+
+
+PHONES = CONFIG + """
+  [[group.server]]
+  name = "fallback"
+  address = "127.0.0.1"
+  port = 19
+
+  [[group.phones]]
+  addresses = ["127.0.0.0/8"]
+  profile = "pivot-lb"
+"""
+
+
+def test_phones_of_several_kinds(appliance):
+    """Both servers are closed ports: the group's phones and those of the other kind are told so alike, and each kind has a
+    working server of its own, whatever worker is asked."""
+    appliance.configure(text=PHONES)
+    appliance.start()
+    assert [480, 480] == [appliance.ask("example.com", f"z9hG4bK{number}") for number in range(2)]
+    (group,) = appliance.status()["groups"]
+    (kind,) = group["phones"]
+    assert ("pivot-lb", ["127.0.0.0/8"]) == (kind["profile"], kind["addresses"])
+    assert kind["working"] in ("127.0.0.1:9;udp", "127.0.0.1:19;udp")
     assert "Traceback" not in appliance.log.read_text()

@@ -65,7 +65,7 @@ no candidate: this server cannot be reached
 
 
 def test_the_failed_chain_of_the_bulletin():
-    """S16, S15: NAPTR none, SRV _sip._udp. none, A none; each kept for 36 s."""
+    """S16, S15, S21: NAPTR none, SRV _sip._udp. none, A none; each kept for 36 s."""
     text, asked = told({}, resolve.Wanted("testserver.eslab.local"))
     assert FAILED_CHAIN.replace("A are asked", "A is asked") == text
     assert ["NAPTR testserver.eslab.local", "SRV _sip._udp.testserver.eslab.local", "A testserver.eslab.local"] == asked
@@ -182,7 +182,8 @@ def test_the_command(server, capsys):
     questions = [line for line in lines if re.match(r"(NAPTR|SRV|A|AAAA) \S+$", line)]
     assert server.take() == questions
     assert ["NAPTR eslab.local", "SRV _sip._udp.eslab.local", "A piper.eslab.local", "AAAA piper.eslab.local"] == questions
-    assert re.search(rf"^SRV .*\n    {server} over udp: NOERROR after \d+ ms\n    priority 1, weight 10, port 5070", text, re.M)
+    answer = rf"    {server} over udp: NOERROR after \d+ ms\n    priority 1, weight 10, port 5070, target piper"
+    assert re.search(rf"^SRV .*\n{answer}", text, re.M)
     assert re.search(r"^  P1:1 +10\.225\.2\.31:5070;udp  priority 1, weight 10$", text, re.M)
 
 

@@ -193,7 +193,10 @@ def _warn_server(document: Document, path: TomlPath, server: ServerSettings) -> 
     srv_names = [name for name in names if procedure.transport_of_srv_name(name)]
     transports = _spoken_with(server)
     if srv_names and server.port:  # S6, V8
-        text = f"with a port given {srv_names[0]} is looked up as a host, and not as the SRV record that it names; port = 0 does"
+        text = (
+            f"with a port given {srv_names[0]} is looked up as a host, and not as the SRV record that it names; port = 0"
+            " asks for that"
+        )
         document.warn((*path, "port"), text)
     elif server.transport == "dns-naptr" and server.port and names:
         document.warn(  # Y10, Y11, Y32, S6

@@ -16,8 +16,8 @@ class Candidate:
     """Address, port and transport, with the DNS preference that led to it; immutable.
 
     `address` is an IPv4 or IPv6 literal without brackets, `transport` udp, tcp or tls. `priority` is that of SRV, lowest
-    first, 1 when there is no SRV (V12); `weight` that among equal priorities; `place` the position, 0 first, of the name that
-    it was found by, where a server has several (S13).
+    first, 1 when there is no SRV (V12); `weight` that among equal priorities; `place` the position, 0 first, of the name
+    that it was found by, where a server has several (S13).
 
     Two lookups that find the same next hop with another priority find the same candidate: only address, port and
     transport count for equality, so health and counters stay with it when DNS is rearranged.

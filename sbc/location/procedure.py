@@ -181,7 +181,8 @@ class _Walk:
         if by_srv or by_srv is None or self.wanted:
             return by_srv or []
         port = DEFAULT_PORTS[transport]
-        self._tell(f"SRV leads nowhere, so {self._address_types} {self._are} asked; port {port} is the default of {transport}")
+        asked = f"{self._address_types} {self._are} asked"
+        self._tell(f"SRV leads nowhere, so {asked}; port {port} is the default of {transport}")
         return self._hosts(name, port, transport)
 
     def _by_naptr(self, name: str, depth: int = NAPTR_DEPTH) -> list[Candidate]:

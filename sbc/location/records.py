@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,14 @@ def from_text(question: Question, text: str) -> Found | None:
     try:
         table = json.loads(text)
         kind = _KINDS[question.rrtype]
-        return Found(tuple(kind(**fields) for fields in table["records"]), float(table["ttl"]))
+        records = tuple(kind(**values) for values in table["records"])
+        return Found(records, float(table["ttl"])) if all(map(_is_sound, records)) else None
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _is_sound(record: Record) -> bool:
+    return all(type(getattr(record, entry.name)).__name__ == entry.type for entry in fields(record))
 
 
 def question_from_text(text: str) -> Question | None:

@@ -161,6 +161,8 @@ def _group_lines(group: Mapping[str, Any], wall_now: float) -> list[str]:
     if group.get("working_because"):
         since = f" since {_clock_time(group['working_since'], wall_now)}" if group.get("working_since") else ""
         lines.append(f"  New requests go to {group.get('working') or 'no server'}{since}: {group['working_because']}")
+    for kind in group.get("phones", ()):
+        lines.append(f"  Phones of profile {kind['kind']}: new requests go to {kind.get('working') or 'no server'}")
     return lines
 
 
@@ -168,7 +170,8 @@ def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
     lines = [f"Phones: {registrations.get('bindings', 0)} contacts known"]
     for phone in registrations.get("phones", ()):
         at = ", ".join(f"{entry['server']} {entry['state']}" for entry in phone.get("servers", ()))
-        lines.append(f"  {phone['aor']}  {at}")
+        profile = f"  ({phone['profile']})" if phone.get("profile") else ""
+        lines.append(f"  {phone['aor']}  {at}{profile}")
     if registrations.get("phones_left_out"):
         lines.append(f"  and {registrations['phones_left_out']} more")
     return lines

@@ -197,6 +197,12 @@ class GroupSettings:
     phones: tuple[PhonesSettings, ...] = ()
     """Those of the group's phones that use its servers in another way; the first that fits a phone counts."""
 
+    @property
+    def asks_by_register(self) -> bool:
+        """Whether `probe_method` means REGISTER here."""
+        is_successive = self.registration != "concurrent"
+        return self.probe_method == "register" or (self.probe_method == "register-when-successive" and is_successive)
+
 
 @dataclass(frozen=True, slots=True)
 class PhonesSettings:
@@ -220,7 +226,7 @@ OF_THE_WHOLE_GROUP = {
         "name", "domains", "profile", "sources", "probe_interval", "probe_interval_down", "probe_timeout", "fall", "rise",
         "status_health", "srv_weight", "dns_requery", "dns_ttl_floor", "dns_ttl_ceiling", "dns_removed",
     }),
-    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "register"}),
+    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "large_requests", "register"}),
 }
 """Keys that hold for every phone of a group: who its servers are, and how it is found out whether they live. A server is
 watched once, however many kinds of phones use it."""

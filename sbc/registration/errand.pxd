@@ -18,6 +18,7 @@ cdef class Errand(LegUser):
     cdef readonly long long seconds
     cdef readonly Candidate candidate
     cdef readonly bint own_password_refused
+    cdef readonly bint used_credentials
     cdef ExchangeUser _registrar
     cdef Leg _leg
     cdef object _done

@@ -56,7 +56,8 @@ class Errand(LegUser):
     """Made for one binding and one server; `start` sends it.
 
     `done(errand)` is called once, unless it is stopped. Then `ending` says how it ended, `reason` why it was not accepted,
-    `status` is that of the server's answer, 0 without one, `seconds` is what was granted, and `candidate` where it was.
+    `status` is that of the server's answer, 0 without one, `seconds` is what was granted, and `candidate` where it was; with
+    `used_credentials` the server had asked for the password.
     """
 
     binding: Binding
@@ -68,6 +69,7 @@ class Errand(LegUser):
     seconds: cython.longlong
     candidate: Candidate
     own_password_refused: cython.bint
+    used_credentials: cython.bint
     _registrar: ExchangeUser
     _leg: Leg
     _done: object
@@ -100,6 +102,7 @@ class Errand(LegUser):
         self.seconds = 0
         self.candidate = None
         self.own_password_refused = False
+        self.used_credentials = False
         self._done = done
         self._user = _user_of(binding.aor)
         self._template = None
@@ -138,6 +141,7 @@ class Errand(LegUser):
         contact: Contact = self.contacts[0]
         if self._template is None:
             self._template = new_template(self.request, self.contacts, self._user, contact.token)
+        self.used_credentials = self.used_credentials or credentials is not None
         cseq: cython.longlong = registrar.next_cseq(leg.upstream)
         return self._template.register_at(leg, branch, registrar.boot, cseq, credentials)
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.bindings import Binding
-    from sbc.registration.targets import Target
     from sbc.registration.upkeep import Upkeep
 
 
@@ -43,6 +42,10 @@ class HeldRequests:
         self._report = report
         self._upkeep = upkeep
         self.waiting: dict[tuple[str, Candidate], _Wait] = {}
+
+    def is_registering(self, token: str) -> bool:
+        """A request waits for a registration of that contact."""
+        return any(waiting == token for waiting, _ in self.waiting)
 
     def of_phone(
         self,
@@ -104,21 +107,14 @@ class HeldRequests:
         waiting = self.waiting.pop(key)
         binding = errand.binding
         duty = self._upkeep.duty_of(binding)
+        # Where it is registered for this request only is looked at with the phone's next REGISTER, not now.
         self._upkeep.note(duty, served, errand)
-        self._upkeep.go_on(duty, served)
         is_challenge = errand.ending is Ending.CHALLENGED and not errand.own_password_refused
         for method, done in waiting.callbacks:
             if is_challenge:
                 self._report(RegistrationLeftOut(served.group.name, errand.target.name, binding.aor, method, ONLY_THE_PHONE))
             # D22: who is only asked for a password is asked again for the request itself, and the phone can answer that.
             done(errand.ending is Ending.ACCEPTED or is_challenge)
-
-    def is_registering(self, binding: Binding, target: Target) -> bool:
-        """Is a registration of that contact at that server under way for a request?"""
-        return any(
-            token == binding.token and waiting.errand is not None and waiting.errand.target is target
-            for (token, _), waiting in self.waiting.items()
-        )
 
     def forgotten(self, binding: Binding) -> None:
         """The contact is gone: nothing to wait for."""

@@ -42,9 +42,9 @@ cdef class Leg(ClientTransactionUser):
     cdef readonly str reason
     cdef readonly bint own_password_refused
     cdef readonly bint showed_credentials
-    cdef readonly list refusals
     cdef readonly bint started
     cdef public bint slow
+    cdef readonly list gone_on_from
     cdef LegUser _exchange
     cdef ServerGroup _group
     cdef AttemptPlan _plan

@@ -152,9 +152,9 @@ class Leg(ClientTransactionUser):
     reason: str
     own_password_refused: cython.bint  # the server did not accept what the password file made us answer
     showed_credentials: cython.bint  # the last request carried the phone's own credentials
-    refusals: list  # (server, reason) of those that did not want this account, before it went on to the next; None: none
     started: cython.bint
     slow: cython.bint  # as the judge it was silent for so long that another server was asked
+    gone_on_from: list  # (server, status or 0, reason) of each attempt before the last; None when there was no other
     _exchange: LegUser
     _group: ServerGroup
     _plan: AttemptPlan
@@ -397,10 +397,9 @@ class Leg(ClientTransactionUser):
         elif verdict is _NEXT:
             if isinstance(outcome, FoundDown):
                 self.reason = str(outcome)
-            elif self.response is not None and (self.response._status == 403 or self.response._status == 404):
-                if self.refusals is None:
-                    self.refusals = []
-                self.refusals.append((self.target.name, self.reason))
+            if self.gone_on_from is None:
+                self.gone_on_from = []
+            self.gone_on_from.append((attempt.server, getattr(outcome, "status", 0), self.reason))
             self._next()
         elif verdict is _RETURN and self.response is not None:
             challenged: cython.bint = self.response._status == 401 or self.response._status == 407
@@ -473,9 +472,9 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.reason = ""
     leg.own_password_refused = False
     leg.showed_credentials = False
-    leg.refusals = None
     leg.started = False
     leg.slow = False
+    leg.gone_on_from = None
     leg._exchange = exchange
     leg._group = exchange.group
     leg._plan = plan

@@ -10,7 +10,6 @@ from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.contacts cimport Contact, TokenMaker
 from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
-from sbc.registration.leg cimport Leg
 from sbc.registration.rejections cimport Rejections
 from sbc.registration.targets cimport Targets
 from sbc.sip.message cimport Request, Response
@@ -52,7 +51,6 @@ cdef class Registrar(ExchangeUser):
     cdef Binding _bind(self, Exchange exchange, Contact contact, double expires_at, double now)
     cdef object _make_room(self, str aor)
     cdef Upstream _upstream_of(self, Binding binding, str server, Exchange exchange)
-    cdef object _refused_before(self, Exchange exchange, Leg other, Binding binding)
     cdef object _remove(self, Exchange exchange)
     cdef object _unbind(self, Binding binding, str reason)
     cdef object _is_no_longer_there(self, Binding binding)

@@ -108,7 +108,6 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
 _FAILED = cython.declare(str, FAILED)
-_REFUSED = cython.declare(object, Ending.REFUSED)
 
 
 @cython.cclass
@@ -421,9 +420,17 @@ class Registrar(ExchangeUser):
 
     def _profile_of(self, binding: Binding) -> str:
         group = self.groups.get(binding.group)
-        return group.phones_of(binding.agent, binding.host, binding.aor).settings.profile if group is not None else ""
+        if group is None:
+            return ""
+        if group.of_several_kinds:
+            group = group.phones_of(binding.agent, binding.host, binding.aor)
+        return group.settings.profile
 
     # For the upkeep
+
+    def is_registering(self, token: str) -> bool:
+        """A REGISTER of that phone is under way."""
+        return token in self._under_way
 
     def errand(
         self,
@@ -438,15 +445,6 @@ class Registrar(ExchangeUser):
         known: Contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
         contact = Contact(binding.token, known.text, seconds, known.parameters)
         return Errand(self, targets, target, binding, contact, plan, done)
-
-    def is_under_way(self, binding: Binding) -> bool:
-        """Is the phone itself registering just now? Somebody at another host does not count."""
-        exchange: Exchange
-        host: str = binding.host
-        for exchange in self._under_way.get(binding.token, ()):  # noqa: SIM110 (a generator cannot have typed names)
-            if exchange.phone_flow.remote[0] == host:
-                return True
-        return False
 
     def asks_for_passwords(self, candidate: Candidate) -> bool:
         """Has that server ever challenged?"""
@@ -625,24 +623,9 @@ class Registrar(ExchangeUser):
                     upstream = self._upstream_of(binding, other.target.name, exchange)
                     if upstream.state == _UNREGISTERED:
                         self._change(binding, upstream, _REGISTERING, "")
-                elif other.ending is _REFUSED and binding.at(other.target.name) is None:
-                    self._refused_before(exchange, other, binding)
-            if leg.refusals is not None:
-                for server, reason in leg.refusals:
-                    self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
             self._expiry.watch(binding)
         if exchange.answered:
             self._save(exchange)
-
-    @cython.cfunc
-    def _refused_before(self, exchange: Exchange, other: Leg, binding: Binding):
-        """V16: that server did not want the account, and was heard before there was a contact to note it at."""
-        upstream: Upstream
-        if other.response is not None and other.response._status in (403, 404):
-            upstream = self._upstream_of(binding, other.target.name, exchange)
-            upstream.state = _FAILED
-            upstream.reason = other.reason
-            binding.unsaved = True
 
     @cython.cfunc
     def not_accepted(self, exchange: Exchange, leg: Leg):
@@ -743,8 +726,24 @@ class Registrar(ExchangeUser):
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
             elif contact.token in self._duties or not _is_well(binding, exchange.targets):
-                self.upkeep.settled(binding)
+                self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
+
+    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[tuple[str, bool]]:
+        """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account,
+        which is noted (V16)."""
+        leg: Leg
+        found = []
+        for leg in exchange._legs:
+            for server, status, reason in leg.gone_on_from or ():
+                if server != leg.target.name:
+                    refused = status in (403, 404)
+                    found.append((server, refused))
+                    if refused:
+                        self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
+        if binding.unsaved:
+            self._archive.keep(binding)
+        return found
 
     # Bindings
 

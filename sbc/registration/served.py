@@ -35,9 +35,9 @@ class Books(Protocol):
         self, targets: Targets, target: Target, binding: Binding, seconds: int, plan: Any, done: Callable[[Errand], Any]
     ) -> Errand: ...
 
-    def is_under_way(self, binding: Binding) -> bool: ...
-
     def asks_for_passwords(self, candidate: Candidate) -> bool: ...
+
+    def is_registering(self, token: str) -> bool: ...
 
     def errand_registered(self, errand: Errand) -> None: ...
 
@@ -54,6 +54,8 @@ class Served:
         self.is_concurrent = self.settings.registration == "concurrent"
         self.registrars: list[Target] = [target for target in targets.servers if target.settings.register]
         self.named: dict[str, Target] = {target.name: target for target in targets.servers}
+        self.open: set[str] = set()
+        """Servers that have registered somebody for us without asking for a password."""
         self.known: set[str] = set()
         """Servers that were seen alive."""
         self.returned: dict[str, float] = {}
@@ -99,7 +101,7 @@ class Failure:
 class Duty:
     """One contact: what is under way for it, and what was tried."""
 
-    __slots__ = ("binding", "timer", "errand", "failures", "removals", "helpless", "renewals", "postponed")
+    __slots__ = ("binding", "timer", "errand", "failures", "removals", "helpless", "renewals")
 
     def __init__(self, binding: Binding) -> None:
         self.binding = binding
@@ -112,5 +114,3 @@ class Duty:
         """Server -> the password file with which its challenge could not be answered."""
         self.renewals: dict[str, tuple[float, float]] = {}
         """Server -> end of the registration, and when it is to be renewed."""
-        self.postponed = False
-        """Until a request has had the contact registered."""

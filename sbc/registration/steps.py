@@ -53,21 +53,16 @@ class Steps:
             upstream = duty.binding.upstream(target.name)
             due = self._due(duty, served, target, upstream, now)
             if due is not None:
-                found.append(Step(due, target, self._living(served, target, upstream, now), False))
+                found.append(Step(due, target, self._living_address(served, upstream), False))
         return found
 
     @staticmethod
-    def _living(served: Served, target: Target, upstream: Upstream | None, now: float) -> Candidate | None:
-        """Where it is to be moved when the address where it is registered has died: that is no renewal, which would look for
-        better ones first (Y27). None when the server may choose."""
-        if upstream is None or upstream.state != REGISTERED or upstream.candidate is None:
+    def _living_address(served: Served, upstream: Upstream | None) -> Candidate | None:
+        """Where it is to move because its own address has died; not the list from its top, for nothing is being renewed."""
+        if upstream is None or upstream.candidate is None or served.group.health(upstream.candidate).usable:
             return None
-        group = served.group
-        alive = [other for server, other in group.candidates() if server.name == target.name and group.health(other).usable]
-        if upstream.candidate in alive or not alive:
-            return None
-        working = group.working(now)
-        return working if working in alive else alive[0]
+        others = (candidate for server, candidate in served.group.candidates() if server.name == upstream.server)
+        return next((candidate for candidate in others if served.group.health(candidate).usable), None)
 
     def _one_by_one_steps(self, duty: Duty, served: Served, now: float) -> list[Step]:
         goals = self._goals(served, now)
@@ -100,8 +95,8 @@ class Steps:
         there = upstream is not None and self._is_current(duty.binding, served, upstream)
         elsewhere = there and upstream.candidate is not None and upstream.candidate != candidate
         found: list[Step] = []
-        if (there and not elsewhere) or self._will_register(duty, served, target):
-            # What is left behind is removed first (V3), but not by whom will fail at the other end: there it comes next.
+        if (there and not elsewhere) or self._will_register(duty, served, target, now):
+            # What is left behind is removed first (V3), but not by whom may fail at the other end: there it comes next.
             found = self._removals(duty, served, target, candidate if elsewhere else None, now)
             if any(step.due <= now for step in found):
                 return found
@@ -191,10 +186,14 @@ class Steps:
             return False
         return may_vouch_for(duty.binding, served.targets, target)
 
-    def _will_register(self, duty: Duty, served: Served, target: Target) -> bool:
-        """Nothing is known that speaks against it. Who is removed at one server, and then asked for a password at the other,
-        is registered at the first one again."""
-        return target.name not in duty.failures and self.may_register(duty, served, target)
+    def _will_register(self, duty: Duty, served: Served, target: Target, now: float) -> bool:
+        """Is there every reason to believe that it will succeed?"""
+        failure = duty.failures.get(target.name)
+        if failure is not None and (failure.refused or failure.not_before > now):
+            return False
+        if not self.may_register(duty, served, target):
+            return False
+        return target.name in served.open or self._has_password(duty, served, target)
 
 
 def _is_anywhere(binding: Binding) -> bool:

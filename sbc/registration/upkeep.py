@@ -29,6 +29,7 @@ Ordinary Python: a phone whose registrations are in order never comes here.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ _ALL_WITHIN = 300.0  # seconds in which the registrations of all phones follow, 
 _SLOWEST = 5.0  # ... at least so many in a second
 _LOOKED_AT_ONCE = 500  # phones, in a few milliseconds
 _PAUSE = 0.02  # seconds between two lots of them
+_BUSY_FOR = 1.0  # seconds until a contact is looked at again for which a REGISTER is under way
 
 
 class Upkeep:
@@ -80,8 +82,10 @@ class Upkeep:
         targets.group.followers.append(lambda: self._changed(served))
         self._changed(served)
 
-    def settled(self, binding: Binding) -> None:
-        """A REGISTER of the phone is over, or a registration has lapsed."""
+    def settled(self, binding: Binding, gone_on_from: Iterable[tuple[str, bool]] = ()) -> None:
+        """A REGISTER of the phone is over, or a registration has lapsed. `gone_on_from`: the servers that it tried before the
+        one where it ended, and whether they refused its account: what they said to the phone they would say to us.
+        """
         served = self._served_of(binding)
         if served is None:
             return
@@ -93,8 +97,10 @@ class Upkeep:
                 self._succeeded(duty, target.name)
             elif upstream is not None and upstream.state == FAILED:
                 self._note_failure(duty, served, target.name, now, refused=True)
-            elif served.is_concurrent or target.name == served.targets.goal:
+            elif served.is_concurrent:
                 self._note_failure(duty, served, target.name, now)
+        for name, refused in gone_on_from:
+            self._note_failure(duty, served, name, now, refused=refused)
         self._plan(duty, served, now)
 
     def interrupted(self, token: str, is_removal: bool) -> None:
@@ -235,14 +241,13 @@ class Upkeep:
         if self._served.get(served.group.key) is not served:
             return
         now = self._clock.seconds()
+        if self._books.is_registering(duty.binding.token) or self.held.is_registering(duty.binding.token):
+            # It is on its way to where it should be, or will be looked at again when that is over.
+            self._arm(duty, served, now + _BUSY_FOR)
+            return
         step = self.steps.next_step(duty, served, now)
         if step is None or step.due > now + 1e-6:
             self._plan(duty, served, now)
-            return
-        if self._books.is_under_way(duty.binding):
-            return  # `settled` comes after it
-        if self.held.is_registering(duty.binding, step.target):
-            duty.postponed = True
             return
         name = step.target.name
         if name not in served.usable:
@@ -255,13 +260,6 @@ class Upkeep:
             served.targets, step.target, duty.binding, seconds, plan, lambda errand: self._over(duty, served, errand)
         )
         duty.errand.start()
-
-    def go_on(self, duty: Duty, served: Served) -> None:
-        """A request has had the contact registered. Where it is so for that request only is looked at with the phone's next
-        REGISTER, not now."""
-        if duty.postponed:
-            duty.postponed = False
-            self._plan(duty, served, self._clock.seconds())
 
     def _over(self, duty: Duty, served: Served, errand: Errand) -> None:
         duty.errand = None
@@ -281,6 +279,8 @@ class Upkeep:
         if errand.is_removal:
             self._note_removal(duty, served, errand, now)
         elif errand.ending is Ending.ACCEPTED and errand.seconds > SLACK:
+            if not errand.used_credentials:
+                served.open.add(name)
             self._succeeded(duty, name)
             self._books.errand_registered(errand)
         elif errand.ending is Ending.CHALLENGED and not errand.own_password_refused:

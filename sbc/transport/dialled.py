@@ -31,6 +31,9 @@ CONNECT_TIME = 3.0
 QUIET_BEFORE_DOUBT = 1.0
 """Seconds without a word in either direction after which a peer may be closing the connection while we send."""
 
+MOST_DOUBTFUL = 64
+"""Messages that are kept to be sent once more when it turns out that the peer was closing the connection."""
+
 _SAME_FAULT_AGAIN = 3600.0  # seconds until the log repeats why a server cannot be reached
 
 Key = tuple[str, str, int]
@@ -40,8 +43,8 @@ class DialledFlow(Flow):
     """The way to one listening peer. Made by `Dialler`."""
 
     def __init__(
-        self, dialler: Dialler, candidate: Candidate, side: str, sent_by: str, local: tuple[str, int], source: tuple[str, int],
-        *, alias: bool,
+        self, dialler: Dialler, candidate: Candidate, side: str, sent_by: str, local: tuple[str, int],
+        source: tuple[str, int], *, alias: bool,
     ) -> None:  # fmt: skip
         """`local` is the socket of ours that it stands for; `source` what the connection is bound to, port 0 for any."""
         remote = (candidate.address, candidate.port)
@@ -79,6 +82,8 @@ class DialledFlow(Flow):
         now = self._dialler.seconds()
         if self._doubtful is not None:
             self._doubtful.append(data)
+            if len(self._doubtful) > MOST_DOUBTFUL:
+                self._doubtful = None  # it has had time to close; now it is silent
         elif now - self._spoken_at > QUIET_BEFORE_DOUBT:
             self._doubtful = [data]
         self._spoken_at = now
@@ -211,16 +216,19 @@ class Dialler:
             self._flows[key] = flow
         return flow
 
-    def flow_without_listener(self, candidate: Candidate, own_host: str) -> DialledFlow:
+    def flow_without_listener(self, candidate: Candidate, own_host: str) -> DialledFlow | None:
         """The same where we listen for nobody with that transport: what the server sends must come over our connection.
 
         So Via and Contact name its own end, as a phone's do, and it leaves from the same port each time (RFC 3261 18.1.1
         lets the server answer over the connection; RFC 5923 lets it send requests, if it knows the address for ours).
+        None while that address is not one of this machine: its link is down.
         """
         key = (candidate.transport, candidate.address, candidate.port)
         flow = self._flows.get(key)
         if flow is None:
             port = self._own_ports.get(key) or _free_port(own_host)
+            if port is None:
+                return None
             self._own_ports[key] = port
             local = (own_host, port)
             flow = DialledFlow(self, candidate, "servers", written(own_host, port), local, local, alias=True)
@@ -272,12 +280,15 @@ class Dialler:
             del self._flows[key]
 
     def went_wrong(self, flow: DialledFlow, cause: str, why: str) -> None:
-        """The log tells it once, and again after an hour."""
+        """The log tells it once, and again after an hour. That a phone is not there is no news."""
+        if flow.side == "phones":
+            return
         key, now = (flow.transport, *flow.remote), self.seconds()
         told, at = self._faults.get(key, ("", 0.0))
         if told != why or now - at > _SAME_FAULT_AGAIN:
             self._faults[key] = (why, now)
-            log.warn("no {transport} connection to {remote}: {why}", transport=flow.transport, remote=written(*flow.remote), why=why)
+            text = "no {transport} connection to {remote}: {why}"
+            log.warn(text, transport=flow.transport, remote=written(*flow.remote), why=why)
 
     def went_well(self, flow: DialledFlow) -> None:
         self._faults.pop((flow.transport, *flow.remote), None)
@@ -306,8 +317,11 @@ class _Dialling(ClientFactory):
         self._flow.dial_failed(reason.value)
 
 
-def _free_port(host: str) -> int:
+def _free_port(host: str) -> int | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+            return probe.getsockname()[1]
+    except OSError:
+        return None

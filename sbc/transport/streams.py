@@ -175,6 +175,7 @@ class Connection(TwistedProtocol):
         self._unsent = 0
         self._stuck_since = 0.0  # since when the peer has fetched nothing; 0 = it fetches
         self._closing_since = 0.0
+        self._handle: Any = None  # OpenSSL's part
         self._fault: tuple[str, str] | None = None
         self._lost = False
 
@@ -214,7 +215,9 @@ class Connection(TwistedProtocol):
         self._connections.add(self)
         _set_options(self.transport)
         self.transport.registerProducer(self, True)
-        if not self._secure:
+        if self._secure:
+            self._handle = self.transport.getHandle()
+        else:
             self._become_ready()
 
     def handshakeCompleted(self) -> None:  # noqa: N802 (Twisted's name)
@@ -261,6 +264,11 @@ class Connection(TwistedProtocol):
         tell = log.debug if peaceful or self.accepted else log.info
         tell("connection with {remote} lost: {why}", remote=written(*self.flow.remote), why=why)
         self._guarded(self.flow.connection_lost, self, cause, why)
+        # OpenSSL, Twisted's TLS and we hold each other; so all would wait for a full garbage collection.
+        self.transport.unregisterProducer()
+        if self._handle is not None:
+            self._handle.set_app_data(None)
+        self._handle = self.transport = None
 
     # -- in --------------------------------------------------------------------------------------------------------------
 

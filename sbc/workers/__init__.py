@@ -16,10 +16,10 @@ all, because the route cookie says everything. What is left is the first request
 the phone has registered knows its Contact. It came to the worker of that server, which hands it round to the one that knows
 the phone (`handover`, `door`): one datagram more, in (N-1)/N of the calls that come in, and in no other. Workers that do not
 run are the last to be asked. Over TCP and TLS a phone's connection, too, is at one worker: what a server sends for it inside
-a call is handed round in the same way, and the answer goes back through the worker that has the server's connection (`lent`).
-What belongs to a call stays where the call is, wherever its phone is now. Contacts at servers
-name no worker: one that changed when a phone takes another source port, or when N changes, would be a second one to the
-registrar, and both would ring.
+a call is handed round in the same way, and the answer goes back by the worker that has the server's connection (`lent`).
+What belongs to a call stays where the call is, wherever its phone is now. Contacts at servers name no worker: one that
+changed when a phone takes another source port, or when N changes, would be a second one to the registrar, and both would
+ring.
 
 (A port towards the servers for each worker would do without the program in the kernel. It would also need more from every
 firewall, write two Record-Route lines instead of one, and cost more: a call that comes and goes by two sockets makes half as

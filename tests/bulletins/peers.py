@@ -15,7 +15,7 @@ from sbc.sip.message import Request, Response
 from sbc.transaction.interface import ClientTransactionUser, TransactionUser
 from sbc.transaction.matching import new_branch
 from tests.bulletins.wire import Wire
-from tests.helpers.scripted_servers import Reply, accept, refuse
+from tests.helpers.scripted_servers import DigestRegistrar, Reply, accept, refuse
 from tests.lab.network import outcome
 
 DOMAIN = "pbx.example"
@@ -71,6 +71,10 @@ class Server(TransactionUser):
     def _datagram_received(self, data: bytes, source: Address) -> None:
         if data.partition(b" ")[0].decode() not in self._ignored:
             self._endpoint.datagram_received(data, source)
+
+    def asks_for_passwords(self) -> None:
+        """REGISTERs are challenged."""
+        self.answers("REGISTER", DigestRegistrar(DOMAIN, {"alice": "secret"}, f"nonce of {self.name}", qop=False))
 
     # -- what it does by itself ------------------------------------------------------------------------------------------
 

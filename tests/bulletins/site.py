@@ -13,10 +13,12 @@ from sbc.app import App
 from sbc.config import Config, load
 from sbc.lab.phone import Call
 from sbc.location.locator import Locator
+from sbc.sip.digest import ha1
 from tests.bulletins.peers import DOMAIN, NameServer, Phone, Server, endpoint_at
 from tests.bulletins.wire import Address, Seen, Wire, WireReactor, WireTransport
 from tests.helpers.clock import FakeClock
 
+PASSWORD = "secret"
 OURS = ("192.0.2.200", 5060)
 PHONE = ("192.0.2.100", 5060)
 
@@ -84,6 +86,7 @@ class Site:
         self.wire = Wire(self.clock)
         self.dns = NameServer(self.wire, zone)
         file = folder / "sbc.toml"
+        (folder / "phones.htdigest").write_text(f"alice:{DOMAIN}:{ha1('alice', DOMAIN, PASSWORD)}\n")
         file.write_text(_HEAD + group)
         self.config = load(file)
         self.appliance = Appliance(self.config, self.wire)
@@ -108,7 +111,7 @@ class Site:
     def another_phone(self, user: str, domain: str) -> Phone:
         name = f"phone of {user}" if self.phones else "phone"
         address = (PHONE[0], PHONE[1] + len(self.phones))
-        self.phones.append(Phone(endpoint_at(self.wire, name, address), user, domain, "secret", OURS))
+        self.phones.append(Phone(endpoint_at(self.wire, name, address), user, domain, PASSWORD, OURS))
         return self.phones[-1]
 
     def server(self, name: str) -> Server:

@@ -215,6 +215,63 @@ def test_2_2_4_failover_failure_of_a_registration(site):
     assert site.told_phone("REGISTER")[-1].startswith("31 ")
 
 
+def at_the_backup_server(site) -> None:
+    """The primary fell silent, the phone is registered at the backup server, and that was second 0."""
+    site.phone.registers()
+    site.wait(1)
+    site.server("primary").falls_silent()
+    site.phone.registers()
+    site.wait(7.5)
+    assert "backup" == site.working()
+    site.begin()
+
+
+def registers_to_primary(site) -> list[str]:
+    return [line for line in site.sent("REGISTER") if line.endswith("primary")]
+
+
+def test_2_3_failback(site):
+    """F3, F10, F17, X2, steps 1 to 3: registered at the backup server; when the timer expires, 1800 s, an independent REGISTER to
+    the primary, in a dialog of its own; on its 200 the phone switches.
+    """
+    at_the_backup_server(site)                # 1
+    site.server("primary").recovers()
+    site.wait(1799)
+    assert [] == registers_to_primary(site)
+    assert "backup" == site.working()
+    site.wait(2)
+    assert lines("1800 REGISTER > primary") == registers_to_primary(site)[:1]        # 2
+    assert "primary" == site.working()                                               # 3
+    probe = next(seen.message for seen in site.with_servers("REGISTER") if seen.target == "primary")
+    others = [seen.message for seen in site.wire.seen if seen.method == "REGISTER" and seen.target == "backup"]
+    assert probe.call_id not in {message.call_id for message in others}
+    site.begin()
+    site.call()
+    assert lines("0 INVITE > primary") == site.sent("INVITE")
+
+
+def test_2_3_still_unavailable(site):
+    """F11: the REGISTER "will be retransmitted according to RFC3261 until 64*T1 (32s) timeout. After timeout, a timer is started
+    again".
+    """
+    at_the_backup_server(site)
+    site.wait(2 * 1832 + 1)
+    once = [0, 0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
+    times = [float(line.split()[0]) for line in registers_to_primary(site)]
+    assert [1800 + at for at in once] + [2 * 1800 + 32 + at for at in once] == times
+
+
+@pytest.mark.parametrize("mode", ["never", "registration"])
+def test_2_3_enable_failback(make, mode):
+    """F16: Enable Failback, on by default; "never" stands for off, and then no REGISTER asks the primary, and nothing returns."""
+    site = make(group=f'failback_mode = "{mode}"')
+    at_the_backup_server(site)
+    site.server("primary").recovers()
+    site.wait(1900)
+    assert (mode == "never") == (registers_to_primary(site) == [])
+    assert ("backup" if mode == "never" else "primary") == site.working()
+
+
 def test_3_1_configuration_items(make):
     """F12, F13, F14, F15: address, port, registration time and transport of each server; 5060, 3600 s and UDP by default."""
     assert (3600, "udp", 0) == tuple(load_profile("fanvil-v3").server[key] for key in ("expires", "transport", "port"))

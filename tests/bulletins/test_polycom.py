@@ -224,6 +224,24 @@ def test_registered_at_all_servers_after_the_start(make):
     assert 3 == sum(len(server.registered) for server in site.servers.values())
 
 
+def test_registration_is_tried_until_it_succeeds(site):
+    """P11: a registration that fails is tried again "at intervals of 30 to 60 seconds ... until the registration is successful",
+    here on behalf of the phone.
+    """
+    site.server("router").closes_its_port()
+    site.phone.registers()
+    site.wait(600)
+    times = [seen.at for seen in site.with_servers("REGISTER") if seen.target == "router"]
+    assert len(times) >= 10
+    assert all(30 <= later - earlier <= 60 for earlier, later in zip(times, times[1:], strict=False))
+    site.server("router").recovers()
+    site.wait(60)
+    assert "sip:alice@pbx.example" in site.server("router").registered
+    site.begin()
+    site.wait(600)
+    assert [] == site.sent("REGISTER")
+
+
 def test_the_primary_works_again_when_its_registration_succeeds(site):
     """P12: while the primary registration is unavailable the next one is the working server; "as soon as the primary server
     registration succeeds, it will return". That it answers something else is not enough.
@@ -235,11 +253,12 @@ def test_the_primary_works_again_when_its_registration_succeeds(site):
     site.wait(40)
     assert "router" == site.working()
     site.server("provider").recovers()
-    site.server("provider").answers("REGISTER", 480)
+    site.server("provider").ignores("REGISTER")
     site.wait(100)
+    assert "200 OPTIONS < provider" in " ".join(site.told("OPTIONS"))
     assert "router" == site.working()
-    site.begin()
     site.server("provider").recovers()
+    site.begin()
     site.phone.registers()
     site.wait(0)
     assert "0 200 REGISTER < provider" in site.told("REGISTER")

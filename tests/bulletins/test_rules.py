@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bulletins.rules import PAGE, bulletins, ids_in, not_applicable, page, naming_tests
+from tests.bulletins.rules import PAGE, bulletins, ids_in, missing, naming_tests, not_applicable, page
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,12 @@ def test_every_id_that_is_named_exists():
     known = {rule for bulletin in bulletins() for rule in bulletin.rules}
     assert set() == set(naming_tests()) - known
     assert set() == set(not_applicable()) - known
+
+
+def test_no_rule_is_missing():
+    """Each is shown by a test, or there is a reason why it asks nothing of us; never both."""
+    assert [] == missing()
+    assert set() == set(not_applicable()) & set(naming_tests())
 
 
 def test_the_page_is_up_to_date():

@@ -428,6 +428,27 @@ def test_failback_timeout_0(failover_site):
     assert "primary" == where_a_call_goes(site)
 
 
+def test_register_on_enable(failover_site):
+    """Y30, X8: enabled, the phone registers at the secondary server "before sending requests to the secondary server"."""
+    site = failover_site("register_on_enable = true")
+    site.phone.registers()
+    site.wait(1)
+    site.server("primary").falls_silent()
+    site.begin()
+    site.call()
+    site.wait(10)
+    assert lines("""
+        0    INVITE > primary
+        0.5  INVITE > primary
+        1.5  INVITE > primary
+        3.5  INVITE > primary
+        7.5  REGISTER > secondary
+        7.5  200 REGISTER < secondary
+        7.5  INVITE > secondary
+        7.5  200 INVITE < secondary
+    """) == site.told("INVITE", "REGISTER")
+
+
 def test_no_failback_within_a_call(failover_site):
     """Y31: a call stays on the server that it was set up with, while new calls go back to the primary."""
     site = failover_site()
@@ -464,6 +485,31 @@ def test_register_fallback(fallback_site):
         7.5  REGISTER > fallback              # 3
         7.5  200 REGISTER < fallback          # 4
     """) == site.told("REGISTER")
+
+
+def test_register_fallback_fails_back(fallback_site):
+    """Y23, Y34: while the fallback server is in use, "the phone sends REGISTER requests to the working server ... at intervals
+    defined by the account.1.fallback.timeout parameter", 120 s; when it answers, the next REGISTER goes back.
+    """
+    assert ("register-when-successive", 120) == tuple(
+        load_profile("yealink").group[key] for key in ("probe_method", "register_probe_interval")
+    )
+    site = fallback_site("successive")
+    site.server("working").falls_silent()
+    site.phone.registers()
+    site.wait(7.5)
+    assert "fallback" == site.working()
+    site.begin()
+    site.wait(300)
+    first, second = (at for at in (120, 272) if f"{at} REGISTER > working" in site.sent("REGISTER"))
+    assert (120, 272) == (first, second)      # 32 s without an answer, and 120 s again
+    site.server("working").recovers()
+    site.wait(125)
+    assert "working" == site.working()
+    site.begin()
+    site.phone.registers()
+    site.wait(1)
+    assert lines("0 REGISTER > working") == site.sent("REGISTER")
 
 
 def test_invite_fallback(fallback_site):

@@ -61,13 +61,14 @@ def zone() -> Iterator[DnsServer]:
 
 
 def test_the_right_queries_leave_and_no_other(peers: Peers) -> None:
-    """Y9 to Y12, Y21, Y40, Y41, Y43, P14, S4 to S7, S13, S17, S19, S20, V6 to V9 against a real DNS server."""
+    """Y9 to Y12, Y21, Y40, Y41, Y43, P14, S4 to S7, S11, S13, S17, S19, S20, V6 to V9 against a real DNS server."""
     port = peers.silent_server().port
     dns = peers.started(
         Dnsmasq(
             peers.folder,
             [
-                "naptr-record=full.test,90,50,s,SIP+D2T,,_sip._tcp.full.test",  # a transport without a socket here
+                "naptr-record=full.test,80,50,s,SIPS+D2T,,_sips._tcp.full.test",  # nobody has given us a certificate
+                "naptr-record=full.test,90,50,s,SIP+D2T,,_sip._tcp.full.test",  # leads nowhere
                 "naptr-record=full.test,100,50,s,SIP+D2U,,_sip._udp.full.test",
                 f"srv-host=_sip._udp.full.test,one.full.test,{port},1,10",
                 f"srv-host=_sip._udp.full.test,two.full.test,{port},2,10",
@@ -92,6 +93,7 @@ def test_the_right_queries_leave_and_no_other(peers: Peers) -> None:
         [dns],
         group("full", 'address = "full.test"\ntransport = "dns-naptr"')
         + group("ported", f'address = "ported.test"\ntransport = "dns-naptr"\nport = {port}')
+        + group("both", f'address = "ported.test"\ntransport = "tcp-preferred"\nport = {port}')
         + group("plain", 'address = "plain.test"\ntransport = "udp"\nport = 0')
         + group("again", 'address = "again.test"\ntransport = "dns-naptr"')
         + group("alias", f'address = "alias.test"\ntransport = "udp"\nport = {port}')
@@ -104,6 +106,7 @@ def test_the_right_queries_leave_and_no_other(peers: Peers) -> None:
     expected = {
         "full": [f"P1:1 127.0.0.1:{port};udp", f"P1:2 127.0.0.2:{port};udp"],
         "ported": [f"P1:1 127.0.0.3:{port};udp"],
+        "both": [f"P1:1 127.0.0.3:{port};tcp", f"P1:1 127.0.0.3:{port};udp"],
         "plain": [f"P1:7 127.0.0.1:{port};udp"],
         "again": ["P1:1 127.0.0.4:5060;udp"],
         "alias": [f"P1:1 127.0.0.5:{port};udp"],
@@ -117,7 +120,7 @@ def test_the_right_queries_leave_and_no_other(peers: Peers) -> None:
     wait_until(lambda: "A nothing.test" in dns.queries(), "the last step was tried")
     assert sorted(
         [
-            "NAPTR full.test", "SRV _sip._udp.full.test", "A one.full.test", "A two.full.test",
+            "NAPTR full.test", "SRV _sip._tcp.full.test", "SRV _sip._udp.full.test", "A one.full.test", "A two.full.test",
             "A ported.test",
             "SRV _sip._udp.plain.test",
             "NAPTR again.test", "NAPTR deeper.test", "A host.deeper.test",
@@ -171,10 +174,6 @@ def test_calls_do_not_notice_that_dns_is_dead(peers: Peers) -> None:
 
     primary.kill()  # P21's two minutes: the primary dies while DNS is dead and every TTL is over
     calls_as_before()
-
-    dns.start()
-    wait_until(lambda: "DNS answers again" in sbc.text(), "DNS is back", 15)
-    assert candidates(sbc) == expected
     assert "Traceback" not in sbc.text()
 
 
@@ -199,7 +198,8 @@ def test_dns_server_that_is_reconfigured(peers: Peers) -> None:
     sbc = appliance(
         peers,
         [dns],
-        group("keeps", server, more=order + 'dns_requery = 5\ndns_removed = "at-renewal"') + group("leaves", server, more=order),
+        group("keeps", server, more=order + 'dns_requery = 5\ndns_removed = "at-renewal"')
+        + group("leaves", server, more=order),
     )
     wait_until(lambda: candidates(sbc) == {"keeps": shown(0, 1), "leaves": shown(0, 1)}, "the servers are found")
     dns.configure(records(1, 2))

@@ -5,6 +5,9 @@ One appliance and two Kamailios for all pairs. The servers of each group are the
 
 from __future__ import annotations
 
+import os
+import signal
+import ssl
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -132,7 +135,8 @@ def name_of(pair: tuple[str, str, str]) -> str:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=name_of)
 def test_register_and_call(site: Site, pair: tuple[str, str, str]) -> None:
-    """Registered at both servers; a call that leaves and comes back; each end hangs up once."""
+    """Y20, F15: the transport is each server's own. Registered at both; a call that leaves and comes back; each end hangs
+    up once."""
     alice, bob = site.pair(pair)
     for server in site.servers:
         wait_until(lambda server=server: server.contacts(bob.name), f"{bob.name} is registered at {server.name}")
@@ -147,6 +151,17 @@ def test_register_and_call(site: Site, pair: tuple[str, str, str]) -> None:
     bob.hang_up(bob.latest_dialog())
     alice.wait_for("BYE")
     assert "Traceback" not in site.sbc.text()
+
+
+def test_renewed_certificate(site: Site) -> None:
+    """SIGHUP takes it up for new connections; phones that are connected stay."""
+    alice, _ = site.pair(("tls", "udp", "ipv4"))
+    where = ("127.0.0.1", site.port("tls", "127.0.0.1"))
+    before = ssl.get_server_certificate(where)
+    site.authority.certificate("box", ["127.0.0.1", "::1"])
+    os.kill(site.sbc.pid, signal.SIGHUP)
+    wait_until(lambda: ssl.get_server_certificate(where) != before, "the new certificate is shown")
+    alice.register()
 
 
 @pytest.mark.parametrize("transport, name", [("tcp", "carol"), ("tls", "dave")])
@@ -184,7 +199,7 @@ def test_phone_that_listens_and_connects_anew(site: Site, family: str) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=name_of)
 def test_failover(site_without_primary: Site, pair: tuple[str, str, str]) -> None:
-    """The primary was killed: the next call goes by the fallback, at once, and so does a registration."""
+    """P17, P18, F2: the primary was killed. The next call goes by the fallback, at once, and so does a registration."""
     site = site_without_primary
     alice, bob = site.pair(pair)
     dialog = alice.call(bob.name)

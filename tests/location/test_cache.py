@@ -112,3 +112,13 @@ def test_answers_as_text_and_back():
 def test_text_that_is_not_ours_is_ignored(text):
     assert from_text(NAME, text) is None
     assert question_from_text("MX example") is None
+
+
+def test_text_with_a_wrong_field_is_ignored():
+    """A priority that is no number would end the walk with an exception, at the start of the appliance."""
+    question = Question("_sip._udp.pbx.example", "SRV")
+    good = to_text(Found((Srv(1, 2, 5060, "a.example"),), 300.0))
+    assert from_text(question, good) is not None
+    for found, wrong in (('"priority": 1', '"priority": "1"'), ('"a.example"', "null"), ("5060", "50.5")):
+        assert found in good
+        assert from_text(question, good.replace(found, wrong)) is None

@@ -332,7 +332,8 @@ def test_naptr_without_service_as_in_the_log_of_the_bulletin():
 
 def test_regexp_of_naptr_is_ignored_and_mentioned():
     """Y40: "regexp always empty"."""
-    zone = {NAPTR: [Naptr(1, 1, "s", "SIP+D2T", "_sip._tcp.none.example", "!^.*$!sip:x@y!")], TCP: [Srv(1, 1, 0, "192.0.2.1")]}
+    naptr = Naptr(1, 1, "s", "SIP+D2T", "_sip._tcp.none.example", "!^.*$!sip:x@y!")
+    zone = {NAPTR: [naptr], TCP: [Srv(1, 1, 0, "192.0.2.1")]}
     lines = []
     assert ["192.0.2.1:5060;tcp"] == walk(Server(NAME), zone, tell=lines.append)[0]
     assert any("its regexp is ignored" in line for line in lines)

@@ -189,3 +189,15 @@ def test_workers_are_counted() -> None:
     status = copy.deepcopy(samples.ALL_WELL)
     status["appliance"]["workers"] = [{"worker": 0, "ready": True}, {"worker": 1, "ready": False}]
     assert render(status, samples.WALL_NOW).splitlines()[0].endswith(", 1 of 2 workers")
+
+
+def test_phones_of_several_kinds() -> None:
+    """Which profile each phone has, and where the new requests of each kind go."""
+    status = copy.deepcopy(samples.ALL_WELL)
+    status["groups"][0]["phones"] = [{"kind": "pivot", "working": "172.29.102.139:5060;udp"}]
+    status["registrations"] = {
+        "bindings": 1, "phones": [{"aor": "sip:7001@example.com", "profile": "pivot", "servers": [{"server": "a", "state": "registered"}]}],
+    }  # fmt: skip
+    lines = render(status, samples.WALL_NOW).splitlines()
+    assert "  Phones of profile pivot: new requests go to 172.29.102.139:5060;udp" in lines
+    assert "  sip:7001@example.com  a registered  (pivot)" in lines

@@ -45,7 +45,7 @@ def server_by_tcp(site):
     return site.flow_to_server(PRIMARY_BY_TCP)
 
 
-# -- outcomes ----------------------------------------------------------------------------------------------------------------
+# -- outcomes ------------------------------------------------------------------------------------------------------------
 
 
 def test_broken_connection_moves_what_waits(by_tcp):
@@ -81,7 +81,7 @@ def test_broken_connection_after_ringing(by_tcp):
     assert by_tcp.last(by_tcp.phone, 200)
 
 
-# -- Record-Route and the way inside a dialog ----------------------------------------------------------------------------------
+# -- Record-Route and the way inside a dialog ----------------------------------------------------------------------------
 
 
 def test_double_record_route_between_transports(by_tcp):
@@ -171,7 +171,7 @@ def test_sips(site):
     site.answer(site.primary, site.last(site.primary, "BYE"), 200)
 
 
-# -- large requests (D27, RFC 3261 18.1.1) --------------------------------------------------------------------------------------
+# -- large requests (D27, RFC 3261 18.1.1) -------------------------------------------------------------------------------
 
 
 def test_large_request_goes_by_tcp(large):

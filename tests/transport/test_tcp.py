@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.epollreactor import EPollReactor
 
 from sbc.location.candidate import Candidate
-from sbc.transport.dialled import Dialler
+from sbc.transport.dialled import MOST_DOUBTFUL, Dialler
 from sbc.transport.listeners import Listeners
 from sbc.transport.reactor import Reactor
 from sbc.transport.streams import Connections
@@ -219,7 +219,7 @@ def test_handler_that_fails_loses_one_message_only(reactor, receiver, connection
     assert receiver.messages[0][0].call_id == "b"
 
 
-# -- connections that we make ------------------------------------------------------------------------------------------------
+# -- connections that we make --------------------------------------------------------------------------------------------
 
 
 def test_connects_when_there_is_something_to_send(reactor, receiver, dialler, server):
@@ -319,6 +319,24 @@ def test_connection_that_the_server_closed_while_idle_is_made_again(reactor, rec
     assert receiver.flows_failed == [(flow, "reset")]
 
 
+def test_silent_server_costs_no_memory(reactor, receiver, dialler, server, monkeypatch):
+    """What was sent is not kept for ever in case that the connection was about to be closed."""
+    monkeypatch.setattr("sbc.transport.dialled.QUIET_BEFORE_DOUBT", 0.0)
+    flow = flow_to(dialler, server)
+    flow.send(options("first"))
+    reactor.iterate(0.01)
+    peer = server.accept()
+    turn(reactor, lambda: phone_has(peer))
+    flow.send(options("after a silence"))
+    monkeypatch.undo()
+    for number in range(MOST_DOUBTFUL + 10):
+        flow.send(options(f"c{number}"))
+    turn(reactor, lambda: phone_has(peer))
+    peer.close()
+    turn(reactor, lambda: receiver.flows_failed)
+    assert receiver.flows_failed == [(flow, "reset")]
+
+
 def test_more_than_may_wait_for_a_connection(reactor, receiver, dialler, server, monkeypatch):
     """Nobody's slowness fills the memory."""
     monkeypatch.setattr("sbc.transport.dialled.MOST_UNSENT", 2000)
@@ -359,7 +377,7 @@ def test_without_a_listening_socket_our_end_of_the_connection_is_named(reactor, 
     listeners.stop()
 
 
-# -- to phones ---------------------------------------------------------------------------------------------------------------
+# -- to phones -----------------------------------------------------------------------------------------------------------
 
 
 def test_phone_is_reached_over_its_own_connection(reactor, receiver, transport, phone, dialler):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import ssl
 import threading
+import weakref
 
 import pytest
 from OpenSSL import crypto
@@ -143,7 +145,7 @@ def test_own_certificate_is_shown(reactor, receiver, connections, authority, pee
 @pytest.mark.parametrize(
     "case, identities, days, names, words",
     [
-        ("wrong name", ["pbx.example.net"], (-1, 30), ["pbx.example.com"], "is for pbx.example.net, not for pbx.example.com"),
+        ("wrong name", ["pbx.example.net"], (-1, 30), ["pbx.example.com"], "for pbx.example.net, not for pbx.example.com"),
         ("wrong address", ["192.0.2.1"], (-1, 30), ["127.0.0.1"], "is for 192.0.2.1, not for 127.0.0.1"),
         ("expired", ["pbx.example.com"], (-30, -1), ["pbx.example.com"], "certificate has expired"),
         ("not yet", ["pbx.example.com"], (1, 30), ["pbx.example.com"], "certificate is not valid yet"),
@@ -267,6 +269,35 @@ def test_phone_connects(reactor, receiver, connections, authority):
             reactor.iterate(0.01)
         assert phone.recv(4000) == answer()
     transport.stop()
+
+
+@pytest.mark.parametrize("name", ["tls", "tcp"])
+def test_ended_connections_are_freed_at_once(reactor, receiver, connections, authority, name):
+    """Without the garbage collector, which seldom runs: phones connect and go for years."""
+    own = OwnCertificate(*authority.certificate("freed", ["127.0.0.1"])) if name == "tls" else None
+    transport = StreamTransport(connections, "127.0.0.1", 0, certificate=own)
+    transport.start()
+    gc.collect()
+    gc.disable()
+    try:
+        if name == "tls":
+            with phone_on(transport, authority.file, reactor) as phone:
+                phone.sendall(options("a", transport="TLS"))
+                turn(reactor, lambda: receiver.messages)
+        else:
+            with socket.create_connection(transport.local) as phone:
+                phone.sendall(options("a"))
+                turn(reactor, lambda: receiver.messages)
+        flow = receiver.messages.pop()[1]
+        freed = [weakref.ref(flow), weakref.ref(flow._connection)]
+        turn(reactor, lambda: flow.gone)
+        del flow
+        for _ in range(5):
+            reactor.iterate(0.001)
+        assert [each() for each in freed] == [None, None]
+    finally:
+        gc.enable()
+        transport.stop()
 
 
 def test_renewed_certificate_is_taken_up(reactor, connections, authority):

@@ -1,7 +1,7 @@
 """A phone with one line, over UDP, TCP or TLS: it keeps its one connection, as phones behind a NAT do.
 
-SIPp has no TLS in Debian, and no phone tells a test as exactly what has come. It answers each call at once, and its own calls
-are made by the test, step by step.
+SIPp has no TLS in Debian, and no phone tells a test as exactly what has come. It answers each call at once, and its own
+calls are made by the test, step by step.
 """
 
 from __future__ import annotations
