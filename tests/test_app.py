@@ -282,3 +282,28 @@ def test_useless_state_is_an_alarm(appliance):
     assert appliance.start().startswith("sbc ready:")
     assert any("nothing will survive a restart" in event["text"] for event in appliance.status()["events"])
     assert "Traceback" not in appliance.log.read_text()
+
+
+PHONES = CONFIG + """
+  [[group.server]]
+  name = "fallback"
+  address = "127.0.0.1"
+  port = 19
+
+  [[group.phones]]
+  addresses = ["127.0.0.0/8"]
+  profile = "pivot-lb"
+"""
+
+
+def test_phones_of_several_kinds(appliance):
+    """Both servers are closed ports: the group's phones and those of the other kind are told so alike, and each kind has a
+    working server of its own, whatever worker is asked."""
+    appliance.configure(text=PHONES)
+    appliance.start()
+    assert [480, 480] == [appliance.ask("example.com", f"z9hG4bK{number}") for number in range(2)]
+    (group,) = appliance.status()["groups"]
+    (kind,) = group["phones"]
+    assert ("pivot-lb", ["127.0.0.0/8"]) == (kind["profile"], kind["addresses"])
+    assert kind["working"] in ("127.0.0.1:9;udp", "127.0.0.1:19;udp")
+    assert "Traceback" not in appliance.log.read_text()

@@ -171,7 +171,7 @@ def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
     for phone in registrations.get("phones", ()):
         at = ", ".join(f"{entry['server']} {entry['state']}" for entry in phone.get("servers", ()))
         profile = f"  ({phone['profile']})" if phone.get("profile") else ""
-        lines.append(f"  {phone['aor']}{profile}  {at}")
+        lines.append(f"  {phone['aor']}  {at}{profile}")
     if registrations.get("phones_left_out"):
         lines.append(f"  and {registrations['phones_left_out']} more")
     return lines

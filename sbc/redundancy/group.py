@@ -149,15 +149,13 @@ class ServerGroup:
         self._concurrent = settings.registration == "concurrent"
         self._on_enable = any(server.register_on_enable for server in settings.servers)
         self._register_before = frozenset(settings.register_before)
-        self._asks_by_register = settings.probe_method == "register" or (
-            settings.probe_method == "register-when-successive" and not self._concurrent
-        )
+        self._asks_by_register = settings.asks_by_register
         self._usable_registrars: set[str] = set()
         self.followers: list[Callable[[], object]] = []
         witness = _Witness(self.name, self._reports)
         self._timing = Timing(*timers_t1_t2)
         terms = Terms(settings.status_failover, self._timing, settings.retry_timeout, witness)
-        self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable)
+        self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable, self._is_well)
         self._working = WorkingServer(settings, self.health, self._ttl.get, time_of_day or float)
         self._probes = ProbeCalendar(settings, rng or random.Random())
         self._phone_kinds = PhoneKinds(settings.phones)
@@ -533,8 +531,9 @@ class ServerGroup:
         return since
 
     def _probes_due(self) -> list[tuple[Candidate, float]]:
+        interval = min(kind.settings.register_probe_interval for kind in self._everyone)
         return [
-            (candidate, self._probes.due_at(candidate, health, self._sought_since(candidate)))
+            (candidate, self._probes.due_at(candidate, health, self._sought_since(candidate), interval))
             for candidate, health in self._health.items()
         ]
 
@@ -553,6 +552,10 @@ class ServerGroup:
         """Its health; that of an unknown one when it is not in the list."""
         known = self._health_of(candidate)
         return known if known is not None else self._unknown(0.0)
+
+    def _is_well(self, candidate: Candidate) -> bool:
+        health = self.health(candidate)
+        return health.believed is State.UP and not health.in_doubt
 
     def working_since(self) -> float:
         """When the working server became it; 0 without candidates."""

@@ -15,6 +15,7 @@ cdef class Orders:
     cdef frozenset _first_server_only
     cdef Terms _terms
     cdef object _usable
+    cdef object _well
     cdef list _options
     cdef Candidate _working
     cdef dict _anywhere

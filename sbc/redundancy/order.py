@@ -35,6 +35,7 @@ class Orders:
     _first_server_only: frozenset
     _terms: Terms
     _usable: object
+    _well: object
     _options: list
     _working: Candidate
     _anywhere: dict
@@ -42,8 +43,14 @@ class Orders:
     _pinned_only: dict
     _registration: dict
 
-    def __init__(self, settings: GroupSettings, terms: Terms, usable: Callable[[Candidate], bool]) -> None:
-        """`usable` says whether a candidate is not known to be down."""
+    def __init__(
+        self,
+        settings: GroupSettings,
+        terms: Terms,
+        usable: Callable[[Candidate], bool],
+        well: Callable[[Candidate], bool],
+    ) -> None:
+        """`usable` says whether a candidate is not known to be down, `well` whether it is up and nothing speaks against it."""
         self.changes = Changes()
         self._settings = settings
         self._bye_failover = settings.bye_failover
@@ -53,6 +60,7 @@ class Orders:
         )
         self._terms = terms
         self._usable = usable
+        self._well = well
         self._options = []
         self._working = None
         # One for each kind, by the server of the request's dialog or nonce:
@@ -134,9 +142,9 @@ class Orders:
         """The working server, then the other registrars by preference; one of several servers, its addresses likewise.
 
         With failback mode `registration` a renewal is what finds out whether the better one is back (Y27), so there the
-        list is tried from its top, known-down ones too; not where REGISTERs of our own find it out (F10).
+        list is tried from its top; known-down ones too. Where a REGISTER of ours finds it out (F10), one that is well.
         """
-        if not registrars or self._settings.probe_method == "register":
+        if not registrars:
             return registrars
         allowed = {option.candidate for option in registrars}
         seeking = [
@@ -145,6 +153,7 @@ class Orders:
             if option.candidate in allowed
             and option.server.failback_mode == "registration"
             and option.preference < registrars[0].preference
+            and (not self._settings.asks_by_register or self._well(option.candidate))
         ]
         return without_repetition([*self._usable_first(seeking), *registrars])
 

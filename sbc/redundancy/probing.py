@@ -31,7 +31,6 @@ class ProbeCalendar:
         self._interval_up = settings.probe_interval
         self._interval_down = settings.probe_interval_down
         self._timeout = settings.probe_timeout
-        self._register_interval = settings.register_probe_interval
         self._rng = rng
         self._first: dict[Candidate, float] = {}
         self._sent: dict[Candidate, tuple[float, float]] = {}
@@ -59,11 +58,17 @@ class ProbeCalendar:
         self._unanswered.clear()
         self.keep(candidates, now)
 
-    def due_at(self, candidate: Candidate, health: CandidateHealth, seeks_since: float | None = None) -> float:
+    def due_at(
+        self,
+        candidate: Candidate,
+        health: CandidateHealth,
+        seeks_since: float | None = None,
+        register_interval: float = 0.0,
+    ) -> float:
         """When the next probe of this candidate is due. `seeks_since`: where it is to be a REGISTER, when new requests have
         left for a lesser one."""
         if seeks_since is not None:
-            return self._register_due_at(candidate, seeks_since)
+            return self._register_due_at(candidate, seeks_since, register_interval)
         if candidate not in self._sent:
             return self._first[candidate]
         sent, jitter = self._sent[candidate]
@@ -87,11 +92,11 @@ class ProbeCalendar:
         else:
             self._given_up[candidate] = given_up_at
 
-    def _register_due_at(self, candidate: Candidate, seeks_since: float) -> float:
+    def _register_due_at(self, candidate: Candidate, seeks_since: float, interval: float) -> float:
         sent, _ = self._sent.get(candidate, (seeks_since, 1))
         if candidate in self._unanswered and sent >= seeks_since:
-            return sent + LONGEST_WAIT + self._register_interval
-        return max(seeks_since, sent, self._given_up.get(candidate, 0.0)) + self._register_interval
+            return sent + LONGEST_WAIT + interval
+        return max(seeks_since, sent, self._given_up.get(candidate, 0.0)) + interval
 
     def _interval(self, health: CandidateHealth) -> float:
         well = health.state is State.UP and not health.in_doubt

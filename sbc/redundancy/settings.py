@@ -197,6 +197,12 @@ class GroupSettings:
     phones: tuple[PhonesSettings, ...] = ()
     """Those of the group's phones that use its servers in another way; the first that fits a phone counts."""
 
+    @property
+    def asks_by_register(self) -> bool:
+        """Whether `probe_method` means REGISTER here."""
+        is_successive = self.registration != "concurrent"
+        return self.probe_method == "register" or (self.probe_method == "register-when-successive" and is_successive)
+
 
 @dataclass(frozen=True, slots=True)
 class PhonesSettings:

@@ -135,7 +135,8 @@ def name_of(pair: tuple[str, str, str]) -> str:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=name_of)
 def test_register_and_call(site: Site, pair: tuple[str, str, str]) -> None:
-    """Registered at both servers; a call that leaves and comes back; each end hangs up once."""
+    """Y20, F15: the transport is each server's own. Registered at both; a call that leaves and comes back; each end hangs
+    up once."""
     alice, bob = site.pair(pair)
     for server in site.servers:
         wait_until(lambda server=server: server.contacts(bob.name), f"{bob.name} is registered at {server.name}")
@@ -198,7 +199,7 @@ def test_phone_that_listens_and_connects_anew(site: Site, family: str) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=name_of)
 def test_failover(site_without_primary: Site, pair: tuple[str, str, str]) -> None:
-    """The primary was killed: the next call goes by the fallback, at once, and so does a registration."""
+    """P17, P18, F2: the primary was killed. The next call goes by the fallback, at once, and so does a registration."""
     site = site_without_primary
     alice, bob = site.pair(pair)
     dialog = alice.call(bob.name)

@@ -317,7 +317,9 @@ class Site(TransactionUser):
             })  # fmt: skip
             for rank, (name, server) in enumerate(zip(names, self.servers, strict=True), start=1)
         )
-        of_group = {**of_group, **({"profile": profile} if profile else {}), "name": "office", "servers": configured, "domains": ("example.com",), **settings}
+        if profile:
+            of_group = {**of_group, "profile": profile}
+        of_group = {**of_group, "name": "office", "servers": configured, "domains": ("example.com",), **settings}
         group_settings = GroupSettings(**of_group)
         self.queue = TimerQueue(self.clock)
         timers = Timers()

@@ -196,8 +196,8 @@ def test_phones_of_several_kinds() -> None:
     status = copy.deepcopy(samples.ALL_WELL)
     status["groups"][0]["phones"] = [{"kind": "pivot", "working": "172.29.102.139:5060;udp"}]
     status["registrations"] = {
-        "bindings": 1, "phones": [{"aor": "sip:7001@example.com", "profile": "pivot", "servers": []}],
+        "bindings": 1, "phones": [{"aor": "sip:7001@example.com", "profile": "pivot", "servers": [{"server": "a", "state": "registered"}]}],
     }  # fmt: skip
     lines = render(status, samples.WALL_NOW).splitlines()
     assert "  Phones of profile pivot: new requests go to 172.29.102.139:5060;udp" in lines
-    assert "  sip:7001@example.com  (pivot)  " in lines
+    assert "  sip:7001@example.com  a registered  (pivot)" in lines

@@ -1,11 +1,14 @@
 """The failback modes, each with all that it does and all that it does not, step by step (Y24 to Y31, P12, F10, F16, V26)."""
 
+from dataclasses import replace
+
 import pytest
 
 from sbc.location.candidate import Candidate
 from sbc.redundancy.health import State
 from sbc.redundancy.outcome import Answered, TransportFailed
 from sbc.redundancy.profile import load_profile
+from sbc.redundancy.settings import PhonesSettings
 
 from .site import P1, P2, P3, SILENT, Site, settings
 
@@ -281,6 +284,21 @@ def test_told_to_return_to_the_best_that_is_well():
         site.probe(P2)
     assert site.group.fail_back(site.now)[0]
     assert P2 == site.group.working(site.now)
+
+
+def test_told_to_return_each_kind_of_phones_does():
+    """Those that have returned already say so."""
+    own = settings({"name": "primary", "failback_mode": "never"}, "fallback", rise=1, failback_hold=0)
+    quick = settings("primary", "fallback", rise=1, failback_hold=0, profile="yealink")
+    site = Site(replace(own, phones=(PhonesSettings(quick, user_agent=("Yealink*",)),)))
+    site.answers.update({P1: "icmp", P2: 200})
+    site.request("INVITE")
+    site.answers[P1] = 200
+    site.probe(P1)
+    moved, (first, second) = site.group.fail_back(site.now)
+    assert (True, "office: new requests go to primary (192.0.2.1:5060;udp) from now on") == (moved, first)
+    assert second.startswith("office/")
+    assert second.endswith(": new requests go to the best server already, primary (192.0.2.1:5060;udp)")
 
 
 # load_balancing

@@ -1,10 +1,12 @@
 """When a better server is asked by REGISTER (Y23, Y34, F10, F11, F17): the calendar, without the wire."""
 
+from dataclasses import replace
+
 import pytest
 
 from sbc.redundancy.health import State
 from sbc.redundancy.outcome import Answered, TimedOut
-from sbc.redundancy.settings import GroupSettings, expectation
+from sbc.redundancy.settings import GroupSettings, PhonesSettings, expectation
 
 from .site import P1, P2, P3, Site, settings
 
@@ -143,3 +145,32 @@ def test_an_options_of_a_phone_is_none_of_ours():
     site = site_with(fall=1)
     site.group.observe(P1, Answered(408), site.now, "OPTIONS")
     assert State.UNKNOWN is site.group.health(P1).state
+
+
+def test_f6_a_renewal_does_not_wait_for_a_server_that_our_own_registers_ask():
+    """F6, F10: phones register at the backup at once; as soon as the primary has answered, be it by a challenge, they try it."""
+    site = site_with()
+    fail_over(site)
+    assert [P2] == site.register()["primary"].servers
+    site.group.probe_ended(P1, Answered(401), site.now, "REGISTER")
+    site.answers[P1] = 200
+    assert [P1] == site.register()["primary"].servers
+    assert P1 == site.group.working(site.now)
+
+
+def test_y27_where_we_do_not_ask_the_renewal_does():
+    site = site_with("options")
+    fail_over(site)
+    assert [P1, P2] == site.register()["primary"].servers
+
+
+def test_kinds_of_phones_of_which_one_needs_to_know_sooner():
+    """All share what is known of the servers: a REGISTER every half an hour is not enough for those that return at once."""
+    slow = settings("primary", "backup", probe_method="register")
+    quick = settings("primary", "backup", profile="yealink")
+    alone = Site(replace(slow, phones=(PhonesSettings(slow, user_agent=("Fanvil*",)),)))
+    mixed = Site(replace(slow, phones=(PhonesSettings(quick, user_agent=("Yealink*",)),)))
+    for site, seeks in ((alone, True), (mixed, False)):
+        site.answers.update({P1: "icmp", P2: 200})
+        site.request("INVITE")
+        assert seeks is site.group.seeks_registration(P1)
