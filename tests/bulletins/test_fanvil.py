@@ -82,7 +82,9 @@ def test_1_2_server_unavailable_by_tcp(make):
 
 @pytest.mark.parametrize("trigger", ["OPTIONS", "CANCEL"])
 def test_2_2_1_timeouts_that_trigger_it(site, trigger):
-    """F5: "registration timeout, Option/Cancel request timeout": after either, the phone is registered at the backup server."""
+    """F5: "registration timeout, Option/Cancel request timeout": after either, the phone is registered at the backup
+    server.
+    """
     site.phone.registers()
     site.wait(1)
     primary = site.server("primary")
@@ -103,8 +105,8 @@ def test_2_2_1_timeouts_that_trigger_it(site, trigger):
 
 @pytest.mark.parametrize("profile", ["fanvil-v3", "fanvil-v2"])
 def test_2_2_1_register_failover(make, profile):
-    """F4, F6, steps 1 to 4: REGISTER to the primary, so many times (V3 product) or for so long (V2 product), then to the backup
-    server, which responds with 200.
+    """F4, F6, steps 1 to 4: REGISTER to the primary, so many times (V3 product) or for so long (V2 product), then to the
+    backup server, which responds with 200.
     """
     site = make(profile)
     site.server("primary").falls_silent()
@@ -136,7 +138,8 @@ def test_2_2_1_a_specific_time(make):
 
 
 def test_2_2_2_invite_failover(site):
-    """F4, F7, X8, steps 1 to 7: INVITE to the primary; REGISTER to the backup server, wait for its 200; INVITE to it; 200."""
+    """F4, F7, X8, steps 1 to 7: INVITE to the primary; REGISTER to the backup server, wait for its 200; INVITE to it; 200.
+    """
     site.phone.registers()
     site.wait(1)
     site.server("primary").falls_silent()
@@ -203,7 +206,9 @@ def test_2_2_4_failover_failure_of_a_call(make):
 
 
 def test_2_2_4_failover_failure_of_a_registration(site):
-    """F9: the same, but the phone itself stops at 32 s, so that it is told before: the last server has what is left of 31 s."""
+    """F9: the same, but the phone itself stops at 32 s, so that it is told before: the last server has what is left of 31
+    s.
+    """
     site.server("primary").falls_silent()
     site.server("backup").falls_silent()
     registered = site.phone.registers()
@@ -231,8 +236,8 @@ def registers_to_primary(site) -> list[str]:
 
 
 def test_2_3_failback(site):
-    """F3, F10, F17, X2, steps 1 to 3: registered at the backup server; when the timer expires, 1800 s, an independent REGISTER to
-    the primary, in a dialog of its own; on its 200 the phone switches.
+    """F3, F10, F17, X2, steps 1 to 3: registered at the backup server; when the timer expires, 1800 s, an independent
+    REGISTER to the primary, in a dialog of its own; on its 200 the phone switches.
     """
     at_the_backup_server(site)                # 1
     site.server("primary").recovers()
@@ -251,8 +256,8 @@ def test_2_3_failback(site):
 
 
 def test_2_3_still_unavailable(site):
-    """F11: the REGISTER "will be retransmitted according to RFC3261 until 64*T1 (32s) timeout. After timeout, a timer is started
-    again".
+    """F11: the REGISTER "will be retransmitted according to RFC3261 until 64*T1 (32s) timeout. After timeout, a timer is
+    started again".
     """
     at_the_backup_server(site)
     site.wait(2 * 1832 + 1)
@@ -263,7 +268,9 @@ def test_2_3_still_unavailable(site):
 
 @pytest.mark.parametrize("mode", ["never", "registration"])
 def test_2_3_enable_failback(make, mode):
-    """F16: Enable Failback, on by default; "never" stands for off, and then no REGISTER asks the primary, and nothing returns."""
+    """F16: Enable Failback, on by default; "never" stands for off, and then no REGISTER asks the primary, and nothing
+    returns.
+    """
     site = make(group=f'failback_mode = "{mode}"')
     at_the_backup_server(site)
     site.server("primary").recovers()

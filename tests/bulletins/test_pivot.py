@@ -87,8 +87,8 @@ def test_registers_at_the_most_preferred_server_only(site):
 
 
 def test_failover_of_a_call(site):
-    """V2, V24, V25: the server is silent when the phone calls; the redundant one has answered its OPTIONS and takes over, for
-    the registration as well.
+    """V2, V24, V25: the server is silent when the phone calls; the redundant one has answered its OPTIONS and takes over,
+    for the registration as well.
     """
     site.phone.registers()
     site.wait(1)
@@ -107,8 +107,8 @@ def test_failover_of_a_call(site):
 
 
 def test_failback_unregisters_first(make_site):
-    """V3, V22, V26, X3: within about five minutes of its recovery the preferred server is found by OPTIONS; the phone unregisters
-    from the active server, then registers at the preferred one.
+    """V3, V22, V26, X3: within about five minutes of its recovery the preferred server is found by OPTIONS; the phone
+    unregisters from the active server, then registers at the preferred one.
     """
     site = make_site(TWO_ADDRESSES + '\n    [credentials]\n    file = "phones.htdigest"')
     for server in site.servers.values():
@@ -199,8 +199,8 @@ def test_registration_is_refreshed_every_five_minutes(site):
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_failed_account(site, status):
-    """V16, V23: "if the response to the REGISTER request claims the SIP account does not exist (404) or that the authentication
-    credentials are bad", that account has failed there, and the next server is asked.
+    """V16, V23: "if the response to the REGISTER request claims the SIP account does not exist (404) or that the
+    authentication credentials are bad", that account has failed there, and the next server is asked.
     """
     site.server("preferred").answers("REGISTER", status)
     site.phone.registers()
@@ -231,8 +231,8 @@ def test_down_when_silent(site):
 
 
 def test_frozen_while_the_network_is_down(site):
-    """V20, X11: "the phone will not update server status nor evaluate the failover algorithm" and "remain frozen on the current
-    call server so that it can pick up where it left off".
+    """V20, X11: "the phone will not update server status nor evaluate the failover algorithm" and "remain frozen on the
+    current call server so that it can pick up where it left off".
     """
     site.phone.registers()
     site.wait(1)
@@ -297,7 +297,8 @@ def test_each_of_three_requests_can_tell(site, method):
 
 
 def test_redundancy_is_set_up_when_all_are_up(make_site):
-    """V27: it is when a phone is registered, and every candidate has been pinged and found up; two of three are not enough."""
+    """V27: it is when a phone is registered, and every candidate has been pinged and found up; two of three are not enough.
+    """
     site = make_site(THREE_ADDRESSES)
 
     def is_set_up() -> bool:
@@ -359,7 +360,9 @@ def test_method_3_srv_records(make_site):
 
 
 def test_method_4_four_a_names(pool):
-    """V4, V14, V32: `TestDomain.local; fourAnames.TestDomain.local`: all P1:1, in the order of the answer; the first is active."""
+    """V4, V14, V32: `TestDomain.local; fourAnames.TestDomain.local`: all P1:1, in the order of the answer; the first is
+    active.
+    """
     assert [
         "P1:1 172.29.102.140 up*",
         "P1:1 172.29.102.139 up",
@@ -369,8 +372,8 @@ def test_method_4_four_a_names(pool):
 
 
 def test_no_failback(pool):
-    """V4, V30: the phone fails over to the next available server, and "would not failback to the first server should it become
-    available again".
+    """V4, V30: the phone fails over to the next available server, and "would not failback to the first server should it
+    become available again".
     """
     pool.phone.registers()
     pool.wait(1)
@@ -397,8 +400,8 @@ def test_the_next_available_goes_round(pool):
 
 
 def test_a_new_answer_moves_nobody(make_site):
-    """V28, V29: the list is rebuilt about every two hours; servers that are new in it appear, removed ones vanish, the order is
-    another; "the phone does not register to a different server".
+    """V28, V29: the list is rebuilt about every two hours; servers that are new in it appear, removed ones vanish, the
+    order is another; "the phone does not register to a different server".
     """
     site = make_site(FOUR_A_NAMES, FOUR_A_RECORDS, **POOL, pbx142="172.29.102.142")
     site.dns.holds("""

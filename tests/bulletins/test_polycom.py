@@ -124,8 +124,8 @@ def test_fail_over_and_fallback_combined(example):
 
 @pytest.mark.parametrize(("method", "package"), [("SUBSCRIBE", "message-summary"), ("PUBLISH", "presence")])
 def test_advanced_features_with_the_primary_server_only(example, method, package):
-    """P2, P6, P25: shared lines, MWI and presence "will only be established with Server 1": with all its addresses, and with no
-    other server; that one gets registrations and calls.
+    """P2, P6, P25: shared lines, MWI and presence "will only be established with Server 1": with all its addresses, and
+    with no other server; that one gets registrations and calls.
     """
     site = example()
     site.server("one").closes_its_port()
@@ -169,7 +169,9 @@ def test_lines_with_servers_of_their_own(make_site):
 
 
 def test_one_working_server(site):
-    """P7: the highest-priority server that has an active registration; "at any time, there is only one"; the first for calls."""
+    """P7: the highest-priority server that has an active registration; "at any time, there is only one"; the first for
+    calls.
+    """
 
     def working():
         described = site.group.describe(site.clock.seconds())["servers"]
@@ -225,8 +227,8 @@ def test_registered_at_all_servers_after_the_start(make):
 
 
 def test_registration_is_tried_until_it_succeeds(site):
-    """P11: a registration that fails is tried again "at intervals of 30 to 60 seconds ... until the registration is successful",
-    here on behalf of the phone.
+    """P11: a registration that fails is tried again "at intervals of 30 to 60 seconds ... until the registration is
+    successful", here on behalf of the phone.
     """
     site.server("router").closes_its_port()
     site.phone.registers()
@@ -346,7 +348,9 @@ def test_step_1_the_working_server(site):
 
 @pytest.mark.parametrize("answer", [500, 502, 503, 504])
 def test_step_2_the_next_server_though_not_registered(make, answer):
-    """P15 step 2: the working server "does not respond correctly": the next server in the list, even without a registration."""
+    """P15 step 2: the working server "does not respond correctly": the next server in the list, even without a
+    registration.
+    """
     site = make(router="register = false", third=THIRD)
     site.server("provider").answers("INVITE", answer)
     site.call()
@@ -370,8 +374,8 @@ def test_an_answer_about_the_callee_ends_the_call(site, answer):
 
 
 def test_step_3_all_servers_until_the_list_is_exhausted(make):
-    """P15 step 3: "all possible servers (even those not currently registered) until it either succeeds ... or exhausts the list
-    at which point the call will fail".
+    """P15 step 3: "all possible servers (even those not currently registered) until it either succeeds ... or exhausts the
+    list at which point the call will fail".
     """
     site = make(router="register = false", third=THIRD)
     for server in site.servers.values():
@@ -534,8 +538,8 @@ def test_calls_come_in_from_any_server(site, server):
 
 
 def test_before_sip_2_1(make_site):
-    """P23: "A Line maintains only one server registration": with server 1; when that fails, with server 2; when server 1 accepts a
-    registration again, it is the working server, and the one with server 2 is left to expire.
+    """P23: "A Line maintains only one server registration": with server 1; when that fails, with server 2; when server 1
+    accepts a registration again, it is the working server, and the one with server 2 is left to expire.
     """
     site = make_site(SERVERS_BY_ADDRESS.format(router="", third="").replace('"polycom"', '"polycom-pre21"'))
     site.phone.registers()

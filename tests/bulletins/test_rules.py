@@ -26,7 +26,8 @@ def test_numbers_have_no_gaps():
     """Every list of rules goes from 1 to its end."""
     sizes = {"Y": 43, "P": 30, "V": 34, "S": 23, "F": 19, "X": 12}
     ids = [rule for bulletin in bulletins() for rule in bulletin.rules]
-    assert sorted(["P-ext", *(f"{letter}{number}" for letter in sizes for number in range(1, sizes[letter] + 1))]) == sorted(ids)
+    numbered = [f"{letter}{number}" for letter, size in sizes.items() for number in range(1, size + 1)]
+    assert sorted(["P-ext", *numbered]) == sorted(ids)
 
 
 def test_every_id_that_is_named_exists():

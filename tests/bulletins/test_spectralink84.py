@@ -215,8 +215,8 @@ def test_negative_answers_are_cached(make_one):
 
 
 def test_successful_registration_log(make_one):
-    """S18: NAPTR (order 2), two SRV records, A for both targets before anything is sent; the second registration finds it all
-    in the cache.
+    """S18: NAPTR (order 2), two SRV records, A for both targets before anything is sent; the second registration finds it
+    all in the cache.
     """
     site = make_one()
     assert 4 == len(site.questions)

@@ -185,7 +185,8 @@ def test_port_0_and_dns_naptr(failover_site):
 
 def test_explicit_port(make_site):
     """Y10, Y17: with a port that is not 0, A is the only question, though the transport is DNS-NAPTR."""
-    site = make_site(PRIMARY_AND_SECONDARY.format(group="", server1="port = 5070"), "yealink.pbx.com A 62.10.1.20", primary="62.10.1.20:5070")
+    group = PRIMARY_AND_SECONDARY.format(group="", server1="port = 5070")
+    site = make_site(group, "yealink.pbx.com A 62.10.1.20", primary="62.10.1.20:5070")
     assert lines("0 A yealink.pbx.com > dns") == site.questions
     site.phone.registers()
     site.wait(1)
@@ -194,7 +195,8 @@ def test_explicit_port(make_site):
 
 def test_no_port_found(make_site):
     """Y12: neither NAPTR nor SRV has an answer, so the addresses of the name itself are asked for, and the port is 5060."""
-    site = make_site(PRIMARY_AND_SECONDARY.format(group="", server1=""), "yealink.pbx.com A 62.10.1.20", primary="62.10.1.20")
+    group = PRIMARY_AND_SECONDARY.format(group="", server1="")
+    site = make_site(group, "yealink.pbx.com A 62.10.1.20", primary="62.10.1.20")
     assert lines("""
         0 NAPTR yealink.pbx.com > dns
         0 SRV _sip._udp.yealink.pbx.com > dns
@@ -317,8 +319,8 @@ SAMPLE = """
 
 
 def test_sample_configuration(make_site):
-    """Y32: the example for account 1. Its port and its transport contradict each other, about which there is a warning: by Y10
-    A is the only question. Calls return to server 1 120 s after they had to leave it.
+    """Y32: the example for account 1. Its port and its transport contradict each other, about which there is a warning: by
+    Y10 A is the only question. Calls return to server 1 120 s after they had to leave it.
     """
     site = make_site(SAMPLE, "yealink.pbx.com A 62.10.1.20", primary="62.10.1.20")
     assert any("port" in str(warning) for warning in site.config.warnings)
@@ -429,7 +431,8 @@ def test_failback_mode_3_duration(failover_site):
 
 
 def test_failback_timeout_0(failover_site):
-    """Y29: 0: "will not send requests to the primary server until a failover event occurs with the current working server"."""
+    """Y29: 0: "will not send requests to the primary server until a failover event occurs with the current working server".
+    """
     site = failover_site('failback_mode = "duration"\n    failback_timeout = 0')
     fail_over(site, to="secondary")
     site.server("primary").recovers()
@@ -483,8 +486,8 @@ def test_no_failback_within_a_call(failover_site):
 
 
 def test_register_fallback(fallback_site):
-    """Y33, REGISTER Fallback (successive), steps 1 to 4: REGISTER to the working server, three retries, no response, REGISTER
-    to the fallback server, 200.
+    """Y33, REGISTER Fallback (successive), steps 1 to 4: REGISTER to the working server, three retries, no response,
+    REGISTER to the fallback server, 200.
     """
     site = fallback_site("successive")
     site.server("working").falls_silent()
@@ -501,8 +504,8 @@ def test_register_fallback(fallback_site):
 
 
 def test_register_fallback_fails_back(fallback_site):
-    """Y23, Y34: while the fallback server is in use, "the phone sends REGISTER requests to the working server ... at intervals
-    defined by the account.1.fallback.timeout parameter", 120 s; when it answers, the next REGISTER goes back.
+    """Y23, Y34: while the fallback server is in use, "the phone sends REGISTER requests to the working server ... at
+    intervals defined by the account.1.fallback.timeout parameter", 120 s; when it answers, the next REGISTER goes back.
     """
     assert ("register-when-successive", 120) == tuple(
         load_profile("yealink").group[key] for key in ("probe_method", "register_probe_interval")
@@ -593,8 +596,8 @@ def test_register_failover(failover_site):
 
 
 def test_invite_failover(failover_site):
-    """Y38, INVITE Failover: INVITE to the primary, three retries, no response, INVITE to the secondary, 200; when the primary
-    is back the next call "immediately" goes there.
+    """Y38, INVITE Failover: INVITE to the primary, three retries, no response, INVITE to the secondary, 200; when the
+    primary is back the next call "immediately" goes there.
     """
     site = failover_site()
     site.server("primary").falls_silent()

@@ -190,7 +190,9 @@ class WireTransport:
 
 
 class WireReactor:
-    """What connections need of a reactor. Over TCP the same messages go over the same wire, each in one piece; TLS is refused."""
+    """What connections need of a reactor. Over TCP the same messages go over the same wire, each in one piece; TLS is
+    refused.
+    """
 
     def __init__(self, wire: Wire, address: str) -> None:
         self.seconds = wire.clock.seconds

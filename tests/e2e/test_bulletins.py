@@ -46,7 +46,9 @@ class Stage:
     appliance.
     """
 
-    def __init__(self, peers: Peers, names: tuple[str, str], text: str, profile: str, group: str = "", dns: str = "") -> None:
+    def __init__(
+        self, peers: Peers, names: tuple[str, str], text: str, profile: str, group: str = "", dns: str = ""
+    ) -> None:
         self.first = peers.kamailio(names[0], challenge_calls=False)
         twin = (self.first.address, self.first.port)
         self.second = peers.kamailio(names[1], challenge_calls=False, shares_dialogs_of=twin)
@@ -83,9 +85,11 @@ class Stage:
     def wait_for(self, server: Kamailio) -> None:
         """Until new requests go to that server."""
         candidate = f"127.0.0.1:{server.port};udp"
-        wait_until(
-            lambda: self.sbc.metric("sbc_working_server", candidate=candidate) == 1, f"{server.name} is the working server", 25
-        )
+
+        def works() -> bool:
+            return self.sbc.metric("sbc_working_server", candidate=candidate) == 1
+
+        wait_until(works, f"{server.name} is the working server", 25)
 
 
 def test_yealink_invite_failover(peers: Peers) -> None:
@@ -127,8 +131,8 @@ def test_yealink_invite_failover(peers: Peers) -> None:
 
 
 def test_polycom_invite_fallback(peers: Peers) -> None:
-    """P4, P12, P15, P18: registered at both; the primary's port is closed, so the call goes on at once; it is the working server
-    again as soon as it has accepted a registration.
+    """P4, P12, P15, P18: registered at both; the primary's port is closed, so the call goes on at once; it is the working
+    server again as soon as it has accepted a registration.
     """
     stage = Stage(peers, ("provider", "router"), TWO_ADDRESSES, "polycom")
     stage.wire.begin()
@@ -182,8 +186,8 @@ def test_spectralink84_failover_by_dns(peers: Peers) -> None:
 
 
 def test_pivot_failover_and_failback(peers: Peers) -> None:
-    """V3, V11, V22, V26, with OPTIONS every 2 s instead of every 300: registered at the preferred server only; at the redundant
-    one when OPTIONS has no answer; and back, which begins with a de-REGISTER.
+    """V3, V11, V22, V26, with OPTIONS every 2 s instead of every 300: registered at the preferred server only; at the
+    redundant one when OPTIONS has no answer; and back, which begins with a de-REGISTER.
     """
     quick = "probe_interval = 2\nprobe_interval_down = 2\nprobe_timeout = 2"
     stage = Stage(peers, ("preferred", "redundant"), TWO_ADDRESSES, "pivot", quick)

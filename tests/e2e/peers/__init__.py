@@ -100,8 +100,9 @@ class Peers:
         """The appliance at this port, with one group that is written out as an administrator would."""
         listens, http_port = {"127.0.0.1": port}, free_port()
         text = configuration(
-            folder=self.folder, listens=listens, http_port=http_port, servers=[], accounts=accounts, group=group, registration=""
-        )
+            folder=self.folder, listens=listens, http_port=http_port, servers=[], accounts=accounts, group=group,
+            registration="",
+        )  # fmt: skip
         if dns is not None:
             text += f'[dns]\nservers = ["{dns}"]\n'
         return self.started(Sbc(self.folder, text, listens, http_port))

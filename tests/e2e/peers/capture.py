@@ -28,8 +28,8 @@ class Capture(Program):
     def __init__(self, folder: Path, names: Mapping[int, str]) -> None:
         self._names = names
         self._began = 0.0
-        arguments = ["tshark", "-i", "lo", "-l", "-n", "-f", " or ".join(f"udp port {port}" for port in names), "-T", "fields"]
-        arguments += ["-E", "separator=|", "-E", "occurrence=f"]
+        arguments = ["tshark", "-i", "lo", "-l", "-n", "-f", " or ".join(f"udp port {port}" for port in names)]
+        arguments += ["-T", "fields", "-E", "separator=|", "-E", "occurrence=f"]
         for port, name in names.items():
             arguments += ["-d", f"udp.port=={port},{'dns' if name == 'dns' else 'sip'}"]
         for field in _FIELDS:
@@ -95,7 +95,8 @@ class Capture(Program):
 
 
 def assert_story(expected: str, seen: list[tuple[float, str]], tolerance: float = 0.4) -> None:
-    """The same messages in the same order, each within `tolerance` seconds of its time. `expected` as `wire.lines` has it."""
+    """The same messages in the same order, each within `tolerance` seconds of its time. `expected` as `wire.lines` has it.
+    """
     told = "\n".join(f"{at:7.2f} {what}" for at, what in seen)
     wanted = [line.split(maxsplit=1) for line in expected.splitlines() if line.strip()]
     assert [" ".join(what.split()) for _, what in wanted] == [what for _, what in seen], told
