@@ -17,7 +17,8 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE / "RULES.md"
 _TESTS = HERE.parent
 _MOST_NAMED = 6
-"""Tests of one rule that the page lists; the wire's come first."""
+"""Tests of one rule that the page lists. Where there are some in this folder, only those: the page need not be written anew
+for every test elsewhere."""
 
 _WORD = re.compile(r"(?<![\w.>:-])(P-ext|[YPVSFX][1-9]\d?)(?:(?: to |-)(?:[YPVSFX]?([1-9]\d?)))?(?![\w>-]|:\d| products?\b)")
 """An id or a range of ids, but not `P1:1`, a candidate as the PIVOT phone shows it, nor Fanvil's `V2 products`."""
@@ -87,8 +88,8 @@ def _shown_by(rule: str, named: dict[str, list[str]], excused: dict[str, str]) -
     tests = named.get(rule, [])
     if not tests:
         return "**nothing**"
-    more = len(tests) - _MOST_NAMED
-    return "<br>".join(f"`{test}`" for test in tests[:_MOST_NAMED]) + (f"<br>and {more} more" if more > 0 else "")
+    of_bulletins = [test for test in tests if test.startswith(f"{HERE.name}/")]
+    return "<br>".join(f"`{test}`" for test in (of_bulletins or tests)[:_MOST_NAMED])
 
 
 def _documented_tests(path: Path) -> Iterator[tuple[str, str]]:

@@ -208,6 +208,19 @@ def test_no_port_found(make_site):
 # Configuring Yealink IP Phones
 
 
+@pytest.mark.parametrize(("build", "name"), [("udp", "_sip._udp"), ("tcp", "_sip._tcp"), ("tls", "_sips._tcp")])
+def test_naptr_build(make_site, build, name):
+    """Y20, Y21: transport DNS-NAPTR, and no result from NAPTR: the SRV question is for UDP, or for TCP, or for TLS."""
+    zone = f"{name}.yealink.pbx.com SRV 0 1 5060 a.pbx.com\na.pbx.com A 62.10.1.20"
+    site = make_site(PRIMARY_AND_SECONDARY.format(group="", server1=f'naptr_build = "{build}"'), zone)
+    assert lines(f"""
+        0 NAPTR yealink.pbx.com > dns
+        0 SRV {name}.yealink.pbx.com > dns
+        0 A a.pbx.com > dns
+    """) == site.questions
+    assert [build] == [candidate.transport for _, candidate in site.group.candidates()]
+
+
 def test_sip_server_parameters(make_site):
     """Y16, Y18: each server has an address, by name or by number, and asks for a registration time of its own."""
     site = make_site("""
