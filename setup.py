@@ -69,6 +69,10 @@ HOT_MODULES = [
     "sbc.workers.door",
 ]
 
+# Debug information would be a third of the build. Most messages find the caches cold, so less code is worth more than what
+# -O3 unrolls.
+COMPILER = ["-O2", "-g0"]
+
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
 extensions += [
     Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
@@ -80,6 +84,8 @@ extensions += [
     Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]),
     Extension("sbc.transport._turns", ["ext/turns.pyx"]),
 ]
+for extension in extensions:
+    extension.extra_compile_args = COMPILER
 
 setup(
     packages=find_packages(include=["sbc", "sbc.*"]),

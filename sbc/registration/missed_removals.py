@@ -69,7 +69,8 @@ class MissedRemovals:
         """These servers are back: before anything else, and one after the other."""
         for key, missed in list(self.entries.items()):
             target = served.named.get(missed.target.name)
-            if missed.errand is None and missed.binding.group == served.group.name and target is not None and target.name in names:
+            is_of_group = missed.binding.group == served.group.name
+            if missed.errand is None and is_of_group and target is not None and target.name in names:
                 missed.served, missed.target = served, target
                 self._remove_in(key, served.next_slot - now)
                 served.next_slot += served.pace

@@ -151,7 +151,7 @@ def test_y37_every_register_tries_the_primary_first(make_site):
 
 
 def test_s1_s2_both_kinds_of_84_series(make_site):
-    """S1: without DNS at both servers at once; S2: with DNS an array, one at a time. S23: the parameters are Polycom's."""
+    """S1: without DNS at both servers at once; S2: with DNS an array, one at a time. The parameters are those of Polycom."""
     both = make_site(profile="polycom", registration="concurrent")
     one = make_site(profile="polycom", registration="successive")
     renew(Phone(both))

@@ -334,7 +334,8 @@ def check_one_working(site) -> None:
 
 def test_each_kind_of_phones_by_its_own_settings(make_site):
     """X1: one group, phones of two kinds: those of one are at both servers, those of the other at one and moved there."""
-    servers = [ServerSettings(name, f"192.0.2.{rank}", rank=rank, port=5060) for rank, name in ((1, "primary"), (2, "fallback"))]
+    names = ("primary", "fallback")
+    servers = [ServerSettings(name, f"192.0.2.{rank}", rank=rank, port=5060) for rank, name in enumerate(names, start=1)]
     single = GroupSettings("office", tuple(servers), registration="single", failback_hold=0)
     site = make_site(failback_hold=0, rise=1, phones=(PhonesSettings(single, aors=("bob",)),))
     renew(Phone(site))
