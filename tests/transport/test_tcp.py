@@ -358,6 +358,12 @@ def test_same_address_with_both_transports(reactor, receiver, connections, diall
     listeners.stop()
 
 
+def test_an_own_address_that_is_not_there_leads_nowhere(dialler):
+    """While our link is down its address cannot be bound: there is no way then, and no exception in whoever asks for one."""
+    assert dialler.flow_without_listener(Candidate("127.0.0.1", 9, "tcp"), "192.0.2.1") is None
+    assert not dialler.answers_to("192.0.2.1", 9)
+
+
 def test_without_a_listening_socket_our_end_of_the_connection_is_named(reactor, receiver, dialler, server):
     """RFC 3261 18: what the server sends must come over the connection, so Via and Contact name that, at each of them."""
     udp = UdpTransport(reactor, receiver, "127.0.0.1", 0)
