@@ -18,7 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from sbc.flow import Flow, Receiver
 from sbc.location.candidate import Candidate
-from sbc.transport.addresses import written
+from sbc.transport.addresses import is_loopback, written
 from sbc.transport.causes import BROKEN, CONNECT_TIMEOUT, cause_of
 from sbc.transport.streams import MOST_UNSENT, Connection, Connections
 from sbc.transport.tls import Trust
@@ -35,6 +35,9 @@ MOST_DOUBTFUL = 64
 """Messages that are kept to be sent once more when it turns out that the peer was closing the connection."""
 
 _SAME_FAULT_AGAIN = 3600.0  # seconds until the log repeats why a server cannot be reached
+
+_MOST_ENDS = 1024
+"""Own ends of connections remembered, so that requests inside of calls find their way after these have changed."""
 
 Key = tuple[str, str, int]
 
@@ -201,7 +204,8 @@ class Dialler:
         self._names_of = names_of
         self._flows: dict[Key, DialledFlow] = {}
         self._faults: dict[Key, tuple[str, float]] = {}
-        self._own_ports: dict[Key, int] = {}
+        self._ends: dict[str, None] = {}
+        """Our ends of connections that Via and Contact have named, oldest first; calls go on when they change."""
 
     def flow_to(
         self, candidate: Candidate, side: str, sent_by: str, local: tuple[str, int], source: str
@@ -221,18 +225,24 @@ class Dialler:
 
         So Via and Contact name its own end, as a phone's do, and it leaves from the same port each time (RFC 3261 18.1.1
         lets the server answer over the connection; RFC 5923 lets it send requests, if it knows the address for ours).
-        None while that address is not one of this machine: its link is down.
+        `own_host` is the address that the kernel goes there from now: when it changes, the next connection gets another
+        flow. None while that address is not one of this machine, or is loopback and the server is not: its link is down.
         """
         key = (candidate.transport, candidate.address, candidate.port)
         flow = self._flows.get(key)
-        if flow is None:
-            port = self._own_ports.get(key) or _free_port(own_host)
-            if port is None:
-                return None
-            self._own_ports[key] = port
-            local = (own_host, port)
-            flow = DialledFlow(self, candidate, "servers", written(own_host, port), local, local, alias=True)
-            self._flows[key] = flow
+        if flow is not None and not flow.is_idle:
+            return flow
+        if is_loopback(own_host) and not is_loopback(candidate.address):
+            return None
+        if flow is not None and flow.local[0] == own_host:
+            return flow
+        port = _free_port(own_host)
+        if port is None:
+            return None
+        local = (own_host, port)
+        flow = DialledFlow(self, candidate, "servers", written(own_host, port), local, local, alias=True)
+        self._flows[key] = flow
+        self._remember(flow.sent_by)
         return flow
 
     def existing(self, transport_name: str, host: str, port: int) -> DialledFlow | None:
@@ -240,10 +250,16 @@ class Dialler:
         return self._flows.get((transport_name, host, port))
 
     def answers_to(self, host: str, port: int) -> bool:
-        """Does `host:port` name our end of a connection?"""
-        return port in self._own_ports.values() and any(
-            flow.sent_by == written(host, port) for flow in self._flows.values()
-        )
+        """Does `host:port` name our end of a connection, or has it done so?"""
+        return written(host, port) in self._ends
+
+    def _remember(self, end: str) -> None:
+        self._ends[end] = None
+        if len(self._ends) > _MOST_ENDS:
+            in_use = {flow.sent_by for flow in self._flows.values()}
+            for old in list(self._ends)[: _MOST_ENDS // 2]:
+                if old not in in_use:
+                    del self._ends[old]
 
     def stop(self) -> None:
         for flow in list(self._flows.values()):

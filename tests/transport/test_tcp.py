@@ -383,6 +383,39 @@ def test_without_a_listening_socket_our_end_of_the_connection_is_named(reactor, 
     listeners.stop()
 
 
+def test_connection_leaves_from_the_address_that_we_have_now(reactor, receiver, dialler, server):
+    """DHCP or PPPoE gives us another address: the next connection leaves from it, and Via and Contact name it. A connection
+    that is there is used as long as it lasts; and whoever still has the old address in his Route means us."""
+    flow = dialler.flow_without_listener(server.candidate, "127.0.0.2")
+    flow.send(options("a"))
+    reactor.iterate(0.01)
+    peer = server.accept()
+    turn(reactor, lambda: phone_has(peer))
+    assert dialler.flow_without_listener(server.candidate, "127.0.0.3") is flow
+    peer.close()
+    turn(reactor, lambda: flow.is_idle)
+    after = dialler.flow_without_listener(server.candidate, "127.0.0.3")
+    assert after.local[0] == "127.0.0.3"
+    assert after.contact == f"127.0.0.3:{after.local[1]};transport=tcp"
+    after.send(options("b"))
+    reactor.iterate(0.01)
+    assert server.accept().getpeername() == after.local
+    assert dialler.answers_to(*flow.local)
+    assert dialler.answers_to(*after.local)
+
+
+def test_no_connection_from_loopback_to_elsewhere(reactor, receiver, dialler, monkeypatch):
+    """After a power cut we are up before the network is: the kernel knows no way yet. That must not stay so for ever."""
+    addresses = ["127.0.0.1", "192.0.2.99"]
+    monkeypatch.setattr("sbc.transport.listeners.local_address_towards", lambda host: addresses.pop(0))
+    monkeypatch.setattr("sbc.transport.dialled._free_port", lambda host: 40000)
+    listeners = Listeners([UdpTransport(reactor, receiver, "0.0.0.0", 0)], dialler)
+    candidate = Candidate("192.0.2.1", 5061, "tls")
+    assert listeners.flow_to_server(candidate) is None
+    assert listeners.flow_to_server(candidate).local == ("192.0.2.99", 40000)
+    listeners.stop()
+
+
 # -- to phones -----------------------------------------------------------------------------------------------------------
 
 
