@@ -2,7 +2,8 @@
 
 A `DialledFlow` is the way to one address, port and transport, whether a connection is there or not: the first message makes
 one, and so does the first after it was lost. So whoever keeps the flow need not know; what waited on a connection that broke
-fails at once, with the cause (P17, F2), and the next attempt may go another way. What the peer sends over the connection is
+fails at once, with the cause (P17, F2), and the next attempt may go another way. One that is `gone` still works, but names an
+own end from which no connection can leave any more; there is another for new requests. What the peer sends over the connection is
 taken as from that peer, its requests too (RFC 5923).
 """
 
@@ -12,6 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectBindError
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -73,6 +75,8 @@ class DialledFlow(Flow):
         if not data.startswith(b"SIP/2.0 "):
             self._asked = True
         connection = self._connection
+        if connection is not None and not connection.ready and self._dialling is None:
+            connection = self._connection = None  # we are closing it; nothing waits for an answer over it
         if connection is None or not connection.ready:
             self._queued += len(data)
             if self._queued > MOST_UNSENT:
@@ -134,11 +138,18 @@ class DialledFlow(Flow):
             self._give_up(cause if cause != "closed" else BROKEN, why)
         else:
             self._dialler.forget(self)
+            self._tell_who_waits(BROKEN)
 
     def dial_failed(self, exception: BaseException) -> None:
         """There is no connection."""
-        if self._dialling is not None:
-            self._give_up(*cause_of(exception))
+        if self._dialling is None:
+            return
+        if isinstance(exception, ConnectBindError) and self._source[1]:
+            # Somebody has that port; the server is not to blame. What waits names it, and is answered over the connection.
+            self.retire()
+            self._dialling = self._dialler.dial(self, self._source)
+            return
+        self._give_up(*cause_of(exception))
 
     def _timed_out(self) -> None:
         self._timeout = None
@@ -156,6 +167,9 @@ class DialledFlow(Flow):
         if was_dialling:
             self._dialler.went_wrong(self, cause, why)
         self._dialler.forget(self)
+        self._tell_who_waits(cause)
+
+    def _tell_who_waits(self, cause: str) -> None:
         if self._asked:
             self._asked = False
             self._dialler.receiver.flow_failed(self, cause)
@@ -171,6 +185,14 @@ class DialledFlow(Flow):
     def is_idle(self) -> bool:
         """No connection, and none on its way."""
         return self._connection is None and self._dialling is None
+
+    def retire(self) -> None:
+        """No connection can leave from its port any more: new requests get another flow. What is under way over this one
+        still comes through, from any port."""
+        if self._source[1]:
+            self._source = (self._source[0], 0)
+            self.gone = True
+            self._dialler.retired(self)
 
     def close(self, why: str) -> None:
         """Nobody will use it any more."""
@@ -234,11 +256,13 @@ class Dialler:
             return flow
         if is_loopback(own_host) and not is_loopback(candidate.address):
             return None
-        if flow is not None and flow.local[0] == own_host:
+        if flow is not None and flow.local[0] == own_host and _free_port(*flow.local):
             return flow
         port = _free_port(own_host)
         if port is None:
             return None
+        if flow is not None:
+            flow.retire()
         local = (own_host, port)
         flow = DialledFlow(self, candidate, "servers", written(own_host, port), local, local, alias=True)
         self._flows[key] = flow
@@ -295,6 +319,12 @@ class Dialler:
         if flow.side == "phones" and self._flows.get(key) is flow:
             del self._flows[key]
 
+    def retired(self, flow: DialledFlow) -> None:
+        """Another flow takes its place."""
+        key = (flow.transport, *flow.remote)
+        if self._flows.get(key) is flow:
+            del self._flows[key]
+
     def went_wrong(self, flow: DialledFlow, cause: str, why: str) -> None:
         """The log tells it once, and again after an hour. That a phone is not there is no news."""
         if flow.side == "phones":
@@ -333,11 +363,15 @@ class _Dialling(ClientFactory):
         self._flow.dial_failed(reason.value)
 
 
-def _free_port(host: str) -> int | None:
+def _free_port(host: str, port: int = 0) -> int | None:
+    """A port of that own address from which a connection can leave, or just that port; None when there is none.
+
+    For a minute none can from where one left that we have closed ourselves (TIME_WAIT, RFC 9293 3.6.1).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((host, 0))
+            probe.bind((host, port))
             return probe.getsockname()[1]
     except OSError:
         return None

@@ -240,6 +240,7 @@ class Connection(TwistedProtocol):
         log.debug("connection with {remote} closed: {why}", remote=written(*self.flow.remote), why=why)
         if self.transport is not None and not self._lost:
             self._fault = self._fault or ("closed", why)
+            self.ready = False
             self._closing_since = self._connections.reactor.seconds()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -281,7 +282,11 @@ class Connection(TwistedProtocol):
             messages = self._framer.feed(data)
         except MalformedMessage as error:
             self._guarded(self._receiver.malformed_received, error, self.flow)
-            self.close(f"its stream cannot be followed: {error}")
+            why = f"its stream cannot be followed: {error}"
+            if self.accepted:
+                self.close(why)  # what was wrong still gets there
+            else:
+                self.fail(BROKEN, why)
             return
         now = self._connections.reactor.seconds()
         if messages:
