@@ -23,7 +23,7 @@ from sbc.location.candidate import Candidate
 from sbc.transport.addresses import is_loopback, written
 from sbc.transport.causes import BROKEN, CONNECT_TIMEOUT, cause_of
 from sbc.transport.streams import MOST_UNSENT, Connection, Connections
-from sbc.transport.tls import Trust
+from sbc.transport.tls import Trust, sip_domain
 
 log = Logger()
 
@@ -55,6 +55,8 @@ class DialledFlow(Flow):
         remote = (candidate.address, candidate.port)
         super().__init__(candidate.transport, side, sent_by, local, remote, alias=alias)
         self.sent_by = sent_by
+        self.identities: list[list[str]] = []
+        """What the certificate must name before the connection is used: one of each list, which is one server's."""
         self._dialler = dialler
         self._source = source
         self._connection: Connection | None = None
@@ -212,10 +214,11 @@ class DialledFlow(Flow):
 
 
 class Dialler:
-    """All flows that we connect. `trust` verifies servers, `names_of` says by which names one may be known."""
+    """All flows that we connect. `trust` verifies servers, `names_of` says who is there: for each server of the
+    configuration the names that it may be known by."""
 
     def __init__(
-        self, connections: Connections, trust: Trust, names_of: Callable[[Candidate], list[str]]
+        self, connections: Connections, trust: Trust, names_of: Callable[[Candidate], list[list[str]]]
     ) -> None:
         self.reactor = connections.reactor
         self.receiver = connections.receiver
@@ -236,7 +239,7 @@ class Dialler:
         a socket address. `source` is the address that we connect from, "" for the kernel's choice."""
         key = (candidate.transport, candidate.address, candidate.port)
         flow = self._flows.get(key)
-        if flow is None or (flow.sent_by != sent_by and flow.is_idle):
+        if flow is None or (flow.sent_by != sent_by and flow.is_idle) or not self._is_for(flow, candidate):
             alias = candidate.transport == "tls" and self.trust.has_own_certificate
             flow = DialledFlow(self, candidate, side, sent_by, local, (source, 0), alias=alias)
             self._flows[key] = flow
@@ -252,7 +255,7 @@ class Dialler:
         """
         key = (candidate.transport, candidate.address, candidate.port)
         flow = self._flows.get(key)
-        if flow is not None and not flow.is_idle:
+        if flow is not None and not flow.is_idle and self._is_for(flow, candidate):
             return flow
         if is_loopback(own_host) and not is_loopback(candidate.address):
             return None
@@ -268,6 +271,19 @@ class Dialler:
         self._flows[key] = flow
         self._remember(flow.sent_by)
         return flow
+
+    def _is_for(self, flow: DialledFlow, candidate: Candidate) -> bool:
+        """False when its certificate was not looked at for one of the servers that are at that address by now: a connection
+        that was verified for one name is not used for another (RFC 5922 4). The old one ends when nobody uses it."""
+        if flow.transport != "tls" or flow.is_idle:
+            return True
+        if all(identity in flow.identities for identity in self._identities(candidate)):
+            return True
+        flow.gone = True
+        return False
+
+    def _identities(self, candidate: Candidate) -> list[list[str]]:
+        return [[sip_domain(name) for name in names] for names in self._names_of(candidate)]
 
     def existing(self, transport_name: str, host: str, port: int) -> DialledFlow | None:
         """The flow to that address, if there is one."""
@@ -302,12 +318,11 @@ class Dialler:
         """Begin to connect; `flow` is told."""
         host, port = flow.remote
         secure = flow.transport == "tls"
-        judge = None
         factory: Any = _Dialling(self._connections, flow, self.receiver_of(flow))
         if secure:
-            names = self._names_of(Candidate(host, port, "tls")) or [host]
-            judge = self.trust.judge_of(names)
-            factory.judge = judge
+            flow.identities = self._identities(Candidate(host, port, "tls")) or [[host]]
+            factory.judge = self.trust.judge_of(flow.identities)
+            names = [name for identity in flow.identities for name in identity]
             factory = TLSMemoryBIOFactory(self.trust.creator(names), True, factory, self.reactor)
         bind = source if source[0] else None
         # Its own timeout is longer than ours, which also covers the handshake.
