@@ -612,7 +612,7 @@ class Registrar(ExchangeUser):
             seconds = leg.granted_for(place)
             if contact.expires == 0 or seconds <= 0:
                 continue
-            binding = self._bind(exchange, contact, now + seconds, now)
+            binding = self._bind(exchange, leg, contact, now + seconds, now)
             upstream = self._upstream_of(binding, leg.target.name, exchange)
             upstream.expires_at = now + seconds
             upstream.registered_at = now
@@ -748,8 +748,10 @@ class Registrar(ExchangeUser):
     # Bindings
 
     @cython.cfunc
-    def _bind(self, exchange: Exchange, contact: Contact, expires_at: cython.double, now: cython.double) -> Binding:
-        """The binding for a contact that a server has accepted, made or brought up to date."""
+    def _bind(
+        self, exchange: Exchange, leg: Leg, contact: Contact, expires_at: cython.double, now: cython.double
+    ) -> Binding:
+        """The binding for a contact that the server of that leg has accepted, made or brought up to date."""
         binding: Binding = self.bindings.find(contact.token)
         group: str = exchange.targets.group_name
         if binding is None:
@@ -777,6 +779,8 @@ class Registrar(ExchangeUser):
         ):
             binding.unsaved = True
             self._is_no_longer_there(binding)
+            if not exchange.proven and not _is_from(binding, flow):
+                self._disbelieve(binding, exchange, leg.target)
             binding.group = group
             binding.contact = contact.text
             binding.transport = flow.transport
@@ -792,6 +796,26 @@ class Registrar(ExchangeUser):
             binding.unsaved = True
             binding.username = exchange.username
         return binding
+
+    @cython.cfunc
+    def _disbelieve(self, binding: Binding, exchange: Exchange, accepted_by: Target):
+        """It is elsewhere now, and who is there has shown no password: anybody at all, where that server trusts our address.
+
+        So calls go there, as that server wants it, for the phone may well have another port since its start. But what the
+        phone at the old place has proved, or was let in with by a better server, is no reason any more to answer a
+        challenge from the password file (`may_vouch_for`): that begins again with the next proof.
+        """
+        upstream: Upstream
+        target: Target
+        binding.unsaved = True
+        binding.username = ""
+        for upstream in binding.upstreams:
+            upstream.digest = None
+            target = exchange.targets.named(upstream.server)
+            if upstream.state == _REGISTERED and (target is None or target.rank < accepted_by.rank):
+                self._change(binding, upstream, _UNREGISTERED, "the phone has moved without showing its password")
+        if self._held_requests:
+            self.upkeep.held.forgotten(binding)
 
     @cython.cfunc
     def _make_room(self, aor: str):
@@ -820,6 +844,8 @@ class Registrar(ExchangeUser):
                     self.moved_here(contact.token)
                 binding = self.bindings.find(contact.token)
                 if binding is not None:
+                    if not exchange.proven and not _is_from(binding, exchange.phone_flow):
+                        binding.username = ""  # as in `_disbelieve`: whoever removes it may not be the phone
                     self.upkeep.removed(binding)
                     self._unbind(binding, "removed by the phone")
                     self._archive.forget(binding.token)
@@ -928,6 +954,12 @@ def _is_well(binding: Binding, targets: Targets) -> cython.bint:
         elif not is_goal or upstream.expires_at + _SLACK < binding.expires_at:
             return False
     return True
+
+
+@cython.cfunc
+def _is_from(binding: Binding, flow: Flow) -> cython.bint:
+    """Is the phone where it was?"""
+    return flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
 
 
 def _agent_of(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -349,3 +350,142 @@ def test_each_kind_of_phones_by_its_own_settings(make_site):
     site.clock.advance(5)
     assert ["registered", "unregistered"] == [site.state("primary", "bob"), site.state("fallback", "bob")]
     assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+
+
+# Who is vouched for
+
+
+def moved(site, phone, to=("203.0.113.66", 5099)) -> Phone:
+    """The same contact from another place, with another Call-ID: the phone after a restart, or somebody who has copied it."""
+    other = Phone(site)
+    other.contact = phone.contact
+    other.call_id = "another"
+    other.flow.move(to)
+    return other
+
+
+def binding_of(site):
+    (binding,) = site.registrar.bindings_for_aor("sip:alice@example.com")
+    return binding
+
+
+def shown_to(server, since: float) -> list[str]:
+    return [shown for at, request in server.requests if at > since and (shown := request.get("Authorization"))]
+
+
+@pytest.mark.parametrize("registration", ["concurrent", "successive", "single"])
+@pytest.mark.parametrize("place", [("203.0.113.66", 5062), ("203.0.113.7", 5099)])
+def test_who_moves_without_proof_is_not_vouched_for(make_site, password_file, registration, place):
+    """The fallback trusts our address, and takes the phone's contact from elsewhere while the primary is dead. Calls follow
+    it; but what the phone has proved where it was does not, also not on disk."""
+    site = make_site(registration=registration, failback_hold=0, rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    assert 200 == renew(phone)
+    assert "alice" == binding_of(site).username
+    die(site, site.primary)
+    site.clock.advance(10)
+    stranger = moved(site, phone, place)
+    assert 200 == renew(stranger)
+    assert (place, "") == ((binding_of(site).host, binding_of(site).port), binding_of(site).username)
+    assert ["unregistered", "registered"] == [site.state("primary"), site.state("fallback")]
+    assert [""] == [row.username for row in site.store.bindings.values()]
+    assert "unregistered" == site.store.registrations[binding_of(site).token, "primary"].state
+    start = elapsed(site)
+    come_back(site, site.primary)
+    site.clock.advance(400)
+    assert [] == shown_to(site.primary, start)
+    assert "registered" != site.state("primary")
+
+
+def test_neither_is_who_moves_after_a_better_server_let_the_phone_in(make_site, password_file):
+    """Without any digest of the phone's: the primary took it where it was, so it was vouched for at the fallback. The third
+    server's word is not worth so much."""
+    site = make_site(servers=3, registration="concurrent", rise=1, credentials=password_file(ACCOUNTS))
+    site.fallback.reply = Challenging("fallback")
+    phone = Phone(site)
+    assert 200 == renew(phone)
+    assert ["registered"] * 3 == [site.state(server.name) for server in site.servers]
+    die(site, site.primary)
+    die(site, site.fallback)
+    assert 200 == renew(moved(site, phone))
+    assert ["unregistered", "unregistered", "registered"] == [site.state(server.name) for server in site.servers]
+    start = elapsed(site)
+    come_back(site, site.fallback)
+    site.clock.advance(100)
+    assert [] == shown_to(site.fallback, start)
+
+
+def test_a_phone_with_another_port_is_served_and_vouched_for_after_its_next_proof(make_site, password_file):
+    """It restarts while the primary is dead: registered at the fallback, called at its new port; and with its digest all
+    is as before."""
+    site = make_site(registration="successive", failback_hold=0, rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    again = moved(site, phone, ("203.0.113.7", 5099))
+    assert 200 == renew(again)
+    assert 5099 == binding_of(site).port
+    come_back(site, site.primary)
+    assert 200 == renew(again)
+    assert "alice" == binding_of(site).username
+    start = elapsed(site)
+    die(site, site.primary)
+    site.clock.advance(5)
+    come_back(site, site.primary)
+    site.clock.advance(5)
+    assert [] != shown_to(site.primary, start)
+    assert "registered" == site.state("primary")
+
+
+def test_a_proof_from_the_new_place_is_enough(make_site, password_file):
+    """Whoever shows the digest has moved, and nothing is lost."""
+    site = make_site(registration="concurrent", credentials=password_file(ACCOUNTS))
+    with_passwords(site)
+    phone = Phone(site)
+    renew(phone)
+    assert 200 == renew(moved(site, phone))
+    assert "alice" == binding_of(site).username
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+
+
+def test_d13_a_removal_without_proof_from_elsewhere_is_not_vouched_for(make_site, password_file):
+    """The fallback lets a stranger remove the phone: that is no reason to remove it at the primary with its password."""
+    site = make_site(registration="concurrent", rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    stranger = moved(site, phone)
+    assert 200 == renew(stranger, expires=0)
+    start = elapsed(site)
+    come_back(site, site.primary)
+    site.clock.advance(60)
+    assert [] == shown_to(site.primary, start)
+    assert {} == site.registrar.upkeep.missed.entries
+
+
+def test_a_request_that_waits_is_not_vouched_for_after_a_move(make_site, password_file):
+    """Held for a registration at the primary (Y30), while somebody else takes the contact: it goes at once, and the
+    primary's challenge is not answered."""
+    site = make_site(registration="successive", rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    renew(phone)
+    binding_of(site).upstream("primary").state = "unregistered"
+    site.primary.unreachable = False
+    site.primary.delay = 2.0
+    start, gone = elapsed(site), []
+    sender = ("sip:alice@example.com", *phone.flow.remote)
+    first = site.registrar.register_first(
+        site.group, "primary", site.primary.candidate, sender, "INVITE", 20.0, gone.append
+    )
+    assert first
+    assert 200 == renew(moved(site, phone))
+    assert [True] == gone
+    site.clock.advance(10)
+    assert [] == shown_to(site.primary, start + 0.1)
+    assert "registered" != site.state("primary")
