@@ -50,6 +50,7 @@ cdef class Registrar(ExchangeUser):
     cdef object _overtake(self, Exchange exchange)
     cdef object _supersede(self, Exchange exchange, str host)
     cdef Binding _bind(self, Exchange exchange, Leg leg, Contact contact, double expires_at, double now)
+    cdef object _note_agent(self, Binding binding, Request request)
     cdef object _disbelieve(self, Binding binding, Exchange exchange, Target accepted_by)
     cdef object _make_room(self, str aor)
     cdef Upstream _upstream_of(self, Binding binding, str server, Exchange exchange)

@@ -279,8 +279,7 @@ class Registrar(ExchangeUser):
     def kind_of_sender(self, group: ServerGroup, request: Request, flow: Flow) -> ServerGroup:
         """Of a group of several kinds of phones, the one that has sent this request.
 
-        What its REGISTER said counts; a phone that is registered in another process, or has not been since the start, is
-        told by what the request itself says.
+        What its REGISTER said counts; a phone that is registered in another process is told by what the request itself says.
         """
         try:
             aor: str = aor_of(request.from_.uri)
@@ -291,7 +290,7 @@ class Registrar(ExchangeUser):
         if binding is None:
             return group.phones_of(_agent_of(request), host, aor)
         # One that calls anonymously is the one that is registered there; a phone of several lines may be of several kinds.
-        return group.phones_of(binding.agent, host, aor if self.bindings.number(aor) else binding.aor)
+        return group.phones_of(binding.agent or "", host, aor if self.bindings.number(aor) else binding.aor)
 
     def binding_for_token(self, token: str) -> Binding | None:
         """The contact behind the gw-tok of a Request-URI."""
@@ -333,14 +332,17 @@ class Registrar(ExchangeUser):
                 continue
             # Rows repeat the same few names ten thousand times; one copy of each is enough.
             group, transport, local_host = map(sys.intern, (row.group, row.transport, row.local_host))
+            agent = None if row.agent is None else sys.intern(row.agent[:LONGEST_AGENT])
             binding = Binding(
                 row.token, group, row.aor, row.contact, username=row.username, call_id=row.call_id, cseq=row.cseq,
                 transport=transport, host=row.host, port=row.port, local_host=local_host, local_port=row.local_port,
-                granted=row.granted, expires_at=now + remaining,
+                granted=row.granted, expires_at=now + remaining, agent=agent,
             )  # fmt: skip
             # Its last renewal may be one that was not written any more (`_save`).
             binding.grace = max(0.0, row.granted - max(0.0, -remaining))
             self.bindings.add(binding)
+            if agent is not None:
+                self._at[row.host, row.port] = binding
         for upstream_row in upstream_rows:
             known = self.bindings.get(upstream_row.token)
             if known is not None:
@@ -423,7 +425,7 @@ class Registrar(ExchangeUser):
         if group is None:
             return ""
         if group.of_several_kinds:
-            group = group.phones_of(binding.agent, binding.host, binding.aor)
+            group = group.phones_of(binding.agent or "", binding.host, binding.aor)
         return group.settings.profile
 
     # For the upkeep
@@ -787,7 +789,7 @@ class Registrar(ExchangeUser):
             binding.host, binding.port = host, port
             binding.local_host, binding.local_port = local_host, local_port
         if exchange.group.of_several_kinds:
-            binding.agent = sys.intern(_agent_of(request))
+            self._note_agent(binding, request)
             self._at[host, port] = binding
         binding.read = contact
         # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
@@ -796,6 +798,14 @@ class Registrar(ExchangeUser):
             binding.unsaved = True
             binding.username = exchange.username
         return binding
+
+    @cython.cfunc
+    def _note_agent(self, binding: Binding, request: Request):
+        """In a group of several kinds of phones: what tells its kind, also after a restart."""
+        agent: str = _agent_of(request)
+        if agent != binding.agent:
+            binding.unsaved = True
+            binding.agent = sys.intern(agent)
 
     @cython.cfunc
     def _disbelieve(self, binding: Binding, exchange: Exchange, accepted_by: Target):
@@ -846,6 +856,8 @@ class Registrar(ExchangeUser):
                 if binding is not None:
                     if not exchange.proven and not _is_from(binding, exchange.phone_flow):
                         binding.username = ""  # as in `_disbelieve`: whoever removes it may not be the phone
+                    if exchange.group.of_several_kinds:
+                        self._note_agent(binding, exchange.request)
                     self.upkeep.removed(binding)
                     self._unbind(binding, "removed by the phone")
                     self._archive.forget(binding.token)

@@ -189,9 +189,13 @@ class Upkeep:
         return self._served.get(key)
 
     def _served_of(self, binding: Binding) -> Served | None:
+        """None also for a phone whose kind is not known: stored by a former version, or when the group had one kind only, it
+        is left alone until it registers."""
         group = self._groups.get(binding.group)
         if group is not None and group.of_several_kinds:
-            group = group.phones_of(binding.agent, binding.host, binding.aor)
+            if binding.agent is None and any(entry.user_agent for entry in group.settings.phones):
+                return None
+            group = group.phones_of(binding.agent or "", binding.host, binding.aor)
         return self._served.get(group.key) if group is not None else None
 
     def known(self, binding: Binding) -> Duty:
