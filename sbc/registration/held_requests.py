@@ -108,7 +108,7 @@ class HeldRequests:
         binding = errand.binding
         duty = self._upkeep.duty_of(binding)
         # Where it is registered for this request only is looked at with the phone's next REGISTER, not now.
-        self._upkeep.note(duty, served, errand)
+        self._upkeep.note(duty, self._upkeep.served(served.group.key) or served, errand)
         is_challenge = errand.ending is Ending.CHALLENGED and not errand.own_password_refused
         for method, done in waiting.callbacks:
             if is_challenge:

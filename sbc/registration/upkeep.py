@@ -176,9 +176,9 @@ class Upkeep:
             return
         self.duties.setdefault(binding.token, duty)
         if step.due > now:
-            self._arm(duty, served, step.due)
+            self._arm(duty, step.due)
             return
-        self._arm(duty, served, max(now, served.next_slot))
+        self._arm(duty, max(now, served.next_slot))
         served.next_slot = max(now, served.next_slot) + (_FIRST_ALONE if served.first_is_due else served.pace)
         served.first_is_due = False
 
@@ -216,16 +216,16 @@ class Upkeep:
             return
         step = self.steps.next_step(duty, served, now)
         if step is not None:
-            self._arm(duty, served, max(step.due, now))
+            self._arm(duty, max(step.due, now))
             return
         self._disarm(duty)
         if not duty.failures and not duty.helpless and not duty.removals:
             self.duties.pop(duty.binding.token, None)
 
-    def _arm(self, duty: Duty, served: Served, due: float) -> None:
+    def _arm(self, duty: Duty, due: float) -> None:
         self._disarm(duty)
         if due < duty.binding.expires_at:
-            duty.timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._act, duty, served)
+            duty.timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._act, duty)
 
     def _disarm(self, duty: Duty) -> None:
         if duty.timer is not None:
@@ -239,15 +239,16 @@ class Upkeep:
             duty.errand.stop()
             duty.errand = None
 
-    def _act(self, duty: Duty, served: Served) -> None:
-        """The time has come; the situation may be another one by now."""
+    def _act(self, duty: Duty) -> None:
+        """The time has come; the situation may be another one by now, and the configuration as well."""
         duty.timer = None
-        if self._served.get(served.group.key) is not served:
+        served = self._served_of(duty.binding)
+        if served is None:
             return
         now = self._clock.seconds()
         if self._books.is_registering(duty.binding.token) or self.held.is_registering(duty.binding.token):
             # It is on its way to where it should be, or will be looked at again when that is over.
-            self._arm(duty, served, now + _BUSY_FOR)
+            self._arm(duty, now + _BUSY_FOR)
             return
         step = self.steps.next_step(duty, served, now)
         if step is None or step.due > now + 1e-6:
@@ -266,9 +267,12 @@ class Upkeep:
         duty.errand.start()
 
     def _over(self, duty: Duty, served: Served, errand: Errand) -> None:
+        """`served` is what it was begun for."""
         duty.errand = None
-        self.note(duty, served, errand)
-        self._plan(duty, served, self._clock.seconds())
+        after = self._served_of(duty.binding)  # another one since a changed configuration
+        self.note(duty, after or served, errand)
+        if after is not None:
+            self._plan(duty, after, self._clock.seconds())
 
     # What came of it
 

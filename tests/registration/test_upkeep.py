@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import GroupSettings, PhonesSettings, ServerSettings
 from sbc.registration.upkeep import Upkeep
 from sbc.sip.headers import NameAddr
@@ -489,3 +492,60 @@ def test_a_request_that_waits_is_not_vouched_for_after_a_move(make_site, passwor
     site.clock.advance(10)
     assert [] == shown_to(site.primary, start + 0.1)
     assert "registered" != site.state("primary")
+
+
+# A changed configuration
+
+
+def reload(site, **changes) -> None:
+    """The group has other settings from now on, as after SIGHUP."""
+    now = site.clock.seconds()
+    group = ServerGroup(replace(site.group.settings, **changes), (0.5, 4.0), site.events.append, now)
+    for server in site.servers:
+        if server.name in {configured.name for configured in group.settings.servers}:
+            group.update_candidates(server.name, [server.candidate], now)
+    group.go_on_from(site.group, now)
+    site.group = group
+    site.registrar.set_groups([group])
+
+
+def until_an_errand_is_under_way(site, seconds=400) -> None:
+    for _ in range(seconds * 2):
+        if any(duty.errand is not None for duty in site.registrar.upkeep.duties.values()):
+            return
+        site.clock.advance(0.5)
+    raise AssertionError("none")
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_a_duty_goes_on_that_is_under_way_at_a_changed_configuration(make_site, reloaded):
+    """Its errand fails after that: it is tried again by the new settings, as every other."""
+    site = make_site(registration="concurrent", register_retry_base=10, register_retry_max=20)
+    die(site, site.fallback)
+    renew(Phone(site))
+    site.fallback.reply, site.fallback.delay = refuse(500), 3.0
+    come_back(site, site.fallback)
+    until_an_errand_is_under_way(site)
+    if reloaded:
+        reload(site, register_wait=1.5)
+    site.clock.advance(1)
+    site.fallback.reply = accept()
+    site.clock.advance(60)
+    assert "registered" == site.state("fallback")
+
+
+def test_what_an_errand_has_reached_counts_after_a_changed_configuration(make_site):
+    """It is accepted after that, and renewed before it lapses."""
+    site = make_site(registration="concurrent")
+    die(site, site.fallback)
+    renew(Phone(site))
+    come_back(site, site.fallback)
+    site.fallback.reply, site.fallback.delay = accept(120), 3.0
+    site.clock.advance(30)
+    assert "registered" == site.state("fallback")
+    until_an_errand_is_under_way(site)
+    reload(site, rise=2)
+    start = elapsed(site)
+    site.clock.advance(1000)
+    assert "registered" == site.state("fallback")
+    assert max(gaps(site.fallback, start)) < 100
