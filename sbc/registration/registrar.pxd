@@ -30,7 +30,7 @@ cdef class Registrar(ExchangeUser):
     cdef readonly Rejections _rejections
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
-    cdef dict _targets
+    cdef readonly dict _targets
     cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way

@@ -184,13 +184,17 @@ class Registrar(ExchangeUser):
         self._missed_removals = self.upkeep.missed.entries
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
-        """Serve the phones of these groups from now on (start, and a changed configuration)."""
+        """Serve the phones of these groups from now on, and of no others (start, and a changed configuration)."""
         group: ServerGroup
-        kind: ServerGroup
+        each: ServerGroup
+        keys: set = set()
         for group in groups:
-            self._targets_of(group)
-            for kind in group.kinds:
-                self._targets_of(kind)
+            for each in [group, *group.kinds]:
+                self._targets_of(each)
+                keys.add(each.key)
+        for key in self._targets.keys() - keys:
+            del self._targets[key]
+        self.upkeep.serve_only(keys)
 
     # From the proxy
 

@@ -82,6 +82,23 @@ class Upkeep:
         targets.group.followers.append(lambda: self._changed(served))
         self._changed(served)
 
+    def serve_only(self, keys: set[str]) -> None:
+        """The groups and kinds of phones with other keys are gone: nothing is sent to their servers any more. The rest of the
+        configuration has been followed already."""
+        for key in self._served.keys() - keys:
+            del self._served[key]
+        for name in self._groups.keys() - keys:
+            del self._groups[name]
+        for token, duty in list(self.duties.items()):
+            served = self._served_of(duty.binding)
+            if served is None:
+                self._stop(duty)
+                del self.duties[token]
+            elif duty.errand is not None and duty.errand.target.name not in served.named:
+                self._stop(duty)  # what is to be done instead is seen when all are looked at
+        self.held.serve_only(self._served)
+        self.missed.serve_only(self._served)
+
     def settled(self, binding: Binding, gone_on_from: Iterable[tuple[str, bool]] = ()) -> None:
         """A REGISTER of the phone is over, or a registration has lapsed. `gone_on_from`: the servers that it tried before the
         one where it ended, and whether they refused its account: what they said to the phone they would say to us.

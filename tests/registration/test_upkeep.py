@@ -549,3 +549,111 @@ def test_what_an_errand_has_reached_counts_after_a_changed_configuration(make_si
     site.clock.advance(1000)
     assert "registered" == site.state("fallback")
     assert max(gaps(site.fallback, start)) < 100
+
+
+def keeps_trying(site):
+    """alice is registered at the primary, and every few seconds the appliance tries the fallback, which asks for her
+    password and then fails."""
+    with_passwords(site)
+    phone = Phone(site)
+    die(site, site.fallback)
+    assert 200 == renew(phone)
+    come_back(site, site.fallback)
+    site.fallback.reply = refuse(500)
+    site.clock.advance(40)
+    assert len(site.fallback.requests) > 1
+    return phone
+
+
+RETRY = {"register_retry_base": 2, "register_retry_max": 4}
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_group_that_is_gone_is_not_registered_for_any_more(make_site, password_file, under_way):
+    """SIGHUP: its phones are no business of ours, and neither their passwords; also where a REGISTER is under way."""
+    site = make_site(registration="concurrent", credentials=password_file(ACCOUNTS), **RETRY)
+    keeps_trying(site)
+    site.fallback.reply, site.fallback.delay = Challenging("fallback"), 1.0
+    if under_way:
+        until_an_errand_is_under_way(site)
+    start = elapsed(site)
+    site.registrar.set_groups([])
+    site.clock.advance(1200)
+    assert [] == times(site.fallback, start) == times(site.primary, start)
+    upkeep = site.registrar.upkeep
+    assert {} == upkeep.duties == upkeep._served == upkeep._groups == site.registrar._targets
+    assert "unregistered" == site.state("fallback")
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_server_that_is_gone_is_not_registered_at_any_more(make_site, password_file, under_way):
+    site = make_site(registration="concurrent", credentials=password_file(ACCOUNTS), **RETRY)
+    keeps_trying(site)
+    site.fallback.reply, site.fallback.delay = Challenging("fallback"), 1.0
+    if under_way:
+        until_an_errand_is_under_way(site)
+    start = elapsed(site)
+    reload(site, servers=site.group.settings.servers[:1])
+    site.clock.advance(1200)
+    assert [] == times(site.fallback, start)
+
+
+def test_a_kind_of_phones_that_is_gone_is_served_as_the_others(make_site):
+    """Its phones are of the group's own kind from now on, so they are registered at both."""
+    group = GroupSettings("office", Site().group.settings.servers, registration="single")
+    site = make_site(phones=(PhonesSettings(group, aors=("alice",)),), **RETRY)
+    renew(Phone(site))
+    assert ["registered", None] == [site.state("primary"), site.state("fallback")]
+    reload(site, phones=())
+    assert ["office"] == list(site.registrar.upkeep._served) == list(site.registrar._targets)
+    site.clock.advance(5)
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+
+
+@pytest.mark.parametrize("gone", ["group", "server", "nothing"])
+def test_a_request_that_waits_for_a_server_that_is_gone_waits_no_longer(make_site, gone):
+    site = make_site(registration="successive")
+    phone = Phone(site)
+    renew(phone)
+    site.fallback.reply = silent
+    released = []
+    sender = ("sip:alice@example.com", *phone.flow.remote)
+    assert site.registrar.register_first(
+        site.group, "fallback", site.fallback.candidate, sender, "INVITE", 20.0, released.append
+    )
+    site.clock.advance(1)
+    sends = len(site.fallback.sends)
+    if gone == "group":
+        site.registrar.set_groups([])
+    elif gone == "server":
+        reload(site, servers=site.group.settings.servers[:1])
+    else:
+        reload(site, rise=2)
+    assert [] == released if gone == "nothing" else [True] == released
+    site.clock.advance(30)
+    assert 1 == len(released)
+    assert (sends < len(site.fallback.sends)) == (gone == "nothing")
+
+
+@pytest.mark.parametrize("gone", ["group", "server", "nothing"])
+def test_d13_a_missed_removal_at_a_server_that_is_gone_is_forgotten(make_site, gone):
+    site = make_site(registration="concurrent", rise=1)
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.fallback)
+    phone.register(expires=0)
+    site.clock.advance(1)
+    assert 1 == len(site.registrar.upkeep.missed.entries)
+    start = elapsed(site)
+    if gone == "group":
+        site.registrar.set_groups([])
+    elif gone == "server":
+        reload(site, servers=site.group.settings.servers[:1])
+    else:
+        reload(site, register_wait=1.5)
+    assert (gone == "nothing") == (len(site.registrar.upkeep.missed.entries) == 1)
+    site.clock.advance(1)
+    come_back(site, site.fallback)
+    site.clock.advance(60)
+    assert {} == site.registrar.upkeep.missed.entries
+    assert (1 if gone == "nothing" else 0) == len(times(site.fallback, start))
