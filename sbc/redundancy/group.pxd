@@ -37,6 +37,7 @@ cdef class ServerGroup:
     cdef bint _concurrent
     cdef bint _asks_by_register
     cdef set _usable_registrars
+    cdef tuple _told_followers
     cdef Orders _orders
     cdef object _working
     cdef object _probes

@@ -104,6 +104,7 @@ class ServerGroup:
     _concurrent: cython.bint
     _asks_by_register: cython.bint
     _usable_registrars: set
+    _told_followers: tuple  # the working server and usable registrars that they last heard of
     _orders: Orders
     _working: object
     _probes: object
@@ -151,6 +152,7 @@ class ServerGroup:
         self._register_before = frozenset(settings.register_before)
         self._asks_by_register = settings.asks_by_register
         self._usable_registrars: set[str] = set()
+        self._told_followers: tuple[Candidate | None, set[str]] = (None, set())
         self.followers: list[Callable[[], object]] = []
         witness = _Witness(self.name, self._reports)
         self._timing = Timing(*timers_t1_t2)
@@ -757,19 +759,20 @@ class ServerGroup:
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
-        before = (self._working.current, self._usable_registrars)
         if self._may_move(now):
             moved = self._working.choose(self._options, now, cause)
         self._usable_registrars = {
             option.server.name for option in self._options if option.server.register and self.health(option.candidate).usable
         }
-        if before != (self._working.current, self._usable_registrars):
+        # The working server may also have been moved before this was called: by an administrator, by DNS, by the uplink.
+        if self._told_followers != (self._working.current, self._usable_registrars):
             self._tell_followers()
         self._orders.changed(self._options, self._working.current)
         self._quiet_until = self._next_change(now)
         return moved
 
     def _tell_followers(self) -> None:
+        self._told_followers = (self._working.current, self._usable_registrars)
         for follower in self.followers:
             follower()
 
