@@ -107,8 +107,10 @@ class HeldRequests:
         waiting = self.waiting.pop(key)
         binding = errand.binding
         duty = self._upkeep.duty_of(binding)
-        # Where it is registered for this request only is looked at with the phone's next REGISTER, not now.
+        # Where it is registered for this request only is looked at with the phone's next REGISTER, or when the request is
+        # over, but not now.
         self._upkeep.note(duty, served, errand)
+        self._upkeep.look_after_request(duty, served)
         is_challenge = errand.ending is Ending.CHALLENGED and not errand.own_password_refused
         for method, done in waiting.callbacks:
             if is_challenge:
