@@ -46,6 +46,7 @@ cdef class ServerGroup:
     cdef frozenset _register_before
     cdef public list followers
     cdef list _removed
+    cdef double _removed_at
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*
