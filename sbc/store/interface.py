@@ -6,7 +6,7 @@ Rows are tuples of plain values, so that they go to and from a database as they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -31,6 +31,9 @@ class BindingRow(NamedTuple):
     granted: float
     """Seconds granted at `expires_at - granted`: a wall clock that was set back must not make a binding live longer."""
     expires_at: float
+    agent: str | None = None
+    """Its User-Agent, as far as it is looked at, where that may tell its kind; "" when it sent none, None when it was not
+    looked at: in a group of one kind of phones, and by former versions, whose rows end before this field."""
 
 
 class RegistrationRow(NamedTuple):
@@ -95,6 +98,8 @@ class DnsMemoryStore(Protocol):
     def load(self) -> dict[str, str]: ...
 
     def save(self, answers: Mapping[str, str]) -> None: ...
+
+    def forget(self, questions: Collection[str]) -> None: ...
 
 
 class SecretStore(Protocol):

@@ -18,13 +18,13 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from sbc.events import Alarm, Report
 from sbc.store.interface import BindingRow, NoNotes, RegistrationRow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "sbc.sqlite3"
 SECRET_NAME = "secret.key"
 SECRET_BYTES = 32
@@ -43,7 +43,8 @@ _SCHEMA = """
 CREATE TABLE bindings (
     token TEXT PRIMARY KEY, grp TEXT NOT NULL, aor TEXT NOT NULL, contact TEXT NOT NULL, username TEXT NOT NULL,
     call_id TEXT NOT NULL, cseq INTEGER NOT NULL, transport TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
-    local_host TEXT NOT NULL, local_port INTEGER NOT NULL, granted REAL NOT NULL, expires_at REAL NOT NULL
+    local_host TEXT NOT NULL, local_port INTEGER NOT NULL, granted REAL NOT NULL, expires_at REAL NOT NULL,
+    agent TEXT
 ) WITHOUT ROWID;
 CREATE TABLE registrations (
     token TEXT NOT NULL, server TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, expires_at REAL NOT NULL,
@@ -52,12 +53,16 @@ CREATE TABLE registrations (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE dns_answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
 """
+_STEPS = {1: "ALTER TABLE bindings ADD COLUMN agent TEXT"}
+"""What makes of a file of that version one of the next."""
+
 _PUT_BINDING = f"INSERT OR REPLACE INTO bindings VALUES ({','.join('?' * len(BindingRow._fields))})"
 _PUT_REGISTRATION = "INSERT OR REPLACE INTO registrations VALUES (?,?,?,?,?)"
 _DROP_BINDING = "DELETE FROM bindings WHERE token = ?"
 _DROP_REGISTRATIONS = "DELETE FROM registrations WHERE token = ?"
 _PUT_COUNTER = "INSERT OR REPLACE INTO counters VALUES (?,?)"
 _PUT_ANSWER = "INSERT OR REPLACE INTO dns_answers VALUES (?,?)"
+_DROP_ANSWER = "DELETE FROM dns_answers WHERE question = ?"
 
 
 class StateUnreadable(Exception):  # noqa: N818 (told to an operator under this name)
@@ -107,15 +112,14 @@ class SqliteStore(NoNotes):
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA wal_autocheckpoint = 0")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
+            version = _version(database)
             if version > SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"written by a newer version of this program (schema {version})")
             problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise sqlite3.DatabaseError(problem)
             database.execute("BEGIN IMMEDIATE")  # fails here rather than at the first registration
-            if version == 0:
-                _create_tables(database)
+            _bring_up_to_date(database)
             database.execute("COMMIT")
         except sqlite3.Error:
             database.close()
@@ -143,10 +147,10 @@ class SqliteStore(NoNotes):
         if content is not None:
             with contextlib.suppress(sqlite3.Error), contextlib.closing(content):
                 content.backup(database)
-        if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        if not 0 < _version(database) <= SCHEMA_VERSION:
             database.close()
             database = _connect(":memory:")
-            _create_tables(database)
+        _bring_up_to_date(database)
         return database
 
     def _read_only(self) -> sqlite3.Connection | None:
@@ -290,14 +294,21 @@ class _DnsMemory:
         return self._store._pairs("SELECT question, answer FROM dns_answers")
 
     def save(self, answers: Mapping[str, str]) -> None:
+        self._store._unwritten.forgotten -= answers.keys()
         self._store._unwritten.answers.update(answers)
+        self._store._write()
+
+    def forget(self, questions: Collection[str]) -> None:
+        for question in questions:
+            self._store._unwritten.answers.pop(question, None)
+        self._store._unwritten.forgotten.update(questions)
         self._store._write()
 
 
 class _Unwritten:
     """What the database does not have yet, one row per key: usually just what is being saved."""
 
-    __slots__ = ("bindings", "registrations", "removed", "counters", "answers")
+    __slots__ = ("bindings", "registrations", "removed", "counters", "answers", "forgotten")
 
     def __init__(self) -> None:
         self.bindings: dict[str, BindingRow] = {}
@@ -305,6 +316,7 @@ class _Unwritten:
         self.removed: set[str] = set()
         self.counters: dict[str, float] = {}
         self.answers: dict[str, str] = {}
+        self.forgotten: set[str] = set()
 
     def remove(self, token: str) -> None:
         self.removed.add(token)
@@ -322,6 +334,7 @@ class _Unwritten:
             (_PUT_REGISTRATION, list(self.registrations.values())),
             (_PUT_COUNTER, list(self.counters.items())),
             (_PUT_ANSWER, list(self.answers.items())),
+            (_DROP_ANSWER, [(question,) for question in self.forgotten]),
         ]
         return [(statement, rows) for statement, rows in all_of_them if rows]
 
@@ -331,6 +344,7 @@ class _Unwritten:
         self.removed.clear()
         self.counters.clear()
         self.answers.clear()
+        self.forgotten.clear()
 
 
 def _connect(name: str) -> sqlite3.Connection:
@@ -339,24 +353,39 @@ def _connect(name: str) -> sqlite3.Connection:
 
 # What a phone wrote. It may hold bytes that are not UTF-8, which we carry as surrogate escapes and SQLite refuses as
 # text; such a value is stored as a blob.
-_FREE_TEXTS = ("aor", "contact", "username", "call_id")
+_FREE_TEXTS = ("aor", "contact", "username", "call_id", "agent")
 
 
 def _storable(row: BindingRow) -> BindingRow:
-    if row.contact.isascii() and row.aor.isascii() and row.call_id.isascii() and row.username.isascii():
+    texts = {name: text for name in _FREE_TEXTS if (text := getattr(row, name)) is not None}
+    if all(map(str.isascii, texts.values())):
         return row
-    return row._replace(**{name: getattr(row, name).encode("utf-8", "surrogateescape") for name in _FREE_TEXTS})
+    return row._replace(**{name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()})
 
 
 def _as_text(row: BindingRow) -> BindingRow:
     if isinstance(row.contact, str):
         return row
-    return row._replace(**{name: getattr(row, name).decode("utf-8", "surrogateescape") for name in _FREE_TEXTS})
+    texts = {name: text for name in _FREE_TEXTS if isinstance(text := getattr(row, name), bytes)}
+    return row._replace(**{name: text.decode("utf-8", "surrogateescape") for name, text in texts.items()})
 
 
-def _create_tables(database: sqlite3.Connection) -> None:
-    for statement in _SCHEMA.split(";"):
-        database.execute(statement)
+def _version(database: sqlite3.Connection) -> int:
+    return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _bring_up_to_date(database: sqlite3.Connection) -> None:
+    """Make the tables of an empty database, or those of a former version ours. Within a transaction, because another process
+    of ours may be about to do the same."""
+    version = _version(database)
+    if version == SCHEMA_VERSION:
+        return
+    if version == 0:
+        for statement in _SCHEMA.split(";"):
+            database.execute(statement)
+    else:
+        for step in range(version, SCHEMA_VERSION):
+            database.execute(_STEPS[step])
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
