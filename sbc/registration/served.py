@@ -72,6 +72,13 @@ class Served:
         """The call that will look at all phones."""
         self._rng = rng
 
+    def go_on_from(self, before: Served) -> None:
+        """What was seen of the servers under a former configuration: one that was away is back when it comes, and may have lost
+        what it had."""
+        self.known = before.known & self.named.keys()
+        self.usable = before.usable & self.named.keys()
+        self.returned = {name: at for name, at in before.returned.items() if name in self.named}
+
     def wait(self, times: int, *, refused: bool = False) -> float:
         """Seconds after so many failures in a row, RFC 5626 4.5: base * 2^failures up to a maximum, 50 to 100 % by lot."""
         longest = self.settings.register_retry_max

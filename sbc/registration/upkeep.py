@@ -77,7 +77,10 @@ class Upkeep:
 
     def follow(self, targets: Targets) -> None:
         """Serve the phones of this group from now on."""
+        before = self._served.get(targets.group.key)
         served = self._served[targets.group.key] = Served(targets, self._rng)
+        if before is not None:  # a changed configuration
+            served.go_on_from(before)
         if not targets.group.kind:
             self._groups[targets.group_name] = targets.group
         targets.group.followers.append(lambda: self._changed(served))

@@ -657,3 +657,32 @@ def test_d13_a_missed_removal_at_a_server_that_is_gone_is_forgotten(make_site, g
     site.clock.advance(60)
     assert {} == site.registrar.upkeep.missed.entries
     assert (1 if gone == "nothing" else 0) == len(times(site.fallback, start))
+
+
+def test_d18_a_changed_configuration_is_no_return(make_site):
+    """Of servers that live: nobody is registered anew for it."""
+    site = make_site(registration="concurrent")
+    renew(Phone(site))
+    site.clock.advance(10)
+    start = elapsed(site)
+    reload(site, register_wait=1.5)
+    site.clock.advance(60)
+    assert [[], []] == [times(server, start) for server in site.servers]
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_d18_replayed_at_a_server_that_was_away_at_a_changed_configuration(make_site, reloaded):
+    """That it was there before is not forgotten, so its return is one."""
+    site = make_site(registration="concurrent", rise=1)
+    renew(Phone(site))
+    site.clock.advance(10)
+    die(site, site.fallback)
+    site.clock.advance(10)
+    if reloaded:
+        reload(site, register_wait=1.5)
+        site.clock.advance(10)
+    start = elapsed(site)
+    site.clock.advance(1)
+    come_back(site, site.fallback)
+    site.clock.advance(10)
+    assert 1 == len(times(site.fallback, start))
