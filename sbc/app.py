@@ -260,10 +260,10 @@ class App:
         """Messages so far."""
         return self.connections.messages + sum(transport.received for transport in self.listeners)
 
-    def _names_of(self, candidate: Candidate) -> list[str]:
-        """By which names the certificate of that server may know it: as the configuration does (RFC 5922 4)."""
+    def _names_of(self, candidate: Candidate) -> list[list[str]]:
+        """For each server that is there: by which names a certificate may know it, as the configuration does (RFC 5922 4)."""
         owners = [group.owner(candidate) for group in self.groups.values()]
-        return list(dict.fromkeys(name for owner in owners if owner is not None for name in owner.addresses))
+        return [list(names) for names in dict.fromkeys(tuple(owner.addresses) for owner in owners if owner is not None)]
 
     def _add_groups(self, settings: tuple[GroupSettings, ...]) -> None:
         """Make these the groups. One whose settings did not change goes on as it is."""

@@ -19,8 +19,8 @@ class Flow:
 
     `transport` is udp, tcp or tls; `side` says who is out there: phones, servers, or both where one socket serves both.
     `local` and `remote` are (host, port). `via` is protocol and sent-by for our Via, `contact` where we are reached over it,
-    for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls. A flow that is `gone` was one connection,
-    which is closed: whatever is sent over it fails.
+    for Record-Route and Contact: host:port, and `;transport=tcp` for tcp and tls. A flow that is `gone` is none for new
+    requests: it was one connection that is closed, and whatever is sent over it fails, or has been replaced (`dialled`).
     """
 
     transport: str

@@ -24,7 +24,7 @@ def places_of_implied_tcp(config: Config) -> list[int]:
 
 
 def tcp_beside(listen: Listen) -> Listen:
-    """What would have been written for it. Phones keep to the sockets that they were told of."""
+    """What would have been written for it. Phones keep to the sockets that they were told of: here they are refused."""
     return replace(listen, transport="tcp", side="servers")
 
 

@@ -64,6 +64,7 @@ probe_interval_down = {probe_interval_down}
 probe_timeout = 1
 rise = {rise}
 failback_hold = {failback_hold}
+flap_damping = false                # what dies twice within five minutes here is meant to
 
   [[group.server]]
   name = "primary"

@@ -57,6 +57,7 @@ cdef class Destinations:
     cpdef object find(self, Request request, Flow flow)
     cdef object reach(self, Target target, Request request, Flow flow)
     cdef bint is_question_to_us(self, Request request, Flow flow)
+    cdef bint _only_asks(self, Request request, Target target)
     cdef Target target_of(self, Request request)
     cdef Target _new_target(self, Request request)
     cdef bint _is_ours(self, Target target)

@@ -155,13 +155,19 @@ class Destinations:
 
     @cython.cfunc
     def reach(self, target: Target, request: Request, flow: Flow) -> object:  # Destination
-        """`find` for who has asked for the target already."""
+        """`find` for who has asked for the target already.
+
+        A socket whose `side` is servers is none for strangers, nor for phones. Only whoever has a Route that we have signed is
+        part of a call: it may come from a server that DNS does not name any more.
+        """
         cookies: list = self._take_our_routes(target, request) if request.may_have(ROUTE) else None
         origin: Origin = self._sides.server_of(flow)
         if cookies is not None:
             return self._by_cookie(request, cookies, flow, origin)
         if target.is_pass:  # and has perhaps been replaced
             target = self.target_of(request)
+        if origin is None and flow.side == "servers" and not self._only_asks(request, target):
+            raise Refused(403, "Source Address Is Not A Configured Server")
         if self._is_ours(target):
             return self._for_us(request, target, origin)
         if origin is not None:
@@ -177,6 +183,13 @@ class Destinations:
         if request.method_code == OPTIONS and not in_dialog and not target.has_user:
             return to_us(group)  # the phone asks whether its server is there: for the phone, that is us
         return to_servers(group, phone_behind(flow), None, in_dialog, None)
+
+    @cython.cfunc
+    def _only_asks(self, request: Request, target: Target) -> cython.bint:
+        """An OPTIONS for us: anybody may know that we are there, on a socket for servers too."""
+        if request.method_code != OPTIONS:
+            return False
+        return self._is_ours(target) or not (target.has_user or request.has_to_tag())
 
     def asks_for_unknown_phone(self, request: Request, flow: Flow) -> bool:
         """True for a server's request outside of dialogs for a phone that is not registered here.

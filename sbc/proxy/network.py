@@ -139,10 +139,10 @@ class Network:
     @cython.cfunc
     def to_server(self, candidate: Candidate) -> Flow:
         """None when we have no socket that reaches it."""
-        if candidate is self._latest_server:
+        if candidate is self._latest_server and (self._latest_flow is None or not self._latest_flow.gone):
             return self._latest_flow
         flow: Flow = self._to_servers.get(candidate)
-        if flow is None:
+        if flow is None or flow.gone:
             flow = self._to_servers[candidate] = self._flows.flow_to_server(candidate)
         self._latest_server = candidate  # nearly all requests go to the same one
         self._latest_flow = flow

@@ -1,4 +1,5 @@
-"""Who sent it: a call server of one of the groups, or anybody else, who is treated as a phone.
+"""Who sent it: a call server of one of the groups, or anybody else, who is treated as a phone, or refused on a socket that
+is there for servers only (`destination`).
 
 A server is known by the address that requests to it go to. UDP has no other sign, so there the port must fit too: phones
 and servers may share a host. Over TCP and TLS the source port says nothing and the host decides. Servers that send from

@@ -222,6 +222,11 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
     _write_seconds(writer, binding.granted)
     writer.octets(b",")
     _write_seconds(writer, binding.expires_at + wall_offset)
+    writer.octets(b",")
+    if binding.agent is None:
+        writer.octets(b"null")
+    else:
+        writer.quoted(binding.agent)
     writer.octets(b"]],[")
     first: cython.bint = True
     upstream: Upstream

@@ -60,7 +60,7 @@ class Binding:
     group: str
     aor: str
     contact: str  # the phone's Contact value, byte for byte
-    agent: str  # its User-Agent, where that may tell its kind (`redundancy.phones`); "" elsewhere
+    agent: str  # its User-Agent, where that may tell its kind (`redundancy.phones`); None when nobody has looked
     username: str  # the digest user name that it proved to be, "" when no server ever asked
     # Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7).
     call_id: str
@@ -98,12 +98,13 @@ class Binding:
         local_port: int = 0,
         granted: float = 0.0,
         expires_at: float = 0.0,
+        agent: str | None = None,
     ) -> None:
         self.token = token
         self.group = group
         self.aor = aor
         self.contact = contact
-        self.agent = ""
+        self.agent = agent
         self.username = username
         self.call_id = call_id
         self.cseq = cseq
@@ -157,6 +158,7 @@ class Binding:
         row = BindingRow(
             self.token, self.group, self.aor, self.contact, self.username, self.call_id, self.cseq, self.transport,
             self.host, self.port, self.local_host, self.local_port, self.granted, self.expires_at + wall_offset,
+            self.agent,
         )  # fmt: skip
         return row, [self.upstream_row(upstream, wall_offset) for upstream in self.upstreams]
 

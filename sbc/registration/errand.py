@@ -180,7 +180,10 @@ class Errand(LegUser):
 
 
 def may_vouch_for(binding: Binding, targets: Targets, target: Target) -> bool:
-    """May the appliance answer a challenge of that server for this phone from the password file?"""
+    """May the appliance answer a challenge of that server for this phone from the password file?
+
+    What the answer rests on was shown from where the phone is now: with a move that shows nothing it is forgotten.
+    """
     if binding.username:
         return True
     upstream: Upstream

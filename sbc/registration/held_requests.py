@@ -6,7 +6,7 @@ will ask for it again, and to that the phone can answer (D22).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from sbc.clock import Clock
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 class _Wait:
     """Those that wait for the same registration."""
 
-    __slots__ = ("errand", "callbacks")
+    __slots__ = ("served", "server", "errand", "callbacks")
 
-    def __init__(self) -> None:
+    def __init__(self, served: Served, server: str) -> None:
+        self.served = served
+        self.server = server
         self.errand: Errand | None = None
         self.callbacks: list[tuple[str, Callable[[bool], None]]] = []
 
@@ -93,7 +95,7 @@ class HeldRequests:
         if waiting is not None:
             waiting.callbacks.append((method, done))
             return True
-        waiting = self.waiting[key] = _Wait()
+        waiting = self.waiting[key] = _Wait(served, server)
         waiting.callbacks.append((method, done))
         seconds = max(1, round(binding.expires_at - now))
         plan = group.register_plan_at(server, now, now + patience, candidate)
@@ -109,8 +111,9 @@ class HeldRequests:
         duty = self._upkeep.duty_of(binding)
         # Where it is registered for this request only is looked at with the phone's next REGISTER, or when the request is
         # over, but not now.
-        self._upkeep.note(duty, served, errand)
-        self._upkeep.look_after_request(duty, served)
+        in_force = self._upkeep.served(served.group.key) or served
+        self._upkeep.note(duty, in_force, errand)
+        self._upkeep.look_after_request(duty, in_force)
         is_challenge = errand.ending is Ending.CHALLENGED and not errand.own_password_refused
         for method, done in waiting.callbacks:
             if is_challenge:
@@ -121,8 +124,18 @@ class HeldRequests:
     def forgotten(self, binding: Binding) -> None:
         """The contact is gone: nothing to wait for."""
         for key in [key for key in self.waiting if key[0] == binding.token]:
-            waiting = self.waiting.pop(key)
-            if waiting.errand is not None:
-                waiting.errand.stop()
-            for _, done in waiting.callbacks:
-                done(True)
+            self._let_go(key)
+
+    def serve_only(self, served: Mapping[str, Served]) -> None:
+        """The configuration has changed, and knows these: who waits for a server that is not among them waits no longer."""
+        for key, waiting in list(self.waiting.items()):
+            after = served.get(waiting.served.group.key)
+            if after is None or waiting.server not in after.named:
+                self._let_go(key)
+
+    def _let_go(self, key: tuple[str, Candidate]) -> None:
+        waiting = self.waiting.pop(key)
+        if waiting.errand is not None:
+            waiting.errand.stop()
+        for _, done in waiting.callbacks:
+            done(True)

@@ -6,6 +6,7 @@ it is removed there as soon as the server is back, unless it has registered agai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sbc.clock import Clock
@@ -74,6 +75,17 @@ class MissedRemovals:
                 missed.served, missed.target = served, target
                 self._remove_in(key, served.next_slot - now)
                 served.next_slot += served.pace
+
+    def serve_only(self, served: Mapping[str, Served]) -> None:
+        """The configuration has changed, and knows these: a server that is not among them is left alone. The others are asked
+        as soon as it is seen that they live (`returned`)."""
+        for key, missed in list(self.entries.items()):
+            after = served.get(missed.served.group.key)
+            target = after.named.get(missed.target.name) if after is not None else None
+            if after is None or target is None:
+                self._drop(key)
+            else:
+                missed.served, missed.target = after, target
 
     def _remove_in(self, key: tuple[str, str], delay: float) -> None:
         missed = self.entries[key]

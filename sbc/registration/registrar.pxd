@@ -10,8 +10,9 @@ from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.contacts cimport Contact, TokenMaker
 from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
+from sbc.registration.leg cimport Leg
 from sbc.registration.rejections cimport Rejections
-from sbc.registration.targets cimport Targets
+from sbc.registration.targets cimport Target, Targets
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.server cimport ServerTransaction
 
@@ -29,7 +30,7 @@ cdef class Registrar(ExchangeUser):
     cdef readonly Rejections _rejections
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
-    cdef dict _targets
+    cdef readonly dict _targets
     cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way
@@ -48,7 +49,9 @@ cdef class Registrar(ExchangeUser):
     cdef bint _is_in_order(self, ServerTransaction transaction, Request request, list contacts)
     cdef object _overtake(self, Exchange exchange)
     cdef object _supersede(self, Exchange exchange, str host)
-    cdef Binding _bind(self, Exchange exchange, Contact contact, double expires_at, double now)
+    cdef Binding _bind(self, Exchange exchange, Leg leg, Contact contact, double expires_at, double now)
+    cdef object _note_agent(self, Binding binding, Request request)
+    cdef object _disbelieve(self, Binding binding, Exchange exchange, Target accepted_by)
     cdef object _make_room(self, str aor)
     cdef Upstream _upstream_of(self, Binding binding, str server, Exchange exchange)
     cdef object _remove(self, Exchange exchange)

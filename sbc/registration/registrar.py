@@ -184,13 +184,17 @@ class Registrar(ExchangeUser):
         self._missed_removals = self.upkeep.missed.entries
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
-        """Serve the phones of these groups from now on (start, and a changed configuration)."""
+        """Serve the phones of these groups from now on, and of no others (start, and a changed configuration)."""
         group: ServerGroup
-        kind: ServerGroup
+        each: ServerGroup
+        keys: set = set()
         for group in groups:
-            self._targets_of(group)
-            for kind in group.kinds:
-                self._targets_of(kind)
+            for each in [group, *group.kinds]:
+                self._targets_of(each)
+                keys.add(each.key)
+        for key in self._targets.keys() - keys:
+            del self._targets[key]
+        self.upkeep.serve_only(keys)
 
     # From the proxy
 
@@ -279,8 +283,7 @@ class Registrar(ExchangeUser):
     def kind_of_sender(self, group: ServerGroup, request: Request, flow: Flow) -> ServerGroup:
         """Of a group of several kinds of phones, the one that has sent this request.
 
-        What its REGISTER said counts; a phone that is registered in another process, or has not been since the start, is
-        told by what the request itself says.
+        What its REGISTER said counts; a phone that is registered in another process is told by what the request itself says.
         """
         try:
             aor: str = aor_of(request.from_.uri)
@@ -291,7 +294,7 @@ class Registrar(ExchangeUser):
         if binding is None:
             return group.phones_of(_agent_of(request), host, aor)
         # One that calls anonymously is the one that is registered there; a phone of several lines may be of several kinds.
-        return group.phones_of(binding.agent, host, aor if self.bindings.number(aor) else binding.aor)
+        return group.phones_of(binding.agent or "", host, aor if self.bindings.number(aor) else binding.aor)
 
     def binding_for_token(self, token: str) -> Binding | None:
         """The contact behind the gw-tok of a Request-URI."""
@@ -333,14 +336,17 @@ class Registrar(ExchangeUser):
                 continue
             # Rows repeat the same few names ten thousand times; one copy of each is enough.
             group, transport, local_host = map(sys.intern, (row.group, row.transport, row.local_host))
+            agent = None if row.agent is None else sys.intern(row.agent[:LONGEST_AGENT])
             binding = Binding(
                 row.token, group, row.aor, row.contact, username=row.username, call_id=row.call_id, cseq=row.cseq,
                 transport=transport, host=row.host, port=row.port, local_host=local_host, local_port=row.local_port,
-                granted=row.granted, expires_at=now + remaining,
+                granted=row.granted, expires_at=now + remaining, agent=agent,
             )  # fmt: skip
             # Its last renewal may be one that was not written any more (`_save`).
             binding.grace = max(0.0, row.granted - max(0.0, -remaining))
             self.bindings.add(binding)
+            if agent is not None:
+                self._at[row.host, row.port] = binding
         for upstream_row in upstream_rows:
             known = self.bindings.get(upstream_row.token)
             if known is not None:
@@ -423,7 +429,7 @@ class Registrar(ExchangeUser):
         if group is None:
             return ""
         if group.of_several_kinds:
-            group = group.phones_of(binding.agent, binding.host, binding.aor)
+            group = group.phones_of(binding.agent or "", binding.host, binding.aor)
         return group.settings.profile
 
     # For the upkeep
@@ -612,7 +618,7 @@ class Registrar(ExchangeUser):
             seconds = leg.granted_for(place)
             if contact.expires == 0 or seconds <= 0:
                 continue
-            binding = self._bind(exchange, contact, now + seconds, now)
+            binding = self._bind(exchange, leg, contact, now + seconds, now)
             upstream = self._upstream_of(binding, leg.target.name, exchange)
             upstream.expires_at = now + seconds
             upstream.registered_at = now
@@ -748,8 +754,10 @@ class Registrar(ExchangeUser):
     # Bindings
 
     @cython.cfunc
-    def _bind(self, exchange: Exchange, contact: Contact, expires_at: cython.double, now: cython.double) -> Binding:
-        """The binding for a contact that a server has accepted, made or brought up to date."""
+    def _bind(
+        self, exchange: Exchange, leg: Leg, contact: Contact, expires_at: cython.double, now: cython.double
+    ) -> Binding:
+        """The binding for a contact that the server of that leg has accepted, made or brought up to date."""
         binding: Binding = self.bindings.find(contact.token)
         group: str = exchange.targets.group_name
         if binding is None:
@@ -777,13 +785,15 @@ class Registrar(ExchangeUser):
         ):
             binding.unsaved = True
             self._is_no_longer_there(binding)
+            if not exchange.proven and not _is_from(binding, flow):
+                self._disbelieve(binding, exchange, leg.target)
             binding.group = group
             binding.contact = contact.text
             binding.transport = flow.transport
             binding.host, binding.port = host, port
             binding.local_host, binding.local_port = local_host, local_port
         if exchange.group.of_several_kinds:
-            binding.agent = sys.intern(_agent_of(request))
+            self._note_agent(binding, request)
             self._at[host, port] = binding
         binding.read = contact
         # These only tell late REGISTERs from new ones; after a kill nothing is missed without them.
@@ -792,6 +802,34 @@ class Registrar(ExchangeUser):
             binding.unsaved = True
             binding.username = exchange.username
         return binding
+
+    @cython.cfunc
+    def _note_agent(self, binding: Binding, request: Request):
+        """In a group of several kinds of phones: what tells its kind, also after a restart."""
+        agent: str = _agent_of(request)
+        if agent != binding.agent:
+            binding.unsaved = True
+            binding.agent = sys.intern(agent)
+
+    @cython.cfunc
+    def _disbelieve(self, binding: Binding, exchange: Exchange, accepted_by: Target):
+        """It is elsewhere now, and who is there has shown no password: anybody at all, where that server trusts our address.
+
+        So calls go there, as that server wants it, for the phone may well have another port since its start. But what the
+        phone at the old place has proved, or was let in with by a better server, is no reason any more to answer a
+        challenge from the password file (`may_vouch_for`): that begins again with the next proof.
+        """
+        upstream: Upstream
+        target: Target
+        binding.unsaved = True
+        binding.username = ""
+        for upstream in binding.upstreams:
+            upstream.digest = None
+            target = exchange.targets.named(upstream.server)
+            if upstream.state == _REGISTERED and (target is None or target.rank < accepted_by.rank):
+                self._change(binding, upstream, _UNREGISTERED, "the phone has moved without showing its password")
+        if self._held_requests:
+            self.upkeep.held.forgotten(binding)
 
     @cython.cfunc
     def _make_room(self, aor: str):
@@ -820,6 +858,10 @@ class Registrar(ExchangeUser):
                     self.moved_here(contact.token)
                 binding = self.bindings.find(contact.token)
                 if binding is not None:
+                    if not exchange.proven and not _is_from(binding, exchange.phone_flow):
+                        binding.username = ""  # as in `_disbelieve`: whoever removes it may not be the phone
+                    if exchange.group.of_several_kinds:
+                        self._note_agent(binding, exchange.request)
                     self.upkeep.removed(binding)
                     self._unbind(binding, "removed by the phone")
                     self._archive.forget(binding.token)
@@ -928,6 +970,12 @@ def _is_well(binding: Binding, targets: Targets) -> cython.bint:
         elif not is_goal or upstream.expires_at + _SLACK < binding.expires_at:
             return False
     return True
+
+
+@cython.cfunc
+def _is_from(binding: Binding, flow: Flow) -> cython.bint:
+    """Is the phone where it was?"""
+    return flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
 
 
 def _agent_of(request: Request) -> str:

@@ -83,6 +83,23 @@ class Upkeep:
         targets.group.followers.append(lambda: self._changed(served))
         self._changed(served)
 
+    def serve_only(self, keys: set[str]) -> None:
+        """The groups and kinds of phones with other keys are gone: nothing is sent to their servers any more. The rest of the
+        configuration has been followed already."""
+        for key in self._served.keys() - keys:
+            del self._served[key]
+        for name in self._groups.keys() - keys:
+            del self._groups[name]
+        for token, duty in list(self.duties.items()):
+            served = self._served_of(duty.binding)
+            if served is None:
+                self._stop(duty)
+                del self.duties[token]
+            elif duty.errand is not None and duty.errand.target.name not in served.named:
+                self._stop(duty)  # what is to be done instead is seen when all are looked at
+        self.held.serve_only(self._served)
+        self.missed.serve_only(self._served)
+
     def settled(self, binding: Binding, gone_on_from: Iterable[tuple[str, bool]] = ()) -> None:
         """A REGISTER of the phone is over, or a registration has lapsed. `gone_on_from`: the servers that it tried before the
         one where it ended, and whether they refused its account: what they said to the phone they would say to us.
@@ -177,9 +194,9 @@ class Upkeep:
             return
         self.duties.setdefault(binding.token, duty)
         if step.due > now:
-            self._arm(duty, served, step.due)
+            self._arm(duty, step.due)
             return
-        self._arm(duty, served, max(now, served.next_slot))
+        self._arm(duty, max(now, served.next_slot))
         served.next_slot = max(now, served.next_slot) + (_FIRST_ALONE if served.first_is_due else served.pace)
         served.first_is_due = False
 
@@ -190,9 +207,13 @@ class Upkeep:
         return self._served.get(key)
 
     def _served_of(self, binding: Binding) -> Served | None:
+        """None also for a phone whose kind is not known: stored by a former version, or when the group had one kind only, it
+        is left alone until it registers."""
         group = self._groups.get(binding.group)
         if group is not None and group.of_several_kinds:
-            group = group.phones_of(binding.agent, binding.host, binding.aor)
+            if binding.agent is None and any(entry.user_agent for entry in group.settings.phones):
+                return None
+            group = group.phones_of(binding.agent or "", binding.host, binding.aor)
         return self._served.get(group.key) if group is not None else None
 
     def known(self, binding: Binding) -> Duty:
@@ -213,7 +234,7 @@ class Upkeep:
             return
         step = self.steps.next_step(duty, served, now)
         if step is not None:
-            self._arm(duty, served, max(step.due, now))
+            self._arm(duty, max(step.due, now))
             return
         self._disarm(duty)
         if not duty.failures and not duty.helpless and not duty.removals:
@@ -222,12 +243,12 @@ class Upkeep:
     def look_after_request(self, duty: Duty, served: Served) -> None:
         """The contact was registered somewhere for one request. Single registration is never at two for long (V11)."""
         if served.settings.registration == "single" and duty.errand is None:
-            self._arm(duty, served, self._clock.seconds() + _REQUEST_IS_OVER)
+            self._arm(duty, self._clock.seconds() + _REQUEST_IS_OVER)
 
-    def _arm(self, duty: Duty, served: Served, due: float) -> None:
+    def _arm(self, duty: Duty, due: float) -> None:
         self._disarm(duty)
         if due < duty.binding.expires_at:
-            duty.timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._act, duty, served)
+            duty.timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._act, duty)
 
     def _disarm(self, duty: Duty) -> None:
         if duty.timer is not None:
@@ -241,15 +262,16 @@ class Upkeep:
             duty.errand.stop()
             duty.errand = None
 
-    def _act(self, duty: Duty, served: Served) -> None:
-        """The time has come; the situation may be another one by now."""
+    def _act(self, duty: Duty) -> None:
+        """The time has come; the situation may be another one by now, and the configuration as well."""
         duty.timer = None
-        if self._served.get(served.group.key) is not served:
+        served = self._served_of(duty.binding)
+        if served is None:
             return
         now = self._clock.seconds()
         if self._books.is_registering(duty.binding.token) or self.held.is_registering(duty.binding.token):
             # It is on its way to where it should be, or will be looked at again when that is over.
-            self._arm(duty, served, now + _BUSY_FOR)
+            self._arm(duty, now + _BUSY_FOR)
             return
         step = self.steps.next_step(duty, served, now)
         if step is None or step.due > now + 1e-6:
@@ -268,9 +290,12 @@ class Upkeep:
         duty.errand.start()
 
     def _over(self, duty: Duty, served: Served, errand: Errand) -> None:
+        """`served` is what it was begun for."""
         duty.errand = None
-        self.note(duty, served, errand)
-        self._plan(duty, served, self._clock.seconds())
+        after = self._served_of(duty.binding)  # another one since a changed configuration
+        self.note(duty, after or served, errand)
+        if after is not None:
+            self._plan(duty, after, self._clock.seconds())
 
     # What came of it
 

@@ -31,6 +31,9 @@ class BindingRow(NamedTuple):
     granted: float
     """Seconds granted at `expires_at - granted`: a wall clock that was set back must not make a binding live longer."""
     expires_at: float
+    agent: str | None = None
+    """Its User-Agent, as far as it is looked at, where that may tell its kind; "" when it sent none, None when it was not
+    looked at: in a group of one kind of phones, and by former versions, whose rows end before this field."""
 
 
 class RegistrationRow(NamedTuple):

@@ -24,7 +24,7 @@ from pathlib import Path
 from sbc.events import Alarm, Report
 from sbc.store.interface import BindingRow, NoNotes, RegistrationRow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "sbc.sqlite3"
 SECRET_NAME = "secret.key"
 SECRET_BYTES = 32
@@ -43,7 +43,8 @@ _SCHEMA = """
 CREATE TABLE bindings (
     token TEXT PRIMARY KEY, grp TEXT NOT NULL, aor TEXT NOT NULL, contact TEXT NOT NULL, username TEXT NOT NULL,
     call_id TEXT NOT NULL, cseq INTEGER NOT NULL, transport TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
-    local_host TEXT NOT NULL, local_port INTEGER NOT NULL, granted REAL NOT NULL, expires_at REAL NOT NULL
+    local_host TEXT NOT NULL, local_port INTEGER NOT NULL, granted REAL NOT NULL, expires_at REAL NOT NULL,
+    agent TEXT
 ) WITHOUT ROWID;
 CREATE TABLE registrations (
     token TEXT NOT NULL, server TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, expires_at REAL NOT NULL,
@@ -52,6 +53,9 @@ CREATE TABLE registrations (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE dns_answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
 """
+_STEPS = {1: "ALTER TABLE bindings ADD COLUMN agent TEXT"}
+"""What makes of a file of that version one of the next."""
+
 _PUT_BINDING = f"INSERT OR REPLACE INTO bindings VALUES ({','.join('?' * len(BindingRow._fields))})"
 _PUT_REGISTRATION = "INSERT OR REPLACE INTO registrations VALUES (?,?,?,?,?)"
 _DROP_BINDING = "DELETE FROM bindings WHERE token = ?"
@@ -108,15 +112,14 @@ class SqliteStore(NoNotes):
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA wal_autocheckpoint = 0")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
+            version = _version(database)
             if version > SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"written by a newer version of this program (schema {version})")
             problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise sqlite3.DatabaseError(problem)
             database.execute("BEGIN IMMEDIATE")  # fails here rather than at the first registration
-            if version == 0:
-                _create_tables(database)
+            _bring_up_to_date(database)
             database.execute("COMMIT")
         except sqlite3.Error:
             database.close()
@@ -144,10 +147,10 @@ class SqliteStore(NoNotes):
         if content is not None:
             with contextlib.suppress(sqlite3.Error), contextlib.closing(content):
                 content.backup(database)
-        if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        if not 0 < _version(database) <= SCHEMA_VERSION:
             database.close()
             database = _connect(":memory:")
-            _create_tables(database)
+        _bring_up_to_date(database)
         return database
 
     def _read_only(self) -> sqlite3.Connection | None:
@@ -350,24 +353,39 @@ def _connect(name: str) -> sqlite3.Connection:
 
 # What a phone wrote. It may hold bytes that are not UTF-8, which we carry as surrogate escapes and SQLite refuses as
 # text; such a value is stored as a blob.
-_FREE_TEXTS = ("aor", "contact", "username", "call_id")
+_FREE_TEXTS = ("aor", "contact", "username", "call_id", "agent")
 
 
 def _storable(row: BindingRow) -> BindingRow:
-    if row.contact.isascii() and row.aor.isascii() and row.call_id.isascii() and row.username.isascii():
+    texts = {name: text for name in _FREE_TEXTS if (text := getattr(row, name)) is not None}
+    if all(map(str.isascii, texts.values())):
         return row
-    return row._replace(**{name: getattr(row, name).encode("utf-8", "surrogateescape") for name in _FREE_TEXTS})
+    return row._replace(**{name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()})
 
 
 def _as_text(row: BindingRow) -> BindingRow:
     if isinstance(row.contact, str):
         return row
-    return row._replace(**{name: getattr(row, name).decode("utf-8", "surrogateescape") for name in _FREE_TEXTS})
+    texts = {name: text for name in _FREE_TEXTS if isinstance(text := getattr(row, name), bytes)}
+    return row._replace(**{name: text.decode("utf-8", "surrogateescape") for name, text in texts.items()})
 
 
-def _create_tables(database: sqlite3.Connection) -> None:
-    for statement in _SCHEMA.split(";"):
-        database.execute(statement)
+def _version(database: sqlite3.Connection) -> int:
+    return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _bring_up_to_date(database: sqlite3.Connection) -> None:
+    """Make the tables of an empty database, or those of a former version ours. Within a transaction, because another process
+    of ours may be about to do the same."""
+    version = _version(database)
+    if version == SCHEMA_VERSION:
+        return
+    if version == 0:
+        for statement in _SCHEMA.split(";"):
+            database.execute(statement)
+    else:
+        for step in range(version, SCHEMA_VERSION):
+            database.execute(_STEPS[step])
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

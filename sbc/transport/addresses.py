@@ -56,6 +56,11 @@ def _source_towards(host: str) -> str:
         return probe.getsockname()[0]
 
 
+def is_loopback(host: str) -> bool:
+    """True for an IP literal that never leaves this machine. Raises ValueError for anything else than a literal."""
+    return ip_address(host).is_loopback
+
+
 @lru_cache(maxsize=4096)
 def is_local_address(host: str) -> bool:
     """True when `host` is an IP literal of this machine: only such an address can be bound."""

@@ -135,10 +135,9 @@ class Listeners:
             ours = any(
                 transport.answers_to(host, port or DEFAULT_PORTS[transport.name]) for transport in self._transports
             )
-            if not ours and port is not None and self.dialler is not None and self.dialler.answers_to(host, port):
-                return True  # as long as we use that port
             self._ours[host, port] = ours
-        return ours
+        # Not remembered: these come and go.
+        return ours or (port is not None and self.dialler is not None and self.dialler.answers_to(host, port))
 
     def stop(self) -> None:
         for transport in self._transports:

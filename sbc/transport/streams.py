@@ -8,8 +8,10 @@ constants below say: octets of a message that never ends, octets that a peer doe
 from __future__ import annotations
 
 import random
+import re
 import resource
 import socket
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from twisted.internet.error import ConnectionDone
@@ -33,7 +35,8 @@ MOST_CONNECTIONS = 20_000
 """Of one process, in both directions; fewer where the system allows fewer descriptors. A phone is one."""
 
 MOST_OF_ONE_HOST = 2_000
-"""Accepted from one address: a branch office behind one NAT. One attacker shall not use up all there are."""
+"""Accepted from one address: a branch office behind one NAT. One attacker shall not use up all there are. Of IPv6 a /64 counts
+as one: whoever has an address has all of those (RFC 7421)."""
 
 MOST_UNSENT = 262_144
 """Octets that wait because a peer does not fetch them, besides the kernel's own: four of the largest messages."""
@@ -51,6 +54,13 @@ QUIET_TIME = 7_500.0
 """Seconds without a message after which an accepted connection is closed: a phone registers at least every two hours
 (RFC 3261 10.2.1.1 knows only 3600 s), and one that has vanished is found by the kernel's own keep-alives long before."""
 
+QUIET_STRANGER_TIME = 90.0
+"""The same until the connection has carried a registration that was accepted, or a call: longer than a phone needs to answer
+a challenge, and than a server ever leaves it without one. When there is no more room, the longest idle ones of these go."""
+
+QUIET_INTRUDER_TIME = 10.0
+"""The same for whoever is no server of ours, on a socket that is there for servers only: until his refusal is with him."""
+
 QUIET_SERVER_TIME = 1_800.0
 """The same for connections that we have made; the next request makes a new one. Probes keep them busy."""
 
@@ -65,6 +75,9 @@ _LOOK_EVERY = 1.0
 _RESERVED_DESCRIPTORS = 100  # for sockets, files and the web server
 _USER_TIMEOUT = 10_000  # ms until the kernel gives up on a peer that acknowledges nothing: an attempt waits 7.5 s
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3))
+_OF_OURS = re.compile(rb"SIP/2\.0 (?:1(?!00)|2).*?\r\nCSeq[ \t]*:[ \t]*\d+[ \t]+(?:REGISTER|INVITE|SUBSCRIBE)\s", re.S | re.I)
+"""A response that makes the one who asked more than a stranger: a server has let him in."""
+
 _PING, _PONG = b"\r\n\r\n", b"\r\n"
 
 
@@ -97,6 +110,8 @@ class Connections:
         """Not accepted for want of room."""
         self.internal_errors = 0
         self._alive: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}
+        """Accepted, and neither a phone's of ours nor a server's so far: the longest idle one first."""
         self._of_host: dict[str, int] = {}
         self._look: Any = None
 
@@ -104,29 +119,53 @@ class Connections:
         return len(self._alive)
 
     def admits(self, host: str) -> bool:
-        """Is there room for one more from that host? Counted when there is not."""
-        if len(self._alive) < self.most and self._of_host.get(host, 0) < MOST_OF_ONE_HOST:
+        """Is there room for one more from that host, or can some be made? Counted when there is not."""
+        own = self._of_host.get(_counted_as(host), 0)
+        if own < MOST_OF_ONE_HOST and (len(self._alive) < self.most or self._make_room()):
             return True
         self.refused += 1
         if self.refused & (self.refused - 1) == 0:  # the first, the second, the fourth ... it is one story
             text = "no more connections from {host}: {own} are its own, {all} are open ({refused} refused so far)"
-            log.warn(text, host=host, own=self._of_host.get(host, 0), all=len(self._alive), refused=self.refused)
+            log.warn(text, host=host, own=own, all=len(self._alive), refused=self.refused)
+        return False
+
+    def _make_room(self) -> bool:
+        """Hang up on the stranger who has been idle for longest; False when all are ours."""
+        while self._strangers:
+            connection = next(iter(self._strangers))
+            del self._strangers[connection]
+            if connection.flow.origin is None:
+                connection.fail(BROKEN, "its place is needed")
+                return True
+            connection.known = True
         return False
 
     def add(self, connection: Connection) -> None:
         self._alive.add(connection)
         if connection.accepted:
-            host = connection.flow.remote[0]
+            self._strangers[connection] = None
+            host = _counted_as(connection.flow.remote[0])
             self._of_host[host] = self._of_host.get(host, 0) + 1
         if self._look is None:
             self._look = self.reactor.callLater(_LOOK_EVERY, self._look_at_all)
+
+    def spoke(self, connection: Connection) -> None:
+        """A stranger: he is the last to go now."""
+        if connection in self._strangers:
+            del self._strangers[connection]
+            self._strangers[connection] = None
+
+    def no_stranger(self, connection: Connection) -> None:
+        """A phone's or a server's of ours."""
+        self._strangers.pop(connection, None)
 
     def remove(self, connection: Connection) -> None:
         if connection not in self._alive:
             return
         self._alive.remove(connection)
+        self._strangers.pop(connection, None)
         if connection.accepted:
-            host = connection.flow.remote[0]
+            host = _counted_as(connection.flow.remote[0])
             self._of_host[host] -= 1
             if not self._of_host[host]:
                 del self._of_host[host]
@@ -159,6 +198,8 @@ class Connection(TwistedProtocol):
         self.flow = flow
         self.accepted = accepted
         self.ready = False
+        self.known = not accepted
+        """It is a phone's that is registered or has a call, or a server's."""
         self.tls_fault: str | None = None
         """What OpenSSL found wrong with the peer's certificate; set by `tls`."""
         self._connections = connections
@@ -186,7 +227,13 @@ class Connection(TwistedProtocol):
         now = self._connections.reactor.seconds()
         self._message_at = now
         self._plan_ping(now)
+        if not self.known and (not data.startswith(b"SIP/2.0 ") or _OF_OURS.match(data)):
+            self._become_known()  # also whoever we ask: we know him from his registration, or from his call
         self._write(data)
+
+    def _become_known(self) -> None:
+        self.known = True
+        self._connections.no_stranger(self)
 
     def _write(self, data: bytes) -> None:
         if self._stuck_since:
@@ -240,6 +287,7 @@ class Connection(TwistedProtocol):
         log.debug("connection with {remote} closed: {why}", remote=written(*self.flow.remote), why=why)
         if self.transport is not None and not self._lost:
             self._fault = self._fault or ("closed", why)
+            self.ready = False
             self._closing_since = self._connections.reactor.seconds()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -281,7 +329,11 @@ class Connection(TwistedProtocol):
             messages = self._framer.feed(data)
         except MalformedMessage as error:
             self._guarded(self._receiver.malformed_received, error, self.flow)
-            self.close(f"its stream cannot be followed: {error}")
+            why = f"its stream cannot be followed: {error}"
+            if self.accepted:
+                self.close(why)  # what was wrong still gets there
+            else:
+                self.fail(BROKEN, why)
             return
         now = self._connections.reactor.seconds()
         if messages:
@@ -289,6 +341,8 @@ class Connection(TwistedProtocol):
             self._message_at = now
             self._begun_at = 0.0
             self._plan_ping(now)
+            if not self.known:
+                self._connections.spoke(self)
         pings, pongs = self._framer.take_keepalives()
         for message in messages:
             self._connections.messages += 1
@@ -340,7 +394,7 @@ class Connection(TwistedProtocol):
             self.fail(BROKEN, f"not one message in {FIRST_MESSAGE_TIME:g} s")
         elif self._pong_by and now > self._pong_by:
             self.fail("timeout", f"no pong in {PONG_TIME:g} s")
-        elif self.ready and now - self._message_at > (QUIET_TIME if self.accepted else QUIET_SERVER_TIME):
+        elif self.ready and now - self._message_at > QUIET_INTRUDER_TIME and now - self._message_at > self._may_be_quiet():
             self.close("it is idle")
         elif self.ready and self._ping_at and now > self._ping_at:
             self._plan_ping(now)
@@ -348,10 +402,28 @@ class Connection(TwistedProtocol):
                 self._pong_by = now + PONG_TIME
             self._write(_PING)
 
+    def _may_be_quiet(self) -> float:
+        if not self.accepted:
+            return QUIET_SERVER_TIME
+        if not self.known and self.flow.origin is not None:
+            self._become_known()
+        if self.known:
+            return QUIET_TIME
+        if self._heard_message and self.flow.side == "servers":
+            return QUIET_INTRUDER_TIME
+        return QUIET_STRANGER_TIME
+
     def _plan_ping(self, now: float) -> None:
         """Clients ping (RFC 5626 4.4): we those that we have connected to."""
         if not self.accepted:
             self._ping_at = now + random.uniform(*PING_AFTER)  # noqa: S311 (spread, not secrecy)
+
+
+def _counted_as(host: str) -> str:
+    """What counts as one host."""
+    if ":" not in host:
+        return host
+    return ip_address(host.partition("%")[0]).packed[:8].hex()
 
 
 def _set_options(transport: Any) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
-from service_identity import VerificationError
-from service_identity.hazmat import DNS_ID, URI_ID, IPAddress_ID, URIPattern, verify_service_identity
+from service_identity import CertificateError, VerificationError
+from service_identity.hazmat import DNS_ID, URI_ID, DNSPattern, IPAddress_ID, URIPattern, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from zope.interface import implementer
@@ -60,11 +60,12 @@ class Trust:
         self._context = context
         self.has_own_certificate = certificate is not None
 
-    def judge_of(self, names: Sequence[str]) -> Judge:
-        """Looks at the certificate of a server that has one of these names."""
+    def judge_of(self, identities: Sequence[Sequence[str]]) -> Judge:
+        """Looks at the certificate of a server that has one name of each of these lists."""
 
         def judge(certificate: Any) -> str | None:
-            return wrong_name(certificate, names)
+            wrong = (wrong_name(certificate, names) for names in identities)
+            return next((each for each in wrong if each is not None), None)
 
         return judge
 
@@ -140,10 +141,18 @@ def _note_fault(connection: SSL.Connection, certificate: crypto.X509, fault: int
     return bool(ok)
 
 
+def sip_domain(name: str) -> str:
+    """The SIP domain that a server's name belongs to: that of an SRV record has labels for service and protocol before it,
+    which no certificate has (RFC 5922 4: what DNS was asked for is the identity, and not what it answered)."""
+    while name.startswith("_") and "." in name:
+        name = name.partition(".")[2]
+    return name
+
+
 def wrong_name(certificate: Any, names: Sequence[str]) -> str | None:
     """What is wrong with the name in a certificate; None when it is one of `names` (RFC 5922 7.1, 7.2).
 
-    A SIP URI in the subjectAltName counts before all DNS names; the subject's common name never does.
+    A SIP URI in the subjectAltName counts before all DNS names; the subject's common name never does, nor does a wildcard.
     """
     if certificate is None:
         return "it shows no certificate"
@@ -154,6 +163,7 @@ def wrong_name(certificate: Any, names: Sequence[str]) -> str | None:
     if not patterns:
         return "its certificate names nobody (it has no subjectAltName)"
     of_sip = [each for each in patterns if isinstance(each, URIPattern) and each.protocol_pattern in (b"sip", b"sips")]
+    exact = [each for each in patterns if not _is_wildcard(each)]
     for name in names:
         try:
             if _is_ip_address(name):
@@ -161,11 +171,16 @@ def wrong_name(certificate: Any, names: Sequence[str]) -> str | None:
             else:
                 bare = name.rstrip(".")
                 wanted = [URI_ID(f"sip:{bare}") if of_sip else DNS_ID(bare)]
-            verify_service_identity(of_sip if of_sip and not _is_ip_address(name) else patterns, wanted, [])
-        except (VerificationError, ValueError):
+            verify_service_identity(of_sip if of_sip and not _is_ip_address(name) else exact, wanted, [])
+        except (CertificateError, VerificationError, ValueError):
             continue
         return None
-    return f"its certificate is for {_shown(patterns)}, not for {' or '.join(names)}"
+    rule = " (a wildcard fits no SIP server, RFC 5922 7.2)" if len(exact) < len(patterns) else ""
+    return f"its certificate is for {_shown(patterns)}{rule}, not for {' or '.join(names)}"
+
+
+def _is_wildcard(pattern: Any) -> bool:
+    return isinstance(pattern, DNSPattern) and b"*" in pattern.pattern
 
 
 def _shown(patterns: Sequence[Any]) -> str:

@@ -187,6 +187,41 @@ def test_claims_to_be_a_server(destinations):
     assert refused.value.status == 403
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize(
+    ("method", "uri"),
+    [
+        ("INVITE", "sip:0900@example.com"),
+        ("SUBSCRIBE", "sip:bob@example.com"),
+        ("REGISTER", "sip:example.com"),
+        ("REGISTER", "sip:192.0.2.1:5060"),
+        ("OPTIONS", "sip:bob@example.com"),
+        ("ACK", "sip:bob@example.com"),
+    ],
+)
+def test_stranger_on_a_socket_for_servers(destinations, method, uri, transport):
+    """`side`: neither phones nor anybody else gets calls or registrations through there."""
+    stranger = FakeFlow(FakeClock(), transport, side="servers", local=US, remote=("192.0.2.77", 5060))
+    with pytest.raises(Refused) as refused:
+        destinations.find(request(method, uri=uri), stranger)
+    assert refused.value.status == 403
+
+
+def test_dialog_over_a_socket_for_servers(destinations):
+    """Its server is not in DNS any more; the Route that we have signed says that it belongs to the call."""
+    gone = Candidate("198.51.100.66", 5060, "udp")
+    flow = FakeFlow(FakeClock(), side="servers", local=US, remote=("198.51.100.66", 5060))
+    destination = destinations.find(request("BYE", to_tag="t", headers=[("Route", own_route(gone))]), flow)
+    assert isinstance(destination, ToPhone)
+
+
+@pytest.mark.parametrize("uri", ["sip:192.0.2.1:5060", "sip:example.com"])
+def test_anybody_may_ask_whether_we_are_there(destinations, uri):
+    """OPTIONS to us is answered on every socket."""
+    stranger = FakeFlow(FakeClock(), side="servers", local=US, remote=("192.0.2.77", 5060))
+    assert isinstance(destinations.find(request("OPTIONS", uri=uri), stranger), ToUs)
+
+
 def test_server_of_a_listed_network(destinations, registrar):
     """`sources`: servers that send from further addresses; what belongs to the call goes back there."""
     registrar.bindings["T"] = Binding("T", "sip:alice@192.0.2.50", "192.0.2.50", 5060)

@@ -139,3 +139,19 @@ def test_full_disk_asks_the_database(site, disk, monkeypatch):
     Phone(site).register()
     site.clock.advance(0.1)
     assert rounded(rows_of(site)) == rounded(disk.database.load_registrations())
+
+
+@pytest.mark.parametrize("agent", ["", "Yealink T46", 'Tele"fon\\ \udcff'])
+def test_the_user_agent_is_in_the_notes_and_in_the_database(site, disk, agent):
+    """Where it tells the kind of a phone, after a kill and after an orderly end."""
+    phone = Phone(site)
+    phone.register()
+    site.clock.advance(0.1)
+    assert [None] == [row.agent for row in disk.found()[0]]
+    (binding,) = site.registrar.bindings
+    binding.agent, binding.unsaved = agent, True
+    phone.register()
+    site.clock.advance(0.1)
+    assert [agent] == [row.agent for row in disk.found()[0]]
+    site.registrar.close()
+    assert [agent] == [row.agent for row in disk.database.load_registrations()[0]]

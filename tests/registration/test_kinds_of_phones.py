@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from sbc.redundancy.settings import GroupSettings, PhonesSettings, ServerSettings
+from sbc.sip.headers import NameAddr
 from sbc.sip.message import parse
+from tests.helpers.clock import FakeClock
 from tests.helpers.scripted_servers import Phone, PhoneFlow
 
 SERVERS = (ServerSettings("primary", "192.0.2.1", rank=1, port=5060), ServerSettings("fallback", "192.0.2.2", rank=2, port=5060))
@@ -114,4 +116,108 @@ def test_in_a_group_of_one_kind_nothing_is_kept_at_all(make_site):
     site = make_site()
     registered(site)
     assert {} == site.registrar._at
-    assert "" == site.registrar.bindings_for_aor("sip:alice@example.com")[0].agent
+    assert site.registrar.bindings_for_aor("sip:alice@example.com")[0].agent is None
+
+
+# After a restart
+
+
+def restarted(make_site, site, **settings):
+    """The same store, another process."""
+    site.registrar.close()
+    return make_site(store=site.store, clock=FakeClock(), **settings)
+
+
+KINDS = {"phones": (PhonesSettings(SINGLE, user_agent=("Spectralink*",)),), "profile": "yealink"}
+
+
+def registered_at(site, user="alice") -> list[str]:
+    (binding,) = site.registrar.bindings_for_aor(f"sip:{user}@example.com")
+    return [upstream.server for upstream in binding.upstreams if upstream.state == "registered"]
+
+
+def test_v11_the_kind_is_known_after_a_restart(make_site):
+    """V11: a phone that is told by its User-Agent is not taken for one of the group's own kind, and registered at two."""
+    site = make_site(**KINDS)
+    phone = registered(site, agent="Spectralink 8741")
+    again = restarted(make_site, site, **KINDS)
+    again.clock.advance(60)
+    assert ["primary"] == registered_at(again)
+    assert [] == again.fallback.requests
+    assert "pivot" == kind_of(again, phone.flow, agent="Something Else")
+    binding = again.registrar.bindings_for_aor("sip:alice@example.com")[0]
+    assert "Spectralink 8741" == binding.agent
+
+
+def test_a_phone_without_user_agent_is_known_to_have_none(make_site):
+    site = make_site(**KINDS)
+    registered(site, agent="")
+    again = restarted(make_site, site, **KINDS)
+    again.clock.advance(1)
+    again.store.registrations.clear()
+    assert "" == again.registrar.bindings_for_aor("sip:alice@example.com")[0].agent
+    assert ["primary", "fallback"] == registered_at(again)
+
+
+def test_of_a_user_agent_only_the_beginning_is_kept(make_site):
+    site = make_site(**KINDS)
+    registered(site, agent="Spectralink " + "x" * 5000)
+    site.registrar.close()
+    assert [128] == [len(row.agent) for row in site.store.bindings.values()]
+
+
+def test_another_user_agent_is_on_disk_at_once(make_site):
+    """Not with the times, which may wait a second."""
+    site = make_site(**KINDS)
+    phone = registered(site, agent="Spectralink 8741")
+    phone.agent = "Yealink T46"
+    phone.register()
+    site.clock.advance(0.1)
+    assert ["Yealink T46"] == [row.agent for row in site.store.bindings.values()]
+
+
+def test_until_its_kind_is_known_a_phone_is_left_alone(make_site):
+    """Stored by a former version, or when the group had one kind only: its own REGISTER tells."""
+    site = make_site(profile="pivot", registration="single")
+    phone = registered(site, agent="Spectralink 8741")
+    assert [None] == [row.agent for row in site.store.bindings.values()]
+    again = restarted(make_site, site, **KINDS)
+    again.clock.advance(60)
+    assert [[], []] == [server.requests for server in again.servers]
+    assert ["primary"] == registered_at(again)
+    later = Phone(again)
+    later.call_id, later.agent = "since-the-restart", phone.agent
+    later.register()
+    again.clock.advance(60)
+    assert ["primary"] == registered_at(again)
+    again.take_down(again.primary)
+    again.clock.advance(10)
+    assert "fallback" in registered_at(again), "and now it is cared for"
+
+
+def test_where_no_user_agent_is_asked_for_every_kind_is_known(make_site):
+    site = make_site()
+    registered(site, "901")
+    of_numbers = {"phones": (PhonesSettings(SINGLE, aors=("9*",)),), "profile": "yealink"}
+    again = restarted(make_site, site, **of_numbers)
+    again.take_down(again.primary)
+    again.clock.advance(60)
+    assert "fallback" in registered_at(again, "901")
+
+
+def test_the_removal_of_a_phone_tells_its_kind(make_site):
+    """D13: so what a dead server has missed is removed there later, although its kind was not known before."""
+    site = make_site(profile="pivot", registration="single")
+    registered(site, agent="Spectralink 8741")
+    again = restarted(make_site, site, **KINDS)
+    phone = Phone(again)
+    phone.call_id, phone.agent = "since-the-restart", "Spectralink 8741"
+    again.take_down(again.primary)
+    again.primary.unreachable = True
+    phone.register(expires=0)
+    again.clock.advance(1)
+    assert [200] == phone.answers
+    again.primary.unreachable = False
+    again.recover(again.primary)
+    again.clock.advance(60)
+    assert ["0"] == [NameAddr.parse(request.get("Contact")).parameters["expires"] for _, request in again.primary.requests]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import GroupSettings, PhonesSettings, ServerSettings
 from sbc.registration.upkeep import Upkeep
 from sbc.sip.headers import NameAddr
@@ -349,3 +353,307 @@ def test_each_kind_of_phones_by_its_own_settings(make_site):
     site.clock.advance(5)
     assert ["registered", "unregistered"] == [site.state("primary", "bob"), site.state("fallback", "bob")]
     assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+
+
+# Who is vouched for
+
+
+def moved(site, phone, to=("203.0.113.66", 5099)) -> Phone:
+    """The same contact from another place, with another Call-ID: the phone after a restart, or somebody who has copied it."""
+    other = Phone(site)
+    other.contact = phone.contact
+    other.call_id = "another"
+    other.flow.move(to)
+    return other
+
+
+def binding_of(site):
+    (binding,) = site.registrar.bindings_for_aor("sip:alice@example.com")
+    return binding
+
+
+def shown_to(server, since: float) -> list[str]:
+    return [shown for at, request in server.requests if at > since and (shown := request.get("Authorization"))]
+
+
+@pytest.mark.parametrize("registration", ["concurrent", "successive", "single"])
+@pytest.mark.parametrize("place", [("203.0.113.66", 5062), ("203.0.113.7", 5099)])
+def test_who_moves_without_proof_is_not_vouched_for(make_site, password_file, registration, place):
+    """The fallback trusts our address, and takes the phone's contact from elsewhere while the primary is dead. Calls follow
+    it; but what the phone has proved where it was does not, also not on disk."""
+    site = make_site(registration=registration, failback_hold=0, rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    assert 200 == renew(phone)
+    assert "alice" == binding_of(site).username
+    die(site, site.primary)
+    site.clock.advance(10)
+    stranger = moved(site, phone, place)
+    assert 200 == renew(stranger)
+    assert (place, "") == ((binding_of(site).host, binding_of(site).port), binding_of(site).username)
+    assert ["unregistered", "registered"] == [site.state("primary"), site.state("fallback")]
+    assert [""] == [row.username for row in site.store.bindings.values()]
+    assert "unregistered" == site.store.registrations[binding_of(site).token, "primary"].state
+    start = elapsed(site)
+    come_back(site, site.primary)
+    site.clock.advance(400)
+    assert [] == shown_to(site.primary, start)
+    assert "registered" != site.state("primary")
+
+
+def test_neither_is_who_moves_after_a_better_server_let_the_phone_in(make_site, password_file):
+    """Without any digest of the phone's: the primary took it where it was, so it was vouched for at the fallback. The third
+    server's word is not worth so much."""
+    site = make_site(servers=3, registration="concurrent", rise=1, credentials=password_file(ACCOUNTS))
+    site.fallback.reply = Challenging("fallback")
+    phone = Phone(site)
+    assert 200 == renew(phone)
+    assert ["registered"] * 3 == [site.state(server.name) for server in site.servers]
+    die(site, site.primary)
+    die(site, site.fallback)
+    assert 200 == renew(moved(site, phone))
+    assert ["unregistered", "unregistered", "registered"] == [site.state(server.name) for server in site.servers]
+    start = elapsed(site)
+    come_back(site, site.fallback)
+    site.clock.advance(100)
+    assert [] == shown_to(site.fallback, start)
+
+
+def test_a_phone_with_another_port_is_served_and_vouched_for_after_its_next_proof(make_site, password_file):
+    """It restarts while the primary is dead: registered at the fallback, called at its new port; and with its digest all
+    is as before."""
+    site = make_site(registration="successive", failback_hold=0, rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    again = moved(site, phone, ("203.0.113.7", 5099))
+    assert 200 == renew(again)
+    assert 5099 == binding_of(site).port
+    come_back(site, site.primary)
+    assert 200 == renew(again)
+    assert "alice" == binding_of(site).username
+    start = elapsed(site)
+    die(site, site.primary)
+    site.clock.advance(5)
+    come_back(site, site.primary)
+    site.clock.advance(5)
+    assert [] != shown_to(site.primary, start)
+    assert "registered" == site.state("primary")
+
+
+def test_a_proof_from_the_new_place_is_enough(make_site, password_file):
+    """Whoever shows the digest has moved, and nothing is lost."""
+    site = make_site(registration="concurrent", credentials=password_file(ACCOUNTS))
+    with_passwords(site)
+    phone = Phone(site)
+    renew(phone)
+    assert 200 == renew(moved(site, phone))
+    assert "alice" == binding_of(site).username
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+
+
+def test_d13_a_removal_without_proof_from_elsewhere_is_not_vouched_for(make_site, password_file):
+    """The fallback lets a stranger remove the phone: that is no reason to remove it at the primary with its password."""
+    site = make_site(registration="concurrent", rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    stranger = moved(site, phone)
+    assert 200 == renew(stranger, expires=0)
+    start = elapsed(site)
+    come_back(site, site.primary)
+    site.clock.advance(60)
+    assert [] == shown_to(site.primary, start)
+    assert {} == site.registrar.upkeep.missed.entries
+
+
+def test_a_request_that_waits_is_not_vouched_for_after_a_move(make_site, password_file):
+    """Held for a registration at the primary (Y30), while somebody else takes the contact: it goes at once, and the
+    primary's challenge is not answered."""
+    site = make_site(registration="successive", rise=1, credentials=password_file(ACCOUNTS))
+    site.primary.reply = Challenging("primary")
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    renew(phone)
+    binding_of(site).upstream("primary").state = "unregistered"
+    site.primary.unreachable = False
+    site.primary.delay = 2.0
+    start, gone = elapsed(site), []
+    sender = ("sip:alice@example.com", *phone.flow.remote)
+    first = site.registrar.register_first(
+        site.group, "primary", site.primary.candidate, sender, "INVITE", 20.0, gone.append
+    )
+    assert first
+    assert 200 == renew(moved(site, phone))
+    assert [True] == gone
+    site.clock.advance(10)
+    assert [] == shown_to(site.primary, start + 0.1)
+    assert "registered" != site.state("primary")
+
+
+# A changed configuration
+
+
+def reload(site, **changes) -> None:
+    """The group has other settings from now on, as after SIGHUP."""
+    now = site.clock.seconds()
+    group = ServerGroup(replace(site.group.settings, **changes), (0.5, 4.0), site.events.append, now)
+    for server in site.servers:
+        if server.name in {configured.name for configured in group.settings.servers}:
+            group.update_candidates(server.name, [server.candidate], now)
+    group.go_on_from(site.group, now)
+    site.group = group
+    site.registrar.set_groups([group])
+
+
+def until_an_errand_is_under_way(site, seconds=400) -> None:
+    for _ in range(seconds * 2):
+        if any(duty.errand is not None for duty in site.registrar.upkeep.duties.values()):
+            return
+        site.clock.advance(0.5)
+    raise AssertionError("none")
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_a_duty_goes_on_that_is_under_way_at_a_changed_configuration(make_site, reloaded):
+    """Its errand fails after that: it is tried again by the new settings, as every other."""
+    site = make_site(registration="concurrent", register_retry_base=10, register_retry_max=20)
+    die(site, site.fallback)
+    renew(Phone(site))
+    site.fallback.reply, site.fallback.delay = refuse(500), 3.0
+    come_back(site, site.fallback)
+    until_an_errand_is_under_way(site)
+    if reloaded:
+        reload(site, register_wait=1.5)
+    site.clock.advance(1)
+    site.fallback.reply = accept()
+    site.clock.advance(60)
+    assert "registered" == site.state("fallback")
+
+
+def test_what_an_errand_has_reached_counts_after_a_changed_configuration(make_site):
+    """It is accepted after that, and renewed before it lapses."""
+    site = make_site(registration="concurrent")
+    die(site, site.fallback)
+    renew(Phone(site))
+    come_back(site, site.fallback)
+    site.fallback.reply, site.fallback.delay = accept(120), 3.0
+    site.clock.advance(30)
+    assert "registered" == site.state("fallback")
+    until_an_errand_is_under_way(site)
+    reload(site, rise=2)
+    start = elapsed(site)
+    site.clock.advance(1000)
+    assert "registered" == site.state("fallback")
+    assert max(gaps(site.fallback, start)) < 100
+
+
+def keeps_trying(site):
+    """alice is registered at the primary, and every few seconds the appliance tries the fallback, which asks for her
+    password and then fails."""
+    with_passwords(site)
+    phone = Phone(site)
+    die(site, site.fallback)
+    assert 200 == renew(phone)
+    come_back(site, site.fallback)
+    site.fallback.reply = refuse(500)
+    site.clock.advance(40)
+    assert len(site.fallback.requests) > 1
+    return phone
+
+
+RETRY = {"register_retry_base": 2, "register_retry_max": 4}
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_group_that_is_gone_is_not_registered_for_any_more(make_site, password_file, under_way):
+    """SIGHUP: its phones are no business of ours, and neither their passwords; also where a REGISTER is under way."""
+    site = make_site(registration="concurrent", credentials=password_file(ACCOUNTS), **RETRY)
+    keeps_trying(site)
+    site.fallback.reply, site.fallback.delay = Challenging("fallback"), 1.0
+    if under_way:
+        until_an_errand_is_under_way(site)
+    start = elapsed(site)
+    site.registrar.set_groups([])
+    site.clock.advance(1200)
+    assert [] == times(site.fallback, start) == times(site.primary, start)
+    upkeep = site.registrar.upkeep
+    assert {} == upkeep.duties == upkeep._served == upkeep._groups == site.registrar._targets
+    assert "unregistered" == site.state("fallback")
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_server_that_is_gone_is_not_registered_at_any_more(make_site, password_file, under_way):
+    site = make_site(registration="concurrent", credentials=password_file(ACCOUNTS), **RETRY)
+    keeps_trying(site)
+    site.fallback.reply, site.fallback.delay = Challenging("fallback"), 1.0
+    if under_way:
+        until_an_errand_is_under_way(site)
+    start = elapsed(site)
+    reload(site, servers=site.group.settings.servers[:1])
+    site.clock.advance(1200)
+    assert [] == times(site.fallback, start)
+
+
+def test_a_kind_of_phones_that_is_gone_is_served_as_the_others(make_site):
+    """Its phones are of the group's own kind from now on, so they are registered at both."""
+    group = GroupSettings("office", Site().group.settings.servers, registration="single")
+    site = make_site(phones=(PhonesSettings(group, aors=("alice",)),), **RETRY)
+    renew(Phone(site))
+    assert ["registered", None] == [site.state("primary"), site.state("fallback")]
+    reload(site, phones=())
+    assert ["office"] == list(site.registrar.upkeep._served) == list(site.registrar._targets)
+    site.clock.advance(5)
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+
+
+@pytest.mark.parametrize("gone", ["group", "server", "nothing"])
+def test_a_request_that_waits_for_a_server_that_is_gone_waits_no_longer(make_site, gone):
+    site = make_site(registration="successive")
+    phone = Phone(site)
+    renew(phone)
+    site.fallback.reply = silent
+    released = []
+    sender = ("sip:alice@example.com", *phone.flow.remote)
+    assert site.registrar.register_first(
+        site.group, "fallback", site.fallback.candidate, sender, "INVITE", 20.0, released.append
+    )
+    site.clock.advance(1)
+    sends = len(site.fallback.sends)
+    if gone == "group":
+        site.registrar.set_groups([])
+    elif gone == "server":
+        reload(site, servers=site.group.settings.servers[:1])
+    else:
+        reload(site, rise=2)
+    assert [] == released if gone == "nothing" else [True] == released
+    site.clock.advance(30)
+    assert 1 == len(released)
+    assert (sends < len(site.fallback.sends)) == (gone == "nothing")
+
+
+@pytest.mark.parametrize("gone", ["group", "server", "nothing"])
+def test_d13_a_missed_removal_at_a_server_that_is_gone_is_forgotten(make_site, gone):
+    site = make_site(registration="concurrent", rise=1)
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.fallback)
+    phone.register(expires=0)
+    site.clock.advance(1)
+    assert 1 == len(site.registrar.upkeep.missed.entries)
+    start = elapsed(site)
+    if gone == "group":
+        site.registrar.set_groups([])
+    elif gone == "server":
+        reload(site, servers=site.group.settings.servers[:1])
+    else:
+        reload(site, register_wait=1.5)
+    assert (gone == "nothing") == (len(site.registrar.upkeep.missed.entries) == 1)
+    site.clock.advance(1)
+    come_back(site, site.fallback)
+    site.clock.advance(60)
+    assert {} == site.registrar.upkeep.missed.entries
+    assert (1 if gone == "nothing" else 0) == len(times(site.fallback, start))

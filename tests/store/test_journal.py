@@ -188,6 +188,12 @@ def test_lines_of_former_versions_have_no_renewals(tmp_path, database):
     assert [([binding()], [], [])] == database.saved
 
 
+def test_lines_of_former_versions_have_no_user_agent(tmp_path, database):
+    (tmp_path / f"{PREFIX}1").write_bytes(line([binding()[:-1]]))
+    RegistrationJournal(tmp_path, database).close()
+    assert [([binding(agent=None)], [], [])] == database.saved
+
+
 def test_database_that_cannot_be_written_does_not_empty_the_journal(tmp_path, database):
     database.up_to_date = False
     store = RegistrationJournal(tmp_path, database)

@@ -197,6 +197,92 @@ def test_file_of_a_newer_version_is_kept(tmp_path, events):
     assert (tmp_path / "sbc.sqlite3.corrupt-5").exists()
 
 
+# A file of a former version
+
+OF_VERSION_1 = """
+CREATE TABLE bindings (
+    token TEXT PRIMARY KEY, grp TEXT NOT NULL, aor TEXT NOT NULL, contact TEXT NOT NULL, username TEXT NOT NULL,
+    call_id TEXT NOT NULL, cseq INTEGER NOT NULL, transport TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
+    local_host TEXT NOT NULL, local_port INTEGER NOT NULL, granted REAL NOT NULL, expires_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE registrations (
+    token TEXT NOT NULL, server TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, expires_at REAL NOT NULL,
+    PRIMARY KEY (token, server)
+) WITHOUT ROWID;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE dns_answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def old_file(tmp_path):
+    """With a binding of which some values are text, and one of which they are blobs."""
+    with sqlite3.connect(tmp_path / "sbc.sqlite3") as database:
+        database.executescript(OF_VERSION_1)
+        rows = [binding("a")[:-1], sqlite._storable(binding("b", contact="<sip:\udcff@h>"))[:-1]]
+        database.executemany(f"INSERT INTO bindings VALUES ({','.join('?' * 14)})", rows)
+        database.execute("INSERT INTO registrations VALUES ('a', 'primary', 'registered', '', 1.7e9)")
+        database.execute("INSERT INTO counters VALUES ('calls', 7.0)")
+    database.close()
+    return tmp_path
+
+
+def test_file_of_a_former_version_is_brought_up_to_date(old_file, events):
+    """All that is in it stays; of its phones no User-Agent is known. The second time there is nothing to do."""
+    for _ in range(2):
+        store = SqliteStore(old_file, events.append)
+        rows, registrations = store.load_registrations()
+        assert [binding("a"), binding("b", contact="<sip:\udcff@h>")] == rows
+        assert [None, None] == [row.agent for row in rows]
+        assert ([registration("a")], {"calls": 7.0}) == (registrations, store.load_counters())
+        assert sqlite.SCHEMA_VERSION == sqlite._version(store._database)
+        store.close()
+    store = SqliteStore(old_file, events.append)
+    store.save_registrations([binding("a", agent="Yealink T46")], [])
+    assert ["Yealink T46", None] == [row.agent for row in reopened(old_file).load_registrations()[0]]
+    assert [] == events
+
+
+def test_two_processes_may_find_the_old_file_at_once(old_file, events, monkeypatch):
+    """The one that comes second sees what the first has done, not what it has read before."""
+    others = []
+    brought = sqlite._bring_up_to_date
+
+    def first_let_the_other_one(database):
+        database.execute("ROLLBACK")
+        monkeypatch.setattr(sqlite, "_bring_up_to_date", brought)
+        others.append(SqliteStore(old_file, events.append))
+        database.execute("BEGIN IMMEDIATE")
+        brought(database)
+
+    monkeypatch.setattr(sqlite, "_bring_up_to_date", first_let_the_other_one)
+    store = SqliteStore(old_file, events.append)
+    assert [2, 2] == [len(each.load_registrations()[0]) for each in (store, *others)]
+    assert [] == events
+
+
+def test_old_file_that_cannot_be_written(old_file, events, monkeypatch):
+    """What it holds is read, and all goes on in memory."""
+
+    def cannot(database):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    store = SqliteStore.__new__(SqliteStore)
+    monkeypatch.setattr(SqliteStore, "_open_file", cannot)
+    store.__init__(old_file, events.append)
+    assert ["a", "b"] == [row.token for row in store.load_registrations()[0]]
+    store.save_registrations([binding("c", agent="Yealink T46")], [])
+    assert [None, None, "Yealink T46"] == [row.agent for row in store.load_registrations()[0]]
+    assert 1 == len(events) and "nothing will survive a restart" in events[0].text
+
+
+def test_a_user_agent_of_whatever_bytes(store, tmp_path):
+    rows = [binding("a", agent="Telefon \udcff"), binding("b", agent=""), binding("c", contact="<sip:\udcff@h>")]
+    store.save_registrations(rows, [])
+    assert rows == reopened(tmp_path).load_registrations()[0]
+
+
 def test_full_disk(store, tmp_path, events):
     """Said once; what was not written is kept, and written when there is room again."""
     store.save_registrations([binding("before")], [])

@@ -10,14 +10,14 @@ from sbc.transport import streams
 from sbc.transport.streams import Connection, Connections
 from tests.helpers.clock import FakeClock
 from tests.helpers.streams import FakeStream
-from tests.transport.surroundings import Recorder, options
+from tests.transport.surroundings import Recorder, answer, options
 
 
 class PlainFlow(Flow):
     """Remembers what its connection tells it."""
 
-    def __init__(self, host: str = "192.0.2.50") -> None:
-        super().__init__("tcp", "both", "192.0.2.1:5060", ("192.0.2.1", 5060), (host, 40000))
+    def __init__(self, host: str = "192.0.2.50", side: str = "both") -> None:
+        super().__init__("tcp", side, "192.0.2.1:5060", ("192.0.2.1", 5060), (host, 40000))
         self.told: list[object] = []
 
     def connection_ready(self, connection) -> None:
@@ -44,6 +44,17 @@ class Line:
 
     def receive(self, data: bytes) -> None:
         self.connection.dataReceived(data)
+
+    def another(self, host: str) -> tuple[Connection, FakeStream]:
+        """One more, from that host."""
+        connection, stream = Connection(self.connections, PlainFlow(host), accepted=True, secure=False), FakeStream()
+        stream.connect(connection)
+        return connection, stream
+
+
+def response(status: int, method: str) -> bytes:
+    """As we send it."""
+    return answer().replace(b"200 OK", b"%d Something" % status).replace(b"1 OPTIONS", b"1 " + method.encode())
 
 
 @pytest.fixture
@@ -102,11 +113,82 @@ def test_whoever_says_nothing(line):
 def test_idle_phone_is_kept_for_longer_than_a_registration(line):
     """It registers at least every two hours; then the connection is closed in peace."""
     line.receive(options())
+    line.connection.send(response(200, "REGISTER"))
     line.clock.advance(7200)
     assert not line.stream.ended
     line.clock.advance(streams.QUIET_TIME - 7200 + 2)
     assert line.stream.ended == "closed"
     assert line.flow.told[-1] == ("closed", "it is idle")
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (response(200, "REGISTER"), True),
+        (response(180, "INVITE"), True),
+        (response(200, "INVITE"), True),
+        (options(), True),  # we ask only whom we know
+        (response(200, "OPTIONS"), False),
+        (response(100, "INVITE"), False),
+        (response(401, "REGISTER"), False),
+        (response(403, "INVITE"), False),
+        (response(200, "OPTIONS").replace(b"tag=1", b"tag=1;x=INVITE"), False),
+    ],
+)
+def test_strangers_are_not_kept_for_long(line, sent, kept):
+    """Whoever only asks whether we are there does not hold a connection for two hours."""
+    line.receive(options())
+    line.connection.send(sent)
+    line.clock.advance(streams.QUIET_STRANGER_TIME - 1)
+    assert not line.stream.ended
+    line.clock.advance(3)
+    assert (not line.stream.ended) is kept
+
+
+def test_server_is_no_stranger(line):
+    """Its own connection to us carries its calls; the proxy knows it by its address."""
+    line.receive(options())
+    line.flow.origin = "a server"
+    line.clock.advance(streams.QUIET_STRANGER_TIME + 3)
+    assert not line.stream.ended
+
+
+def test_stranger_on_a_socket_for_servers(line):
+    """He has got his refusal, and that was all."""
+    flow, stream = PlainFlow(side="servers"), FakeStream()
+    connection = Connection(line.connections, flow, accepted=True, secure=False)
+    stream.connect(connection)
+    connection.dataReceived(options())
+    line.clock.advance(streams.QUIET_INTRUDER_TIME + 2)
+    assert stream.ended == "closed"
+
+
+def test_longest_idle_stranger_makes_room(line):
+    """When all places are taken; a phone that is registered, or a server, never does."""
+    line.receive(options())
+    line.connection.send(response(200, "REGISTER"))
+    server, at_server = line.another("192.0.2.60")
+    server.flow.origin = "a server"
+    first, at_first = line.another("192.0.2.61")
+    _, at_second = line.another("192.0.2.62")
+    first.dataReceived(options())
+    line.connections.most = len(line.connections)
+    assert line.connections.admits("192.0.2.63")
+    assert at_second.ended == "aborted"
+    assert not at_first.ended
+    line.another("192.0.2.63")
+    assert line.connections.admits("192.0.2.64")
+    assert at_first.ended == "aborted"
+    assert not line.stream.ended and not at_server.ended
+
+
+def test_ipv6_network_is_one_host(line, monkeypatch):
+    """Whoever has one address of a /64 has all of them."""
+    monkeypatch.setattr(streams, "MOST_OF_ONE_HOST", 2)
+    line.another("2001:db8:1:2::1")
+    line.another("2001:db8:1:2:ffff::9")
+    assert not line.connections.admits("2001:db8:1:2::77")
+    assert line.connections.admits("2001:db8:1:3::77")
 
 
 def test_peer_that_does_not_fetch(line):
@@ -178,6 +260,8 @@ def test_busy_connection_is_not_pinged(to_server):
 def test_phones_are_not_pinged(line):
     """RFC 5626 4.4: that is the client's part."""
     line.receive(options())
+    line.connection.send(response(200, "REGISTER"))
+    line.stream.take()
     line.clock.advance(1000)
     assert line.stream.take() == b""
 
@@ -191,6 +275,8 @@ def test_room(line, monkeypatch):
     assert not line.connections.admits("192.0.2.50")
     assert line.connections.admits("192.0.2.51")
     line.connections.most = 2
+    for connection in (line.connection, second):
+        connection.send(response(200, "REGISTER"))
     assert not line.connections.admits("192.0.2.51")
     second.close("over")
     assert line.connections.admits("192.0.2.50")

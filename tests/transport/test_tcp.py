@@ -383,6 +383,118 @@ def test_without_a_listening_socket_our_end_of_the_connection_is_named(reactor, 
     listeners.stop()
 
 
+def test_connection_leaves_from_the_address_that_we_have_now(reactor, receiver, dialler, server):
+    """DHCP or PPPoE gives us another address: the next connection leaves from it, and Via and Contact name it. A connection
+    that is there is used as long as it lasts; and whoever still has the old address in his Route means us."""
+    flow = dialler.flow_without_listener(server.candidate, "127.0.0.2")
+    flow.send(options("a"))
+    reactor.iterate(0.01)
+    peer = server.accept()
+    turn(reactor, lambda: phone_has(peer))
+    assert dialler.flow_without_listener(server.candidate, "127.0.0.3") is flow
+    peer.close()
+    turn(reactor, lambda: flow.is_idle)
+    after = dialler.flow_without_listener(server.candidate, "127.0.0.3")
+    assert after.local[0] == "127.0.0.3"
+    assert after.contact == f"127.0.0.3:{after.local[1]};transport=tcp"
+    after.send(options("b"))
+    reactor.iterate(0.01)
+    assert server.accept().getpeername() == after.local
+    assert dialler.answers_to(*flow.local)
+    assert dialler.answers_to(*after.local)
+
+
+def connected(reactor, dialler, server):
+    """A flow bound to its port with its connection, over which a request waits for its answer."""
+    flow = dialler.flow_without_listener(server.candidate, "127.0.0.1")
+    flow.send(options("a"))
+    reactor.iterate(0.01)
+    peer = server.accept()
+    turn(reactor, lambda: phone_has(peer))
+    peer.recv(4000)
+    return flow, peer
+
+
+def test_server_whose_stream_cannot_be_followed(reactor, receiver, dialler, server):
+    """Who waits is told at once, and the next request goes out at once, over a connection of its own."""
+    _, peer = connected(reactor, dialler, server)
+    peer.sendall(b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bKx\r\n\r\n")  # no Content-Length
+    turn(reactor, lambda: receiver.flows_failed, 1.0)
+    assert [cause for _, cause in receiver.flows_failed] == ["reset"]
+    flow = dialler.flow_without_listener(server.candidate, "127.0.0.1")
+    flow.send(options("b"))
+    reactor.iterate(0.01)
+    assert server.accept().getpeername() == flow.local
+    assert len(receiver.flows_failed) == 1
+
+
+def test_connection_that_we_closed_first(reactor, receiver, dialler, server, connections):
+    """Its port cannot be used for a minute (TIME_WAIT): another is chosen, which Via and Contact name. Who waits is told."""
+    flow, peer = connected(reactor, dialler, server)
+    for connection in list(connections._alive):
+        connection.close("a test")
+    turn(reactor, lambda: flow.is_idle)
+    assert receiver.flows_failed == [(flow, "reset")]
+    peer.close()
+    after = dialler.flow_without_listener(server.candidate, "127.0.0.1")
+    assert flow.gone and not after.gone
+    assert after.contact == f"127.0.0.1:{after.local[1]};transport=tcp"
+    assert after.local != flow.local
+    after.send(options("b"))
+    reactor.iterate(0.01)
+    assert server.accept().getpeername() == after.local
+    flow.send(options("c"))  # as a transaction does that has the old flow
+    reactor.iterate(0.01)
+    late = server.accept()
+    turn(reactor, lambda: phone_has(late))
+    assert late.recv(4000) == options("c")
+    assert len(receiver.flows_failed) == 1
+
+
+def test_port_that_somebody_else_took(reactor, receiver, dialler, server):
+    """No server is called unreachable for that."""
+    flow = dialler.flow_without_listener(server.candidate, "127.0.0.1")
+    with socket.create_server(flow.local):
+        flow.send(options("a"))
+        reactor.iterate(0.01)
+        turn(reactor, lambda: flow.gone)
+        reactor.iterate(0.01)
+        peer = server.accept()
+        turn(reactor, lambda: phone_has(peer))
+        assert peer.recv(4000) == options("a")
+        assert dialler.flow_without_listener(server.candidate, "127.0.0.1").local[1] != flow.local[1]
+    assert not receiver.flows_failed
+
+
+def test_what_is_sent_while_we_close(reactor, receiver, dialler, server, connections):
+    """It is not lost in the connection that ends: there is a new one for it."""
+    flow = flow_to(dialler, server)
+    flow.send(options("a"))
+    reactor.iterate(0.01)
+    first = server.accept()
+    turn(reactor, lambda: phone_has(first))
+    for connection in list(connections._alive):
+        connection.close("a test")
+    flow.send(options("b"))
+    reactor.iterate(0.01)
+    second = server.accept()
+    turn(reactor, lambda: phone_has(second))
+    assert second.recv(4000) == options("b")
+    assert not receiver.flows_failed
+
+
+def test_no_connection_from_loopback_to_elsewhere(reactor, receiver, dialler, monkeypatch):
+    """After a power cut we are up before the network is: the kernel knows no way yet. That must not stay so for ever."""
+    addresses = ["127.0.0.1", "192.0.2.99"]
+    monkeypatch.setattr("sbc.transport.listeners.local_address_towards", lambda host: addresses.pop(0))
+    monkeypatch.setattr("sbc.transport.dialled._free_port", lambda host: 40000)
+    listeners = Listeners([UdpTransport(reactor, receiver, "0.0.0.0", 0)], dialler)
+    candidate = Candidate("192.0.2.1", 5061, "tls")
+    assert listeners.flow_to_server(candidate) is None
+    assert listeners.flow_to_server(candidate).local == ("192.0.2.99", 40000)
+    listeners.stop()
+
+
 # -- to phones -----------------------------------------------------------------------------------------------------------
 
 

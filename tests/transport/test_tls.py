@@ -63,13 +63,15 @@ def told(monkeypatch):
 
 
 class Peer:
-    """A TLS server in a thread: accepts, shakes hands, echoes nothing, keeps what it read."""
+    """A TLS server in threads: accepts, shakes hands, echoes nothing, keeps what it read."""
 
     def __init__(self, files, *, ca=None, least=ssl.TLSVersion.TLSv1_2, most=ssl.TLSVersion.TLSv1_3, plain=False) -> None:
         self.read = b""
         self.certificate = None
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(*files)
+        self.name = None  # that the client asked for by SNI
+        self._context.sni_callback = self._note_name
         self._context.minimum_version, self._context.maximum_version = least, most
         if ca is not None:
             self._context.verify_mode = ssl.CERT_REQUIRED
@@ -84,17 +86,24 @@ class Peer:
         with contextlib.suppress(OSError):
             while True:
                 made, _ = self._listening.accept()
-                made.settimeout(5)
-                with contextlib.suppress(OSError):
-                    if self._plain:
-                        made.sendall(b"SIP/2.0 400 Bad Request\r\n\r\n")
-                        continue
-                    tls = self._context.wrap_socket(made, server_side=True)
-                    self.certificate = tls.getpeercert()
-                    while b"\r\n\r\n" not in self.read:
-                        self.read += tls.recv(4000)
-                    tls.sendall(answer() + options("theirs"))
-                    tls.recv(4000)
+                threading.Thread(target=self._talk, args=(made,), daemon=True).start()
+
+    def _talk(self, made: socket.socket) -> None:
+        made.settimeout(5)
+        with contextlib.suppress(OSError):
+            if self._plain:
+                made.sendall(b"SIP/2.0 400 Bad Request\r\n\r\n")
+                made.close()
+                return
+            tls = self._context.wrap_socket(made, server_side=True)
+            self.certificate = tls.getpeercert()
+            while b"\r\n\r\n" not in self.read:
+                self.read += tls.recv(4000)
+            tls.sendall(answer() + options("theirs"))
+            tls.recv(4000)
+
+    def _note_name(self, connection, name, context) -> None:
+        self.name = name
 
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
@@ -115,7 +124,7 @@ def peer():
 
 
 def flow_to(peer, connections, trust, names):
-    dialler = Dialler(connections, trust, lambda candidate: names)
+    dialler = Dialler(connections, trust, lambda candidate: [names])
     return dialler.flow_to(peer.candidate, "servers", "127.0.0.1:5061", ("127.0.0.1", 5061), "")
 
 
@@ -146,6 +155,7 @@ def test_own_certificate_is_shown(reactor, receiver, connections, authority, pee
     "case, identities, days, names, words",
     [
         ("wrong name", ["pbx.example.net"], (-1, 30), ["pbx.example.com"], "for pbx.example.net, not for pbx.example.com"),
+        ("wildcard", ["*.example.com"], (-1, 30), ["pbx.example.com"], "a wildcard fits no SIP server, RFC 5922 7.2"),
         ("wrong address", ["192.0.2.1"], (-1, 30), ["127.0.0.1"], "is for 192.0.2.1, not for 127.0.0.1"),
         ("expired", ["pbx.example.com"], (-30, -1), ["pbx.example.com"], "certificate has expired"),
         ("not yet", ["pbx.example.com"], (1, 30), ["pbx.example.com"], "certificate is not valid yet"),
@@ -190,7 +200,7 @@ def test_silent_during_the_handshake(reactor, receiver, connections, authority, 
     """It accepts the connection and says nothing: the time for connecting includes the handshake."""
     monkeypatch.setattr(dialled, "CONNECT_TIME", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        dialler = Dialler(connections, Trust(authority.file), lambda candidate: ["127.0.0.1"])
+        dialler = Dialler(connections, Trust(authority.file), lambda candidate: [["127.0.0.1"]])
         candidate = Candidate("127.0.0.1", silent.getsockname()[1], "tls")
         flow = dialler.flow_to(candidate, "servers", "127.0.0.1:5061", ("127.0.0.1", 5061), "")
         flow.send(options("a"))
@@ -216,7 +226,8 @@ def test_old_versions_are_refused(reactor, receiver, connections, authority, pee
         (["sip:example.com"], ["example.com"], True),
         (["sip:example.com", "host.example.net"], ["host.example.net"], False),  # RFC 5922 7.1: URIs before DNS names
         (["sip:example.com"], ["pbx.example.com"], False),
-        (["*.example.com"], ["pbx.example.com"], True),
+        (["*.example.com"], ["pbx.example.com"], False),  # RFC 5922 7.2
+        (["*.example.com", "pbx.example.com"], ["pbx.example.com"], True),
         (["*.example.com"], ["a.pbx.example.com"], False),
         (["192.0.2.1"], ["192.0.2.1"], True),
         (["2001:db8::1"], ["2001:DB8:0::1"], True),
@@ -230,6 +241,38 @@ def test_names(authority, identities, names, fits):
     file, _ = authority.certificate("pbx", identities)
     certificate = crypto.load_certificate(crypto.FILETYPE_PEM, file.read_bytes())
     assert (wrong_name(certificate, names) is None) is fits
+
+
+def test_name_of_an_srv_record(reactor, receiver, connections, authority, peer):
+    """V8, RFC 5922 4: the certificate is for the domain, which SNI names as well; nobody has one for _sips._tcp."""
+    server = peer(authority.certificate("domain", ["example.com"]))
+    flow = flow_to(server, connections, Trust(authority.file), ["_sips._tcp.example.com"])
+    flow.send(options("a"))
+    turn(reactor, lambda: receiver.messages)
+    assert not receiver.flows_failed
+    assert server.name == "example.com"
+
+
+def test_two_names_at_one_address(reactor, receiver, connections, authority, peer, told):
+    """RFC 5922 4: a connection that was verified for one server is not used for another one that is there, too."""
+    server = peer(authority.certificate("first", ["first.example.com"]))
+    there = [["first.example.com"]]
+    dialler = Dialler(connections, Trust(authority.file), lambda candidate: there)
+
+    def way():
+        return dialler.flow_to(server.candidate, "servers", "127.0.0.1:5061", ("127.0.0.1", 5061), "")
+
+    flow = way()
+    flow.send(options("a"))
+    turn(reactor, lambda: receiver.messages)
+    assert way() is flow
+    there.append(["second.example.com"])
+    other = way()
+    assert flow.gone and other is not flow
+    other.send(options("b"))
+    turn(reactor, lambda: receiver.flows_failed)
+    assert receiver.flows_failed == [(other, "tls")]
+    assert "is for first.example.com, not for second.example.com" in told[0]
 
 
 @contextlib.contextmanager
