@@ -229,8 +229,8 @@ class Exchange(LegUser):
             _sort_by_rank(self._legs)
             return
         now = self._queue.now()
-        found = [self._registrar.nonces.issuer(credentials.nonce, now) for _, _, credentials in self._shown]
-        issuers = [self.group.owner(candidate) for candidate in found if candidate is not None]
+        found = [self._registrar.nonces.issuers_of(credentials.nonce, now) for _, _, credentials in self._shown]
+        issuers = [self.group.owner(candidate) for candidates in found for candidate in candidates]
         self._legs.sort(key=lambda leg: (leg.target.settings not in issuers, leg.target.rank))
 
     @cython.cfunc
@@ -288,8 +288,8 @@ class Exchange(LegUser):
         if self._shown is None:
             return None
         now = self._queue.now()
-        issuer = self._registrar.nonces.issuer
-        return [(name, value) for name, value, shown in self._shown if issuer(shown.nonce, now) == candidate]
+        issuers = self._registrar.nonces.issuers_of
+        return [(name, value) for name, value, shown in self._shown if candidate in issuers(shown.nonce, now)]
 
     @cython.cfunc
     def learn_nonces(self, response: Response, candidate: Candidate):
@@ -312,7 +312,7 @@ class Exchange(LegUser):
             now = self._queue.now()
             nonces = self._registrar.nonces
             for _, _, credentials in self._shown:
-                if nonces.issuer(credentials.nonce, now) == leg.candidate:
+                if leg.candidate in nonces.issuers_of(credentials.nonce, now):
                     self.proven = True
                     self.username = credentials.username
                     nonces.used(credentials.nonce, now)

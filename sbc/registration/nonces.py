@@ -1,7 +1,8 @@
 """Whose challenge does a phone answer? (Pitfalls D8, D9.)
 
 A server accepts only nonces of its own, and an answer made for one server can at another only fail, and may lock the
-account. So each nonce that passes is remembered with the candidate that issued it.
+account. So each nonce that passes is remembered with the candidate that issued it; with each of them where one server is
+reached in several ways. Kamailio's nonce is the same for all that it challenges within a second, on every transport.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ _MOST = 100_000  # a flood of REGISTERs must not fill the memory; the oldest goe
 
 
 class _Issue:
-    __slots__ = ("candidate", "used_at", "highest_count")
+    __slots__ = ("candidates", "used_at", "highest_count")
 
-    def __init__(self, candidate: Candidate, now: float) -> None:
-        self.candidate = candidate
+    def __init__(self, candidates: tuple[Candidate, ...], now: float) -> None:
+        self.candidates = candidates  # the last first
         self.used_at = now
         self.highest_count = 0
 
 
 class Nonces:
-    """nonce -> the candidate that issued it. Told `now`."""
+    """nonce -> the candidates that issued it. Told `now`."""
 
     def __init__(self) -> None:
         self._issues: dict[str, _Issue] = {}  # least recently used first
@@ -57,11 +58,13 @@ class Nonces:
         issues = self._issues
         self.issuers.add(candidate)
         known = issues.pop(nonce, None)
-        if known is not None and known.candidate == candidate:
+        if known is None or now - known.used_at >= LIFETIME:
+            issues[nonce] = _Issue((candidate,), now)
+        elif candidate in known.candidates:
             known.used_at = now
             issues[nonce] = known
         else:
-            issues[nonce] = _Issue(candidate, now)
+            issues[nonce] = _Issue((candidate, *known.candidates), now)
         while issues:
             oldest = next(iter(issues))
             if len(issues) <= _MOST and now - issues[oldest].used_at < LIFETIME:
@@ -72,12 +75,17 @@ class Nonces:
         """The server accepted an answer to it: it is good for another while."""
         issue = self._issues.get(nonce)
         if issue is not None:
-            self._remember(nonce, issue.candidate, now)
+            self._remember(nonce, issue.candidates[0], now)
+
+    def issuers_of(self, nonce: str, now: float) -> tuple[Candidate, ...]:
+        """All that issued it, the last first; none when it is not known, or no longer."""
+        issue = self._issues.get(nonce)
+        return issue.candidates if issue is not None and now - issue.used_at < LIFETIME else ()
 
     def issuer(self, nonce: str, now: float) -> Candidate | None:
-        """Who issued it; None when it is not known, or no longer."""
-        issue = self._issues.get(nonce)
-        return issue.candidate if issue is not None and now - issue.used_at < LIFETIME else None
+        """The last that issued it; None when it is not known, or no longer."""
+        issuers = self.issuers_of(nonce, now)
+        return issuers[0] if issuers else None
 
     def is_fresh(self, nonce: str, count: int, now: float) -> bool:
         """Is this the first time that the nonce is shown with that count or a higher one? Then it counts as shown.

@@ -156,13 +156,20 @@ def test_flood_of_nonces_is_bounded(monkeypatch):
     assert P == nonces.issuer("n99", 0.0)
 
 
-def test_same_nonce_from_another_server_belongs_to_the_last():
+def test_same_nonce_from_another_candidate_belongs_to_both():
+    """They are one server, reached in two ways: either takes the answer."""
     nonces = Nonces()
     nonces.learn(challenge("n"), P, 0.0)
     assert nonces.is_fresh("n", 1, 0.0)
     nonces.learn(challenge("n"), F, 1.0)
+    assert (F, P) == nonces.issuers_of("n", 1.0)
     assert F == nonces.issuer("n", 1.0)
     assert nonces.is_fresh("n", 1, 1.0)
+    nonces.learn(challenge("n"), P, 2.0)
+    assert (F, P) == nonces.issuers_of("n", 2.0)
+    assert () == nonces.issuers_of("n", 2.0 + LIFETIME)
+    nonces.learn(challenge("n"), P, 2.0 + LIFETIME)
+    assert (P,) == nonces.issuers_of("n", 2.0 + LIFETIME)
 
 
 def test_a_count_is_fresh_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sbc.location.candidate import Candidate
 from sbc.sip.digest import Challenge, Credentials
 from tests.helpers.scripted_servers import DigestRegistrar, Phone, accept, refuse, silent
 
@@ -442,6 +443,21 @@ def test_next_nonce_is_remembered(site):
     register_with_digest(phone)
     assert 'nextnonce="N1b", qop=auth' == phone.last.get("Authentication-Info")
     assert site.primary.candidate == site.registrar.nonces.issuer("N1b", site.clock.seconds())
+
+
+@pytest.mark.parametrize("other_transport", ["tcp", "tls"])
+def test_one_nonce_for_all_that_are_challenged_at_once(site, other_transport):
+    """Kamailio's is the same within a second: another group's phone has it too, from the same server by another transport."""
+    with_passwords(site)
+    phone = Phone(site)
+    phone.register()
+    site.clock.advance(0.1)
+    elsewhere = Candidate("192.0.2.99", 5060, other_transport)
+    site.registrar.nonces.learn(phone.last, elsewhere, site.clock.seconds())
+    phone.register(authorization=phone.answer_to(phone.last))
+    site.clock.advance(0.1)
+    assert [401, 200] == phone.answers
+    assert "registered" == site.state("primary")
 
 
 def test_interval_too_brief_is_settled_here(make_site, password_file):
