@@ -45,7 +45,7 @@ class Peers:
     def kamailio(self, name: str, **options: Any) -> Kamailio:
         return self.started(Kamailio(name, self.folder, **options))
 
-    def baresip(self, name: str, proxy: str, **options: Any) -> Baresip:
+    def baresip(self, name: str, proxy: str = "", **options: Any) -> Baresip:
         return self.started(Baresip(name, self.folder, proxy, **options))
 
     def sipp_phone(

@@ -8,6 +8,8 @@ import random
 import re
 import socket
 import string
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.peers.accounts import DOMAIN, password_of
@@ -16,12 +18,39 @@ from tests.e2e.peers.process import Program, free_port, wait_until
 TEMPLATES = Path(__file__).parent.parent / "baresip"
 
 
+@dataclass(frozen=True)
+class Line:
+    """An account of a phone, and the way to its outbound proxy (`host:port`)."""
+
+    name: str
+    proxy: str
+    transport: str = "udp"
+    domain: str = DOMAIN
+    expires: int = 60
+
+    @property
+    def address_of_record(self) -> str:
+        return f"sip:{self.name}@{self.domain}"
+
+    def account(self) -> str:
+        """As baresip writes it."""
+        proxy = self.proxy if self.transport == "udp" else f"{self.proxy};transport={self.transport}"
+        values = {
+            "name": self.name, "domain": self.domain, "password": password_of(self.name), "expires": self.expires,
+            "proxy": proxy,
+        }  # fmt: skip
+        return string.Template((TEMPLATES / "accounts").read_text()).substitute(values)
+
+
 class Baresip(Program):
-    """A real phone without sound card, driven through baresip's control connection (netstrings of JSON)."""
+    """A real phone without sound card, driven through baresip's control connection (netstrings of JSON).
+
+    One line of its own name, at `proxy`, unless `lines` says which ones.
+    """
 
     def __init__(
-        self, name: str, folder: Path, proxy: str, *, address: str = "127.0.0.1", expires: int = 60, transport: str = "udp",
-        ca: Path | None = None,
+        self, name: str, folder: Path, proxy: str = "", *, address: str = "127.0.0.1", expires: int = 60,
+        ca: Path | None = None, lines: Sequence[Line] = (),
     ) -> None:  # fmt: skip
         home = folder / f"{name}.baresip"
         home.mkdir()
@@ -33,12 +62,12 @@ class Baresip(Program):
         self._seen: list[dict[str, object]] = []
         values = {
             "address": f"[{address}]" if ":" in address else address, "port": self.port, "control": self._control_port,
-            "name": name, "domain": DOMAIN, "password": password_of(name), "expires": expires,
-            "proxy": proxy if transport == "udp" else f"{proxy};transport={transport}",
             "tls": f"sip_cafile {ca}\nsip_verify_server yes" if ca is not None else "",
         }
-        for part in ("config", "accounts", "contacts"):
+        for part in ("config", "contacts"):
             (home / part).write_text(string.Template((TEMPLATES / part).read_text()).substitute(values))
+        accounts = [line.account() for line in lines or [Line(name, proxy, expires=expires)]]
+        (home / "accounts").write_text("".join(accounts))
         super().__init__(name, ["baresip", "-v", "-f", str(home)], folder)
 
     def start(self) -> None:
@@ -50,12 +79,14 @@ class Baresip(Program):
             self._socket.close()
         super().stop()
 
-    def wait_event(self, kind: str, timeout: float = 10.0) -> dict[str, object]:
-        """The next event of this type (REGISTER_OK, CALL_ESTABLISHED, CALL_CLOSED ...), also one that came before."""
+    def wait_event(self, kind: str, timeout: float = 10.0, *, line: Line | None = None) -> dict[str, object]:
+        """The next event of this type (REGISTER_OK, CALL_ESTABLISHED, CALL_CLOSED ...), also one that came before; of
+        any line, or of that one."""
         def take() -> dict[str, object] | None:
             self._read()
             for message in self._seen:
-                if message.get("event") and message.get("type") == kind:
+                of_line = line is None or message.get("accountaor") == line.address_of_record
+                if message.get("event") and message.get("type") == kind and of_line:
                     self._seen.remove(message)
                     return message
             return None
@@ -85,10 +116,25 @@ class Baresip(Program):
         registered = re.compile(r"} 200 OK .*\[1 binding\]")
         wait_until(lambda: registered.search(self.text()), f"baresip {self.name} is registered", timeout)
 
-    def dial(self, name: str, timeout: float = 10.0) -> None:
+    def wait_line_registered(self, line: Line, timeout: float = 20.0) -> None:
+        """Wait until this line is registered, once, by its transport and in the phone's address family; by its log."""
+        way = f"{line.transport.upper()}/v{6 if ':' in self.address else 4}"
+        registered = re.compile(rf"{re.escape(line.name)}@.*{{0/{way}}} 200 OK .*\[1 binding\]")
+        wait_until(lambda: registered.search(self.text()), f"baresip {self.name}: {line.name} is registered", timeout)
+
+    def add_line(self, line: Line) -> None:
+        """One more, while the phone runs; wait until it is registered."""
+        self.command("uanew", line.account().strip())
+        self.wait_line_registered(line)
+
+    def use_line(self, line: Line) -> None:
+        """What is dialled and hung up from now on is this line's."""
+        self.command("uafind", line.address_of_record)
+
+    def dial(self, name: str, timeout: float = 10.0, domain: str = DOMAIN) -> None:
         """Call an extension and wait until it has answered."""
         self.forget_events()
-        self.command("dial", f"sip:{name}@{DOMAIN}")
+        self.command("dial", f"sip:{name}@{domain}")
         self.wait_event("CALL_ESTABLISHED", timeout)
 
     def hang_up(self, timeout: float = 40.0) -> None:

@@ -20,7 +20,7 @@ class Kamailio(Program):
     """A registrar and record-routing proxy of the ordinary kind (kamailio/registrar.cfg).
 
     `streams`: also by TCP at the same port; with a certificate and its key, by TLS at the port above. `more_addresses`: there
-    too.
+    too. `forgetful`: a crash loses the registrations; else SQLite refuses one that comes while another is written.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Kamailio(Program):
         algorithm: str = "MD5",
         challenge_calls: bool = True,
         any_domain: bool = False,
+        forgetful: bool = False,
         shares_dialogs_of: tuple[str, int] | None = None,
     ) -> None:
         self.address = address
@@ -61,7 +62,7 @@ class Kamailio(Program):
             f'REALM="{DOMAIN}"',
             f'ALGORITHM="{algorithm}"',
             f'CONTROL="{self._control}"',
-            f'MEMORY="sqlite://{memory}"',
+            *([] if forgetful else [f'MEMORY="sqlite://{memory}"']),
             *(["CHALLENGE_CALLS"] if challenge_calls else []),
             *(["ANY_DOMAIN"] if any_domain else []),
         ):

@@ -27,10 +27,9 @@ class LinePhone:
 
     def __init__(
         self, name: str, proxy: tuple[str, int], transport: str, *, address: str = "127.0.0.1", ca: Path | None = None,
-        source_port: int = 0, domain: str = DOMAIN,
+        source_port: int = 0,
     ) -> None:  # fmt: skip
         self.name = name
-        self.domain = domain
         self.transport = transport
         self._proxy = proxy
         self._ca = ca
@@ -78,13 +77,13 @@ class LinePhone:
     def register(self, expires: int = 600) -> Response:
         """With digest; fails unless it is accepted."""
         headers = [("Contact", f"{self.contact};expires={expires}")]
-        response = self.ask("REGISTER", f"sip:{self.domain}", self.name, headers, call_id=self._call_id)
+        response = self.ask("REGISTER", f"sip:{DOMAIN}", self.name, headers, call_id=self._call_id)
         assert response.status == 200, f"REGISTER: {response.status} {response.reason}"
         return response
 
     def call(self, callee: str) -> Dialog:
         """Call and confirm; fails unless it is answered."""
-        uri = f"sip:{callee}@{self.domain}"
+        uri = f"sip:{callee}@{DOMAIN}"
         invite, response = self._ask("INVITE", uri, callee, [("Contact", self.contact)], secrets.token_hex(6))
         assert response.status == 200, f"INVITE: {response.status} {response.reason} {response.get('Warning')}"
         dialog = Dialog.of_caller(invite, response)
@@ -113,8 +112,8 @@ class LinePhone:
                 method,
                 uri,
                 [
-                    ("Max-Forwards", "70"), ("From", f"<sip:{self.name}@{self.domain}>;tag={tag}"),
-                    ("To", f"<sip:{to}@{self.domain}>"), ("Call-ID", call_id), ("CSeq", f"{self._cseq} {method}"),
+                    ("Max-Forwards", "70"), ("From", f"<sip:{self.name}@{DOMAIN}>;tag={tag}"),
+                    ("To", f"<sip:{to}@{DOMAIN}>"), ("Call-ID", call_id), ("CSeq", f"{self._cseq} {method}"),
                     *headers, *extra,
                 ],
             )  # fmt: skip
