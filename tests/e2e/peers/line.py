@@ -25,15 +25,11 @@ from tests.e2e.peers.process import at
 class LinePhone:
     """One phone. `proxy` is where it sends everything."""
 
-    def __init__(
-        self, name: str, proxy: tuple[str, int], transport: str, *, address: str = "127.0.0.1", ca: Path | None = None,
-        source_port: int = 0,
-    ) -> None:  # fmt: skip
+    def __init__(self, name: str, proxy: tuple[str, int], transport: str, *, ca: Path | None = None) -> None:
         self.name = name
         self.transport = transport
         self._proxy = proxy
         self._ca = ca
-        self._own_address = (address, source_port)
         self._answers: queue.Queue[Response] = queue.Queue()
         self.requests: queue.Queue[Request] = queue.Queue()
         """All that have come, but ACKs to failures."""
@@ -47,7 +43,6 @@ class LinePhone:
         kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
         family = socket.AF_INET6 if ":" in self._proxy[0] else socket.AF_INET
         plain = socket.socket(family, kind)
-        plain.bind(self._own_address)
         plain.settimeout(5)
         plain.connect(self._proxy)
         if self.transport == "tls":
@@ -60,10 +55,6 @@ class LinePhone:
         parameter = "" if self.transport == "udp" else f";transport={self.transport}"
         self.contact = f"<sip:{self.name}@{self.here}{parameter}>"
         threading.Thread(target=self._read, args=(plain,), daemon=True).start()
-
-    def hang_up_connection(self) -> None:
-        """Without a word to anybody."""
-        self.stop()
 
     def stop(self) -> None:
         try:
