@@ -149,6 +149,8 @@ class WorkerApp(App):
         if not _is_said_once(event) or self._link is None or isinstance(event, events.NetworkStateChanged):
             return  # what is thought of the network is told whole, see below
         group = self.groups.get(event.group)
+        if group is None:
+            return  # a reload has just removed it, and requests of it are still under way
         if isinstance(event, events.ServerStateChanged):
             fact = ["ServerStateChanged", event.group, event.server, event.candidate, event.old, event.new, event.reason]
             candidate = _candidate(group, event.candidate)

@@ -70,6 +70,9 @@ class DnsCache:
     def __init__(self) -> None:
         self._entries: dict[Question, Entry] = {}
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def entry(self, question: Question) -> Entry | None:
         """None when it was never asked."""
         return self._entries.get(question)
@@ -108,4 +111,5 @@ class DnsCache:
 
     def keep_only(self, wanted: Callable[[Question], bool]) -> None:
         """Forget the questions that nobody needs any more."""
-        self._entries = {question: entry for question, entry in self._entries.items() if wanted(question)}
+        for question in [question for question in self._entries if not wanted(question)]:
+            del self._entries[question]

@@ -6,7 +6,8 @@ expire, and `on_change` tells when a list has become another one. A list that wa
 empty one: DNS that fails, or forgets a name, takes no server away from a site.
 
 Whenever the answers lead to candidates, those that were used, the negative ones too, are kept for the next start: they
-lead there again, in the same way and without a question that must be waited for.
+lead there again, in the same way and without a question that must be waited for. What leads nowhere any more is forgotten,
+here and there: the names behind an SRV record may change every minute.
 
 It waits on a clock and asks through a function, so it knows neither Twisted nor a DNS library; see `resolver`.
 """
@@ -39,6 +40,8 @@ class DnsMemory(Protocol):
 
     def save(self, answers: Mapping[str, str]) -> None: ...
 
+    def forget(self, questions: Collection[str]) -> None: ...
+
 
 class NoMemory:
     """For tests, and where nothing may be written."""
@@ -47,6 +50,9 @@ class NoMemory:
         return {}
 
     def save(self, answers: Mapping[str, str]) -> None:
+        pass
+
+    def forget(self, questions: Collection[str]) -> None:
         pass
 
 
@@ -61,6 +67,8 @@ class _Watched:
     located: Located = Located((), (), ())
     candidates: tuple[Candidate, ...] = ()
     ttl: float | None = None
+    led_here: tuple[Question, ...] = ()
+    """The questions whose answers last led to a complete list: they would again, after a restart, while others fail."""
 
     def freshness_now(self) -> Freshness:
         """While nothing is found there is no list that a `requery` could leave in peace."""
@@ -124,7 +132,7 @@ class Locator:
         self._watched[key] = watched
         self._evaluate(watched, key)
         if before is not None and not watched.candidates and _same_place(before.target, target):
-            watched.candidates, watched.ttl = before.candidates, before.ttl
+            watched.candidates, watched.ttl, watched.led_here = before.candidates, before.ttl, before.led_here
             if watched.candidates:
                 on_change(key, list(watched.candidates), watched.ttl)
         self._ask_what_is_due()
@@ -132,9 +140,7 @@ class Locator:
     def forget(self, key: str) -> None:
         """The server is no longer configured."""
         self._watched.pop(key, None)
-        needed = {question for watched in self._watched.values() for question in watched.located.used}
-        self._cache.keep_only(needed.__contains__)
-        self._unanswered &= needed
+        self._forget_what_is_not_needed()
 
     def candidates(self, key: str) -> list[Candidate]:
         """What is known now; empty until the first answer. Never waits."""
@@ -178,6 +184,7 @@ class Locator:
         if not found or not located.settled or (located.wanted and watched.candidates):
             return  # nothing, or only a part of it: what was there stays
         if not located.wanted:
+            watched.led_here = located.used
             self._save(located.used)
         ttl = self._cache.shortest_ttl(located.used, watched.freshness)
         if _same(found, watched.candidates) and ttl == watched.ttl:
@@ -196,6 +203,18 @@ class Locator:
         if news:
             self._saved.update(news)
             self._memory.save({str(question): to_text(found) for question, found in news.items()})
+
+    def _forget_what_is_not_needed(self) -> None:
+        """Not from within `watch`: at the start the servers are watched one by one, and all of them may be remembered."""
+        used = {question for watched in self._watched.values() for question in watched.located.used}
+        needed = used.union(*(watched.led_here for watched in self._watched.values()))
+        self._cache.keep_only(needed.__contains__)
+        gone = [question for question in self._saved if question not in needed]
+        if gone:
+            for question in gone:
+                del self._saved[question]
+            self._memory.forget([str(question) for question in gone])
+        self._unanswered &= used  # nothing else is asked again
 
     def _ask_what_is_due(self) -> None:
         if self._stopped:
@@ -235,10 +254,14 @@ class Locator:
         self._cache.put(question, result, self._clock.seconds())
         word = self._result_word(question, result)
         self._report(DnsLookup(question.rrtype, word))
-        self._tell_of_outage(question, result, word == "stale")
+        was_out = bool(self._unanswered)
+        self._note_outage(question, result, word == "stale")
         for key, watched in list(self._watched.items()):
             if question in watched.located.used:
                 self._evaluate(watched, key)
+        self._forget_what_is_not_needed()
+        if was_out and not self._unanswered:
+            self._report(Alarm("dns", "DNS answers again"))
         self._ask_what_is_due()
 
     def _result_word(self, question: Question, result: Result) -> str:
@@ -246,17 +269,15 @@ class Locator:
             return "stale" if self._cache.records(question) else result.result
         return "ok" if result.records else "negative"
 
-    def _tell_of_outage(self, question: Question, result: Result, stale: bool) -> None:
-        """Once when it begins, once when it is over. A DNS server that cannot serve NAPTR at all is none (S22)."""
+    def _note_outage(self, question: Question, result: Result, stale: bool) -> None:
+        """Told once when it begins, and once when it is over. A DNS server that cannot serve NAPTR at all is none (S22)."""
         if stale and isinstance(result, Failed):
             if not self._unanswered:
                 what = "no DNS server answers" if result.result == "timeout" else "DNS servers refuse to answer"
                 self._report(Alarm("dns", f"{what} ({question}); what was last known stays in use"))
             self._unanswered.add(question)
-        elif question in self._unanswered:
+        else:
             self._unanswered.discard(question)
-            if not self._unanswered:
-                self._report(Alarm("dns", "DNS answers again"))
 
 
 def _same(one: Sequence[Candidate], other: Sequence[Candidate]) -> bool:

@@ -196,6 +196,10 @@ class ServersRoute(Route):
         method = self._plan.method
         if not group.registers_first(attempt.server, method):
             return False
+        if self._destination.in_dialog and self.knows_dialog(attempt.candidate):
+            # That server knows the call, whatever it knows of the phone now: after a failback the phone has just been
+            # removed there, and a registration for the BYE would bring it back (V11).
+            return False
         # A REGISTER has the time that the server itself would have, but a BYE is to be on its way before the phone gives
         # up (F8), so there half of what is left.
         seconds = attempt.timeout if attempt.last else group.patience(group.server(attempt.server), "REGISTER")

@@ -37,6 +37,7 @@ cdef class ServerGroup:
     cdef bint _concurrent
     cdef bint _asks_by_register
     cdef set _usable_registrars
+    cdef tuple _told_followers
     cdef Orders _orders
     cdef object _working
     cdef object _probes
@@ -45,6 +46,7 @@ cdef class ServerGroup:
     cdef frozenset _register_before
     cdef public list followers
     cdef list _removed
+    cdef double _removed_at
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*

@@ -104,6 +104,7 @@ class ServerGroup:
     _concurrent: cython.bint
     _asks_by_register: cython.bint
     _usable_registrars: set
+    _told_followers: tuple  # the working server and usable registrars that they last heard of
     _orders: Orders
     _working: object
     _probes: object
@@ -112,6 +113,7 @@ class ServerGroup:
     _register_before: frozenset
     followers: list  # called, with nothing, when a registrar server died or returned or another candidate works
     _removed: list  # Options of working servers that DNS no longer names; those of its kinds are the group's
+    _removed_at: cython.double  # when the last of them was left out first
 
     def __init__(
         self,
@@ -142,6 +144,7 @@ class ServerGroup:
         self._uplink_up = True
         self._settled_at = 0.0
         self._removed: list[Option] = []
+        self._removed_at = 0.0
         self._quiet_until = 0.0
         self._registrars = tuple(server for server in settings.servers if server.register)
         # Elsewhere an accepted REGISTER at a server that is up changes nothing.
@@ -151,6 +154,7 @@ class ServerGroup:
         self._register_before = frozenset(settings.register_before)
         self._asks_by_register = settings.asks_by_register
         self._usable_registrars: set[str] = set()
+        self._told_followers: tuple[Candidate | None, set[str]] = (None, set())
         self.followers: list[Callable[[], object]] = []
         witness = _Witness(self.name, self._reports)
         self._timing = Timing(*timers_t1_t2)
@@ -202,7 +206,7 @@ class ServerGroup:
                 ordered += equals
             else:
                 ordered += sorted(equals, key=lambda option: places.get(option.candidate, len(places)))
-        ordered += self._removed_but_working(server, ordered)
+        ordered += self._removed_but_working(server, ordered, now)
         others = [option for option in self._options if option.server is not server]
         self._options = without_repetition(sorted(others + ordered, key=lambda option: option.server.rank))
         if server_name not in self._ttl:
@@ -276,9 +280,6 @@ class ServerGroup:
     def register_plan(self, server_name: str, now: cython.double, latest: cython.double) -> AttemptPlan:
         """One of `register_plans`, for those that are compiled: the one at that server, or the only one."""
         self.advance(now)
-        group: ServerGroup = self._whole_group()
-        if group._removed:
-            group._drop_removed(now)
         return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
     def register_plan_at(
@@ -349,7 +350,7 @@ class ServerGroup:
         is_register: cython.bint = False
         if method == "REGISTER":
             is_register = True
-            if self._registration_brings_back:
+            if self._registration_brings_back or self._removed:
                 return False
         health: CandidateHealth = self._health_of(candidate)
         return health is not None and health.answered_as_ever(status, now, is_register)
@@ -372,6 +373,9 @@ class ServerGroup:
         self._choose(now, outcome.cause)
         if change is not None and change.new is State.DOWN and change.silent:
             self._wake(candidate, outcome.cause)
+        if self._removed and method == "REGISTER" and not is_probe and isinstance(outcome, Answered):
+            if 200 <= outcome.status < 300:
+                self._renewed_at(candidate, now)
 
     def told(self, candidate: Candidate, health: HealthWord, now: float) -> None:
         """Another process of this appliance has seen that candidate change, and has reported it: only act on it here."""
@@ -642,7 +646,7 @@ class ServerGroup:
 
     # A working server that DNS no longer names (V29)
 
-    def _removed_but_working(self, server: ServerSettings, found: list[Option]) -> list[Option]:
+    def _removed_but_working(self, server: ServerSettings, found: list[Option], now: float) -> list[Option]:
         """It stays, behind the others of its server, where `dns_removed` wants that."""
         if self.settings.dns_removed != "at-renewal":
             return []
@@ -653,8 +657,23 @@ class ServerGroup:
             and self._is_working_for_somebody(option.candidate)
             and all(option.candidate != other.candidate for other in found)
         ]
+        known = {option.candidate for option in self._removed}
+        if any(option.candidate not in known for option in kept):
+            self._removed_at = now
         self._removed = [option for option in self._removed if option.server is not server] + kept
         return kept
+
+    def _renewed_at(self, candidate: Candidate, now: float) -> None:
+        """A server has accepted a REGISTER: from then on it is no longer preferred where DNS does not name it (V29, GAP).
+
+        For all phones of the group, because there is one working server for all of them. Accepted, so that nobody moves it
+        who is not a phone of it; and not within a probe interval of the change, because with many phones one of them renews
+        at any moment, and a DNS server that leaves one out by mistake may have time to name it again.
+        """
+        server = self.owner(candidate)
+        left = [option for option in self._removed if option.server is server]
+        if left and now >= self._removed_at + self.settings.probe_interval:
+            self._drop_removed(left, now)
 
     def _is_working_for_somebody(self, candidate: Candidate) -> bool:
         """True when it is the working server of one kind of phones at least."""
@@ -664,8 +683,8 @@ class ServerGroup:
                 return True
         return False
 
-    def _drop_removed(self, now: float) -> None:
-        removed, self._removed = self._removed, []
+    def _drop_removed(self, removed: list[Option], now: float) -> None:
+        self._removed = [option for option in self._removed if option not in removed]
         self._options = [option for option in self._options if option not in removed]
         self._keep_health(now)
         self._choose(now, "dns")
@@ -740,8 +759,9 @@ class ServerGroup:
             server = self.owner(candidate)
             self._reports(ServerFlapped(self.name, server.name if server else "", str(candidate), hold))
         self._agree_how_long_it_is_quiet()
-        if any(not self._is_working_for_somebody(option.candidate) for option in self._removed):
-            self._drop_removed(now)
+        left = [option for option in self._removed if not self._is_working_for_somebody(option.candidate)]
+        if left:
+            self._drop_removed(left, now)
 
     @cython.cfunc
     def _whole_group(self) -> ServerGroup:
@@ -757,19 +777,20 @@ class ServerGroup:
 
     def _moved(self, now: float, cause: str) -> Moved | None:
         moved = None
-        before = (self._working.current, self._usable_registrars)
         if self._may_move(now):
             moved = self._working.choose(self._options, now, cause)
         self._usable_registrars = {
             option.server.name for option in self._options if option.server.register and self.health(option.candidate).usable
         }
-        if before != (self._working.current, self._usable_registrars):
+        # The working server may also have been moved before this was called: by an administrator, by DNS, by the uplink.
+        if self._told_followers != (self._working.current, self._usable_registrars):
             self._tell_followers()
         self._orders.changed(self._options, self._working.current)
         self._quiet_until = self._next_change(now)
         return moved
 
     def _tell_followers(self) -> None:
+        self._told_followers = (self._working.current, self._usable_registrars)
         for follower in self.followers:
             follower()
 

@@ -174,8 +174,8 @@ class GroupSettings:
     dns_ttl_ceiling: float = field(default=86400, metadata=_range(60, 604800, unit="s"))
     """An answer is good for at most so long (D17)."""
     dns_removed: str = field(default="at-once", metadata=_choice(*REMOVALS))
-    """When new requests leave a working server that DNS no longer names: at-once; at-renewal = when a registration is
-    renewed, or when it fails (V29)."""
+    """When new requests leave a working server that DNS no longer names: at-once; at-renewal = when it has accepted the
+    renewal of a registration, `probe_interval` after the change or later, or when it fails (V29)."""
     retry_timeout: float = field(default=0.0, metadata=_range(0, 65.535, unit="s"))
     """Constant interval between retransmissions (Polycom retryTimeOut); 0 = the RFC 3261 schedule."""
     status_failover: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: DEFAULT_STATUS_FAILOVER)

@@ -109,8 +109,11 @@ class HeldRequests:
         waiting = self.waiting.pop(key)
         binding = errand.binding
         duty = self._upkeep.duty_of(binding)
-        # Where it is registered for this request only is looked at with the phone's next REGISTER, not now.
-        self._upkeep.note(duty, self._upkeep.served(served.group.key) or served, errand)
+        # Where it is registered for this request only is looked at with the phone's next REGISTER, or when the request is
+        # over, but not now.
+        in_force = self._upkeep.served(served.group.key) or served
+        self._upkeep.note(duty, in_force, errand)
+        self._upkeep.look_after_request(duty, in_force)
         is_challenge = errand.ending is Ending.CHALLENGED and not errand.own_password_refused
         for method, done in waiting.callbacks:
             if is_challenge:

@@ -53,6 +53,7 @@ _ALL_WITHIN = 300.0  # seconds in which the registrations of all phones follow, 
 _SLOWEST = 5.0  # ... at least so many in a second
 _LOOKED_AT_ONCE = 500  # phones, in a few milliseconds
 _PAUSE = 0.02  # seconds between two lots of them
+_REQUEST_IS_OVER = 32.0  # seconds, 64*T1: no server is waited for longer by a request that was held
 _BUSY_FOR = 1.0  # seconds until a contact is looked at again for which a REGISTER is under way
 
 
@@ -241,6 +242,11 @@ class Upkeep:
         self._disarm(duty)
         if not duty.failures and not duty.helpless and not duty.removals:
             self.duties.pop(duty.binding.token, None)
+
+    def look_after_request(self, duty: Duty, served: Served) -> None:
+        """The contact was registered somewhere for one request. Single registration is never at two for long (V11)."""
+        if served.settings.registration == "single" and duty.errand is None:
+            self._arm(duty, self._clock.seconds() + _REQUEST_IS_OVER)
 
     def _arm(self, duty: Duty, due: float) -> None:
         self._disarm(duty)

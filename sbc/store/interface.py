@@ -6,7 +6,7 @@ Rows are tuples of plain values, so that they go to and from a database as they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -98,6 +98,8 @@ class DnsMemoryStore(Protocol):
     def load(self) -> dict[str, str]: ...
 
     def save(self, answers: Mapping[str, str]) -> None: ...
+
+    def forget(self, questions: Collection[str]) -> None: ...
 
 
 class SecretStore(Protocol):

@@ -18,7 +18,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from sbc.events import Alarm, Report
@@ -62,6 +62,7 @@ _DROP_BINDING = "DELETE FROM bindings WHERE token = ?"
 _DROP_REGISTRATIONS = "DELETE FROM registrations WHERE token = ?"
 _PUT_COUNTER = "INSERT OR REPLACE INTO counters VALUES (?,?)"
 _PUT_ANSWER = "INSERT OR REPLACE INTO dns_answers VALUES (?,?)"
+_DROP_ANSWER = "DELETE FROM dns_answers WHERE question = ?"
 
 
 class StateUnreadable(Exception):  # noqa: N818 (told to an operator under this name)
@@ -293,14 +294,21 @@ class _DnsMemory:
         return self._store._pairs("SELECT question, answer FROM dns_answers")
 
     def save(self, answers: Mapping[str, str]) -> None:
+        self._store._unwritten.forgotten -= answers.keys()
         self._store._unwritten.answers.update(answers)
+        self._store._write()
+
+    def forget(self, questions: Collection[str]) -> None:
+        for question in questions:
+            self._store._unwritten.answers.pop(question, None)
+        self._store._unwritten.forgotten.update(questions)
         self._store._write()
 
 
 class _Unwritten:
     """What the database does not have yet, one row per key: usually just what is being saved."""
 
-    __slots__ = ("bindings", "registrations", "removed", "counters", "answers")
+    __slots__ = ("bindings", "registrations", "removed", "counters", "answers", "forgotten")
 
     def __init__(self) -> None:
         self.bindings: dict[str, BindingRow] = {}
@@ -308,6 +316,7 @@ class _Unwritten:
         self.removed: set[str] = set()
         self.counters: dict[str, float] = {}
         self.answers: dict[str, str] = {}
+        self.forgotten: set[str] = set()
 
     def remove(self, token: str) -> None:
         self.removed.add(token)
@@ -325,6 +334,7 @@ class _Unwritten:
             (_PUT_REGISTRATION, list(self.registrations.values())),
             (_PUT_COUNTER, list(self.counters.items())),
             (_PUT_ANSWER, list(self.answers.items())),
+            (_DROP_ANSWER, [(question,) for question in self.forgotten]),
         ]
         return [(statement, rows) for statement, rows in all_of_them if rows]
 
@@ -334,6 +344,7 @@ class _Unwritten:
         self.removed.clear()
         self.counters.clear()
         self.answers.clear()
+        self.forgotten.clear()
 
 
 def _connect(name: str) -> sqlite3.Connection:

@@ -373,10 +373,12 @@ def _remember(transaction: ClientTransaction):
     layer: Ledger = transaction.layer
     if transaction.method_code == CANCEL:
         layer._cancels[transaction.branch] = transaction
-        return
-    layer.clients.add(transaction.branch, transaction)
-    if transaction.method_code == INVITE:
-        layer.invite_clients += 1
+    else:
+        layer.clients.add(transaction.branch, transaction)
+        if transaction.method_code == INVITE:
+            layer.invite_clients += 1
+    if transaction.flow.reliable:
+        layer._on_connections.setdefault(transaction.flow, {})[transaction] = None
 
 
 @cython.cfunc
@@ -384,10 +386,15 @@ def _forget(transaction: ClientTransaction):
     layer: Ledger = transaction.layer
     if transaction.method_code == CANCEL:
         del layer._cancels[transaction.branch]
-        return
-    layer.clients.remove(transaction.branch)
-    if transaction.method_code == INVITE:
-        layer.invite_clients -= 1
+    else:
+        layer.clients.remove(transaction.branch)
+        if transaction.method_code == INVITE:
+            layer.invite_clients -= 1
+    if transaction.flow.reliable:
+        others: dict = layer._on_connections[transaction.flow]
+        del others[transaction]
+        if not others:
+            del layer._on_connections[transaction.flow]
 
 
 @cython.cclass

@@ -141,8 +141,7 @@ class TransactionLayer(Ledger):
 
         Returns how many were on it.
         """
-        live = [*self.clients.live(), *self._cancels.values()]
-        concerned = [each for each in live if each.flow is flow]
+        concerned = list(self._on_connections.get(flow, ()))
         transaction: ClientTransaction
         for transaction in concerned:
             transaction.transport_failed(cause)

@@ -15,6 +15,7 @@ cdef class Ledger:
     cdef readonly ClientTable clients
     cdef readonly dict _cancels
     cdef readonly dict _servers
+    cdef readonly dict _on_connections
     cdef Py_ssize_t invite_clients
     cdef Py_ssize_t invite_servers
     cdef double t1

@@ -40,6 +40,7 @@ class Ledger:
     clients: ClientTable  # but the CANCELs: they have the branch of their INVITE
     _cancels: dict
     _servers: dict  # {key of `matching.server_key`: transaction}
+    _on_connections: dict  # {reliable flow: {client transaction: None}}, so that a lost connection finds its own at once
     invite_clients: cython.Py_ssize_t  # how many of the live ones
     invite_servers: cython.Py_ssize_t
     t1: cython.double
@@ -66,6 +67,7 @@ class Ledger:
         self.clients = ClientTable(boot)
         self._cancels = {}
         self._servers = {}
+        self._on_connections = {}
         self.invite_clients = 0
         self.invite_servers = 0
         self.t1 = timers.t1

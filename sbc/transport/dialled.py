@@ -79,6 +79,7 @@ class DialledFlow(Flow):
         connection = self._connection
         if connection is not None and not connection.ready and self._dialling is None:
             connection = self._connection = None  # we are closing it; nothing waits for an answer over it
+            self.retire()
         if connection is None or not connection.ready:
             self._queued += len(data)
             if self._queued > MOST_UNSENT:
@@ -139,6 +140,7 @@ class DialledFlow(Flow):
         elif self._dialling is not None or cause != "closed":
             self._give_up(cause if cause != "closed" else BROKEN, why)
         else:
+            self.retire()
             self._dialler.forget(self)
             self._tell_who_waits(BROKEN)
 
@@ -189,7 +191,7 @@ class DialledFlow(Flow):
         return self._connection is None and self._dialling is None
 
     def retire(self) -> None:
-        """No connection can leave from its port any more: new requests get another flow. What is under way over this one
+        """No connection can leave from its port for now: new requests get another flow. What is under way over this one
         still comes through, from any port."""
         if self._source[1]:
             self._source = (self._source[0], 0)

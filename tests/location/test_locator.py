@@ -41,6 +41,10 @@ class Memory(dict):
     load = dict.copy
     save = dict.update
 
+    def forget(self, questions):
+        for question in questions:
+            self.pop(question, None)
+
 
 class Site:
     def __init__(self, zone=None, **arguments):
@@ -319,6 +323,69 @@ def test_the_disk_is_written_when_answers_change_only():
     site.dns.zone["A pbx.example"] = Found((Address("192.0.2.2"),), 0)
     site.dns.answer_all()
     assert 2 == memory.writes
+    site.locator.stop()
+
+
+SRV = "SRV _sip._udp.pbx.example"
+
+
+def rotate(site, number):
+    """The SRV record leads to another name now, as it does with a provider that makes up names. TTL 30."""
+    site.dns.zone[SRV] = Found((Srv(1, 1, 5060, f"ip-{number}.example"),), 30)
+    site.dns.zone[f"A ip-{number}.example"] = Found((Address(f"192.0.2.{1 + number % 250}"),), 30)
+    site.clock.advance(30)
+    site.dns.answer_all()
+
+
+def test_names_that_come_and_go_are_forgotten():
+    """Cache and disk hold what leads to candidates, whatever led to them before."""
+    memory = Memory({"A somewhere.example": '{"ttl": 300, "records": [{"address": "192.0.2.77"}]}'})
+    site = Site({}, memory=memory)
+    site.watch(Server(port=0))
+    for number in range(1000):
+        rotate(site, number)
+    assert {SRV, "A ip-999.example"} == set(memory)
+    assert 2 == len(site.locator._cache)
+    site.locator.stop()
+    after = Site({}, memory=memory)
+    after.watch(Server(port=0))
+    assert ["192.0.2.250:5060;udp"] == after.known()
+    after.locator.stop()
+
+
+def test_what_leads_to_the_list_in_use_is_kept_while_a_new_one_is_incomplete():
+    """D17: the new name is not answered; after a restart the site goes on with the old one, without DNS."""
+    memory = Memory()
+    site = Site({}, memory=memory)
+    site.watch(Server(port=0))
+    rotate(site, 1)
+    site.dns.zone[SRV] = Found((Srv(1, 1, 5060, "ip-2.example"),), 30)
+    site.dns.zone["A ip-2.example"] = Failed("timeout")
+    for _ in range(20):
+        site.clock.advance(30)
+        site.dns.answer_all()
+    assert ["192.0.2.2:5060;udp"] == site.known()
+    assert {SRV, "A ip-1.example"} == set(memory)
+    site.locator.stop()
+    after = Site({}, memory=memory)
+    after.watch(Server(port=0))
+    assert ["192.0.2.2:5060;udp"] == after.known()
+    after.locator.stop()
+
+
+def test_an_outage_of_a_name_that_is_needed_no_more_is_over():
+    """Nobody asks for it again, so nobody would ever say that DNS answers."""
+    site = Site({})
+    site.watch(Server(port=0))
+    rotate(site, 1)
+    site.dns.zone["A ip-1.example"] = Failed("timeout")
+    site.clock.advance(30)
+    site.dns.answer_all()
+    rotate(site, 2)
+    rotate(site, 2)
+    alarms = [event.text for event in site.events if isinstance(event, Alarm)]
+    assert 2 == len(alarms)
+    assert "DNS answers again" == alarms[-1]
     site.locator.stop()
 
 

@@ -57,6 +57,20 @@ def test_broken_connection_moves_what_waits(by_tcp):
     assert by_tcp.last(by_tcp.phone, 486)
 
 
+def test_replaced_connection_is_not_used_for_new_requests(by_tcp):
+    """The very next call names the own end that its server can reach."""
+    by_tcp.receive(invite(1), by_tcp.phone)
+    old = server_by_tcp(by_tcp)
+    by_tcp.answer(old, by_tcp.last(old, "INVITE"), 486)
+    old.gone = True
+    by_tcp.flows.clear()
+    by_tcp.receive(invite(2), by_tcp.phone)
+    new = server_by_tcp(by_tcp)
+    assert new is not old
+    assert new.summary() == ["INVITE"]
+    by_tcp.answer(new, by_tcp.last(new, "INVITE"), 486)
+
+
 def test_broken_connection_after_100(by_tcp):
     """Nobody has heard of the call: it goes on elsewhere, and the first server is told that it is over, if it hears it."""
     by_tcp.receive(invite(), by_tcp.phone)

@@ -10,6 +10,7 @@ from sbc.events import RegistrationLeftOut
 from sbc.proxy.core import Proxy
 from sbc.proxy.edge import Edge
 from sbc.redundancy.group import ServerGroup
+from sbc.redundancy.outcome import Answered, TransportFailed
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.registration.registrar import Registrar
 from sbc.sip import digest
@@ -344,6 +345,48 @@ def test_a_phone_that_never_registered_is_not_held_up(make_site):
     site.phone_sends("INVITE")
     site.clock.advance(1)
     assert ["primary INVITE"] == site.order()
+
+
+ENABLED = {name: {"register_on_enable": True, "failback_mode": "probe"} for name in ("primary", "backup")}
+
+
+def registered(site) -> list[str]:
+    (binding,) = site.registrar.bindings
+    return [upstream.server for upstream in binding.upstreams if upstream.state == "registered"]
+
+
+def test_v11_a_call_that_ends_after_a_failback_leaves_the_registration_where_it_is(make_site):
+    """V11, V3, Y30, D20: the server of the call knows the call; the BYE needs no registration there, and makes none."""
+    site = make_site(of_servers=ENABLED, registration="single", fall=1, rise=1, failback_hold=0)
+    site.primary.dead = True
+    site.group.observe(PRIMARY, TransportFailed("icmp"), site.clock.seconds(), "OPTIONS")
+    site.register()
+    established = site.call()
+    assert ["backup INVITE"] == site.order()
+    site.primary.dead = False
+    site.group.observe(PRIMARY, Answered(200), site.clock.seconds(), "OPTIONS")
+    site.clock.advance(30)
+    assert ["primary"] == registered(site)
+    began = site.hang_up(established)
+    site.clock.advance(200)
+    assert ["backup BYE"] == site.order(began)
+    assert 200 == site.answers()[-1].status
+    assert ["primary"] == registered(site)
+
+
+def test_v11_registered_for_one_request_is_not_at_two_for_long(make_site):
+    """V11: "never at two": the primary was silent once and works; when the request is over the phone is there alone."""
+    site = make_site(of_servers=ENABLED, registration="single", fall=20)
+    site.register()
+    site.primary.dead = True
+    site.phone_sends("INVITE")
+    site.clock.advance(8)
+    assert ["primary INVITE", "backup REGISTER", "backup INVITE"] == site.order()
+    site.primary.dead = False
+    began = site.clock.seconds() - 1000.0
+    site.clock.advance(40)
+    assert ["primary REGISTER", "backup REGISTER"] == site.order(began)
+    assert ["primary"] == registered(site)
 
 
 # Routing by method

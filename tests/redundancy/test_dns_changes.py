@@ -44,9 +44,19 @@ def test_new_servers_appear_and_removed_ones_vanish():
     assert P1 == site.group.working(site.now)
 
 
+def renews(site, candidate, status=200, after=0.0):
+    """A phone's REGISTER reaches that server."""
+    site.let_pass(after)
+    site.group.observe(candidate, Answered(status), site.now, "REGISTER")
+
+
+INTERVAL = 30.0
+"""The `probe_interval` of these groups."""
+
+
 def test_removed_working_server_stays_until_a_registration_is_renewed():
     """V29: "does not register to a different server until the active server fails to respond"; GAP: then not preferred."""
-    site = site_with([P1, P2])
+    site = site_with([P1, P2], probe_interval=INTERVAL)
     found(site, P2, P3)
     assert [P2, P3, P1] == listed(site)
     assert P1 == site.group.working(site.now)
@@ -55,10 +65,41 @@ def test_removed_working_server_stays_until_a_registration_is_renewed():
     found(site, P3, P2)  # and again
     assert P1 == site.group.working(site.now)
 
+    site.let_pass(INTERVAL)
     [(_, plan)] = site.group.register_plans(site.now)[:1]
-    assert plan.next(site.now).candidate == P2
+    assert plan.next(site.now).candidate == P1, "the renewal goes where the phone is registered"
+    renews(site, P1, 100)
+    renews(site, P1, 401)
+    renews(site, P1, 403)
+    assert P1 == site.group.working(site.now), "anybody can send a REGISTER that nobody accepts"
+    renews(site, P1)
     assert [P2, P3] == listed(site)
     assert ["* P1>P2 dns"] == site.moves()
+    [(_, plan)] = site.group.register_plans(site.now)[:1]
+    assert plan.next(site.now).candidate == P2
+
+
+def test_removed_working_server_is_not_left_with_the_first_of_many_renewals():
+    """V29: among a thousand phones one renews at any moment; that would be at once. A minute of DNS is no hurry."""
+    site = site_with([P1, P2], probe_interval=INTERVAL)
+    found(site, P2)
+    renews(site, P1, after=INTERVAL - 1)
+    assert P1 == site.group.working(site.now)
+    renews(site, P1, after=1)
+    assert P2 == site.group.working(site.now)
+
+
+def test_removed_working_server_outlives_probes_and_registrations_elsewhere():
+    """V29: neither is a renewal there."""
+    entries = [{"name": name, "failback_mode": "probe"} for name in ("office", "other")]
+    site = Site(settings(*entries, probe_interval=INTERVAL, **LATE), {"office": [P1], "other": [P3]})
+    found(site, P2)
+    site.let_pass(INTERVAL)
+    site.group.probe_ended(P1, Answered(200), site.now, "REGISTER")
+    renews(site, P3)
+    assert P1 == site.group.working(site.now)
+    renews(site, P1)
+    assert P2 == site.group.working(site.now)
 
 
 def test_removed_working_server_is_left_when_it_fails():
@@ -76,7 +117,7 @@ def test_removed_working_server_that_is_named_again_is_as_before():
     site = site_with([P1, P2])
     found(site, P2)
     found(site, P1, P2)
-    site.group.register_plans(site.now)
+    renews(site, P1, after=3600)
     assert P1 == site.group.working(site.now)
     assert [] == site.moves()
 

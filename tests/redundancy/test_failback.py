@@ -301,6 +301,18 @@ def test_told_to_return_each_kind_of_phones_does():
     assert second.endswith(": new requests go to the best server already, primary (192.0.2.1:5060;udp)")
 
 
+def test_followers_hear_of_a_return_that_was_asked_for():
+    """What moves the registrations is told of every move of the working server, whoever made it."""
+    site = failed_over("manual")
+    site.probe(P1)
+    heard = []
+    site.group.followers.append(lambda: heard.append(site.group.working(site.now)))
+    site.group.fail_back(site.now)
+    assert [P1] == heard
+    site.let_pass(10_000)
+    assert [P1] == heard, "once"
+
+
 # load_balancing
 
 

@@ -184,6 +184,15 @@ def test_d33_the_order_in_which_they_were_found_silent_is_no_preference(site):
     assert [State.DOWN] * 2 == states(site)
 
 
+def test_d33_followers_hear_that_a_failover_was_undone(site):
+    """Registrations are to follow the working server back."""
+    lose_uplink(site)
+    heard = []
+    site.group.followers.append(lambda: heard.append(site.group.working(site.now)))
+    site.group.set_uplink(False, site.now)
+    assert [P1] == heard
+
+
 def test_d33_when_it_is_over_the_first_to_answer_has_not_won(site):
     """The fallback is up ten seconds before the primary: requests go there meanwhile, and then to the primary, unmoved."""
     lose_uplink(site)

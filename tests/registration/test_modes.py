@@ -194,6 +194,27 @@ def test_v2_failover_moves_the_registration_at_once(make_site, password_file):
     assert 1 == len(call_ids) and not call_ids & {phone.call_id, *(r.call_id for _, r in site.primary.requests)}
 
 
+def test_a_failback_that_was_asked_for_moves_the_registrations(make_site, password_file):
+    """V3: `sbc failback` is a failback as any other, whatever the mode."""
+    site = make_site(
+        registration="single",
+        rise=1,
+        of_servers={name: {"failback_mode": "manual"} for name in ("primary", "fallback")},
+        credentials=password_file(ACCOUNTS),
+    )
+    with_passwords(site)
+    phone = Phone(site)
+    die(site, site.primary)
+    assert 200 == renew(phone)
+    come_back(site, site.primary)
+    site.clock.advance(5)
+    start = elapsed(site)
+    assert site.group.fail_back(site.clock.seconds())[0]
+    site.clock.advance(5)
+    assert ["fallback -?", "fallback -", "primary +?", "primary +"] == story(site, start)
+    assert ["registered", "unregistered"] == [site.state("primary"), site.state("fallback")]
+
+
 @pytest.mark.parametrize("profile, registration", [("polycom", "successive"), ("yealink", "successive")])
 def test_p23_the_registration_at_server_2_is_left_to_expire(make_site, password_file, profile, registration):
     """P23 (pre-2.1), and Yealink, whose bulletin names no removal."""

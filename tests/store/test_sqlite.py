@@ -90,6 +90,27 @@ def test_counters_and_dns_answers(store, tmp_path):
     assert {"SRV _sip._udp.example.com": "[...]"} == again.dns_memory.load()
 
 
+def test_dns_answers_that_are_needed_no_more(store, tmp_path):
+    store.dns_memory.save({"A a.example": "[1]", "A b.example": "[2]"})
+    store.dns_memory.forget(["A a.example", "A never.example"])
+    assert {"A b.example": "[2]"} == reopened(tmp_path).dns_memory.load()
+    store.dns_memory.save({"A a.example": "[3]"})
+    assert {"A a.example": "[3]", "A b.example": "[2]"} == reopened(tmp_path).dns_memory.load()
+
+
+def test_a_dns_answer_that_is_forgotten_and_learnt_again_while_the_disk_is_full(store, tmp_path):
+    """What could not be written is written in the order of what happened."""
+    store.dns_memory.save({"A a.example": "[1]", "A b.example": "[1]"})
+    writable = store._database
+    store._database = sqlite3.connect(":memory:", isolation_level=None)
+    store.dns_memory.forget(["A a.example"])
+    store.dns_memory.save({"A a.example": "[2]", "A b.example": "[2]"})
+    store.dns_memory.forget(["A b.example"])
+    store._database = writable
+    store.save_counters({"a": 1})
+    assert {"A a.example": "[2]"} == reopened(tmp_path).dns_memory.load()
+
+
 def test_state_directory_is_made(tmp_path):
     SqliteStore(tmp_path / "not" / "yet", print).close()
     assert (tmp_path / "not" / "yet" / "sbc.sqlite3").exists()

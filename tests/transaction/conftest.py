@@ -40,6 +40,7 @@ def layer(clock, user):
     assert set(layer.transactions.values()) == {0}
     assert not layer.clients.live()
     assert not layer._servers
+    assert not layer._on_connections
 
 
 def _final(request):

@@ -105,6 +105,30 @@ def test_broken_connection_fails_what_waits_on_it(layer, user, clock):
     assert remaining.state.name == "TRYING"
 
 
+def test_a_lost_connection_looks_at_its_own_only(layer, user, clock):
+    """When ten thousand are lost at once, each walk through all that wait would make it a hundred million looks."""
+    flows = [FakeFlow(clock, "tcp") for _ in range(50)]
+    for flow in flows:
+        layer.send_request(request("OPTIONS", received=False), flow, user)
+    over_udp = layer.send_request(request("OPTIONS", received=False), FakeFlow(clock), user)
+    assert [1] * 50 == [len(waiting) for waiting in layer._on_connections.values()]
+    for number, flow in enumerate(flows, 1):
+        assert 1 == layer.flow_failed(flow, "reset")
+        assert 0 == layer.flow_failed(flow, "reset")
+        assert 50 - number == len(layer._on_connections)
+    assert 50 == len(user.take())
+    assert over_udp.state.name == "TRYING"
+
+
+def test_a_cancel_on_a_lost_connection_fails_too(layer, user, clock):
+    connection = FakeFlow(clock, "tcp")
+    invite = layer.send_request(request("INVITE", received=False), connection, user)
+    layer.response_received(response_to(invite.request, 180), connection)
+    invite.cancel()
+    assert 2 == layer.flow_failed(connection, "reset")
+    assert 0 == layer.transactions["client", "non-invite"]
+
+
 def test_connection_that_breaks_after_a_provisional(layer, user, clock):
     """The INVITE goes on, for its final response may come over another connection (18.2.2); its user decides. A request
     other than INVITE fails."""
