@@ -37,12 +37,13 @@ from typing import Any
 import cython
 
 from sbc.events import FailedBack, FailedOver, Report, ServerFlapped, ServerStateChanged
+from sbc.redundancy.description import describe
 from sbc.redundancy.health import HealthWord, State, StateChange
-from sbc.redundancy.phones import OWN_KIND, PhoneKinds
+from sbc.redundancy.phones import OWN_KIND, PhoneKinds, labels
 from sbc.redundancy.plan import PHONE_PATIENCE
 from sbc.redundancy.probing import JITTER, ProbeCalendar
 from sbc.redundancy.schedule import Timing, patience
-from sbc.redundancy.settings import PHONES_MATCH, GroupSettings, PhonesSettings, ServerSettings
+from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.redundancy.window import TimeOfDay
 from sbc.redundancy.working import Moved, WorkingServer
 
@@ -165,7 +166,7 @@ class ServerGroup:
         self._phone_kinds = PhoneKinds(settings.phones)
         self.kinds = [
             ServerGroup(entry.settings, timers_t1_t2, report, now, rng, time_of_day, self, label)
-            for entry, label in zip(settings.phones, _labels(settings.phones), strict=True)
+            for entry, label in zip(settings.phones, labels(settings.phones), strict=True)
         ]
         self.of_several_kinds = kind_of is not None or len(self.kinds) > 0
         self._everyone = [self, *self.kinds]
@@ -582,58 +583,14 @@ class ServerGroup:
         """True when at least one candidate is not known to be down."""
         return any(health.usable for health in self._health.values())
 
+    @property
+    def in_use(self) -> Candidate | None:
+        """The working server as it was last chosen; `working` looks again."""
+        return self._working.current
+
     def describe(self, now: float, wall_clock_now: float | None = None) -> dict[str, Any]:
         """Plain data for the status page. `since` is wall clock seconds when the wall clock is given, else None."""
-        return {
-            "name": self.name,
-            "profile": self.settings.profile,
-            "domains": list(self.settings.domains),
-            "working": str(self._working.current) if self._working.current else None,
-            "load_balancing": self.settings.load_balancing,
-            "redundancy_ready": self.redundancy_ready(),
-            "every_candidate_up": self.every_candidate_up(),
-            "survival": False,
-            "servers": [
-                {
-                    "name": server.name,
-                    "rank": server.rank,
-                    "register": server.register,
-                    "candidates": [
-                        self._describe_candidate(option, now, wall_clock_now)
-                        for option in self._options
-                        if option.server is server
-                    ],
-                }
-                for server in self.settings.servers
-            ],
-            "phones": [kind._describe_kind(entry) for entry, kind in zip(self.settings.phones, self.kinds, strict=True)],
-        }
-
-    def _describe_kind(self, entry: PhonesSettings) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "profile": self.settings.profile,
-            "registration": self.settings.registration,
-            **{key: list(getattr(entry, key)) for key in PHONES_MATCH},
-            "working": str(self._working.current) if self._working.current else None,
-        }
-
-    def _describe_candidate(self, option: Option, now: float, wall_clock_now: float | None) -> dict[str, Any]:
-        candidate, health = option.candidate, self.health(option.candidate)
-        for_seconds = now - health.since
-        return {
-            "candidate": str(candidate),
-            "address": candidate.address,
-            "port": candidate.port,
-            "transport": candidate.transport,
-            "rank": option.server.rank,
-            "priority": candidate.priority,
-            "state": health.state.value,
-            "since": None if wall_clock_now is None else wall_clock_now - for_seconds,
-            "for_seconds": for_seconds,
-            "reason": health.reason,
-            "working": candidate == self._working.current,
-        }
+        return describe(self, now, wall_clock_now)
 
     # The order of the candidates
 
@@ -858,13 +815,3 @@ class _Witness(PlanWitness):
                 failed.outcome.cause,
             )
         )
-
-
-def _labels(entries: Sequence[PhonesSettings]) -> list[str]:
-    """The profile of each, with a number where a profile comes again."""
-    labels: list[str] = []
-    for entry in entries:
-        profile = entry.settings.profile
-        before = sum(other.settings.profile == profile for other in entries[: len(labels)])
-        labels.append(f"{profile} {before + 1}" if before else profile)
-    return labels

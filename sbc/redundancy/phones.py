@@ -26,6 +26,16 @@ OWN_KIND = -1
 _REMEMBERED = 4096
 
 
+def labels(entries: Sequence[PhonesSettings]) -> list[str]:
+    """What each kind is called: its profile, with a number where a profile comes again."""
+    found: list[str] = []
+    for entry in entries:
+        profile = entry.settings.profile
+        before = sum(other.settings.profile == profile for other in entries[: len(found)])
+        found.append(f"{profile} {before + 1}" if before else profile)
+    return found
+
+
 class PhoneKinds:
     """The entries of one group."""
 

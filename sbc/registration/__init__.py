@@ -4,7 +4,7 @@
 `exchange` next, the way of one REGISTER, then `leg`, its part at one server, and `written`, what is sent. `bindings` and
 `expiry` are what is known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the
 phone's and ours), `targets` what the settings say of a group's servers, `nonces` and `own_digest` whose challenge is whose,
-`rejections` who has answered wrongly too often.
+`rejections` who has answered wrongly too often, `described` what of all this the status page shows.
 
 What the appliance registers by itself begins with `upkeep`, and the decision with `steps`; `errand` is one REGISTER of that
 kind, `served` what is remembered meanwhile. `held_requests` are calls that wait for such a one, `missed_removals` are those

@@ -77,8 +77,8 @@ class MissedRemovals:
                 served.next_slot += served.pace
 
     def serve_only(self, served: Mapping[str, Served]) -> None:
-        """The configuration has changed, and knows these: a server that is not among them is left alone. The others are asked
-        as soon as it is seen that they live (`returned`)."""
+        """The configuration has changed, and knows these: a server that is not among them is left alone. The others
+        are asked as soon as it is seen that they live (`returned`)."""
         for key, missed in list(self.entries.items()):
             after = served.get(missed.served.group.key)
             target = after.named.get(missed.target.name) if after is not None else None

@@ -26,6 +26,7 @@ from sbc.events import Report
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
+from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.nonces import Nonces
@@ -374,63 +375,11 @@ class Registrar(ExchangeUser):
 
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
-        counts: dict[tuple[str, str, str], int] = {}
-        for binding in self.bindings:
-            for upstream in binding.upstreams:
-                key = (binding.group, upstream.server, upstream.state)
-                counts[key] = counts.get(key, 0) + 1
-        return counts
+        return registration_counts(self.bindings)
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
-        servers: dict[str, dict[str, int]] = {}
-        for (_, server, state), number in self.registration_counts().items():
-            states = servers.setdefault(server, {})
-            states[state] = states.get(state, 0) + number
-        return {
-            "bindings": len(self.bindings),
-            "servers": servers,
-            "phones": [self._describe_phone(binding, now) for binding in self.bindings],
-        }
-
-    def _describe_phone(self, binding: Binding, now: float) -> dict[str, Any]:
-        host = f"[{binding.host}]" if ":" in binding.host else binding.host
-        return {
-            "aor": _printable(binding.aor),
-            "contact": _printable(binding.contact_uri),
-            "group": binding.group,
-            "working": self._working_of(binding),
-            "profile": self._profile_of(binding),
-            "source": f"{host}:{binding.port};{binding.transport}",
-            "expires_in": round(binding.expires_at - now),
-            "servers": [
-                {
-                    "server": upstream.server,
-                    "state": upstream.state,
-                    "expires_in": round(upstream.expires_at - now) if upstream.state == REGISTERED else None,
-                    "reason": _printable(upstream.reason),
-                }
-                for upstream in binding.upstreams
-            ],
-        }
-
-    def _working_of(self, binding: Binding) -> str | None:
-        """The best server at which this phone is registered: its working server (P7). None when it is nowhere."""
-        targets: Targets = self._targets.get(binding.group)
-        target: Target
-        for target in targets.servers if targets is not None else []:
-            upstream = binding.upstream(target.name)
-            if upstream is not None and upstream.state == REGISTERED:
-                return target.name
-        return None
-
-    def _profile_of(self, binding: Binding) -> str:
-        group = self.groups.get(binding.group)
-        if group is None:
-            return ""
-        if group.of_several_kinds:
-            group = group.phones_of(binding.agent or "", binding.host, binding.aor)
-        return group.settings.profile
+        return describe(self.bindings, self.groups, self._targets, now)
 
     # For the upkeep
 
@@ -984,7 +933,3 @@ def _agent_of(request: Request) -> str:
 
 def _expires_at(binding: Binding) -> float:
     return binding.expires_at
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -73,8 +73,8 @@ class Served:
         self._rng = rng
 
     def go_on_from(self, before: Served) -> None:
-        """What was seen of the servers under a former configuration: one that was away is back when it comes, and may have lost
-        what it had."""
+        """What was seen of the servers under a former configuration: one that was away is back when it comes, and may have
+        lost what it had."""
         self.known = before.known & self.named.keys()
         self.usable = before.usable & self.named.keys()
         self.returned = {name: at for name, at in before.returned.items() if name in self.named}

@@ -87,8 +87,8 @@ class Upkeep:
         self._changed(served)
 
     def serve_only(self, keys: set[str]) -> None:
-        """The groups and kinds of phones with other keys are gone: nothing is sent to their servers any more. The rest of the
-        configuration has been followed already."""
+        """The groups and kinds of phones with other keys are gone: nothing is sent to their servers any more. The rest of
+        the configuration has been followed already."""
         for key in self._served.keys() - keys:
             del self._served[key]
         for name in self._groups.keys() - keys:

@@ -28,7 +28,7 @@ def make_site(tmp_path, monkeypatch):
     monkeypatch.setattr("sbc.app.GarbagePolicy", _NoGarbagePolicy)
     # To the second: how far probes are spread has tests of its own.
     monkeypatch.setattr("sbc.redundancy.probing.JITTER", 0.0)
-    monkeypatch.setattr("sbc.transport.dialled._free_port", lambda host: 39999)
+    monkeypatch.setattr("sbc.transport.dialled._free_port", lambda host, port=0: port or 39999)
     sites: list[Site] = []
 
     def make(group: str, zone: str = "", **machines: str) -> Site:
