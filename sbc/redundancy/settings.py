@@ -21,6 +21,8 @@ SRV_TRANSPORTS = ("udp", "tcp", "tls")
 SRV_WEIGHTS = ("rfc2782", "descending")
 LARGE_REQUESTS = ("udp", "tcp")
 REMOVALS = ("at-once", "at-renewal")
+CHALLENGE_METHODS = ("alternating", "serial", "aggregate", "first-only")
+REFRESH_CHECKS = ("off", "source", "credentials")
 REGISTER_BEFORE = ("INVITE", "BYE", "SUBSCRIBE", "PUBLISH", "MESSAGE", "REFER")
 
 STATUS_ACTIONS = ("next", "next-unless-ringing", "next-if-early", "next-server", "return")
@@ -105,6 +107,12 @@ class ServerSettings:
     """For `scheduled`: from when to when, by the local time of the machine. See `redundancy.window`."""
     failback_timeout: int = field(default=0, metadata=_range(60, 65535, also=(0,), unit="s"))
     """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
+    trusted: bool = False
+    """The server takes our REGISTERs without a password, because it knows our address or our TLS certificate: no credentials
+    are ever sent there (D8, method 3)."""
+    path: bool = False
+    """Write a Path header, with Supported: path, into REGISTERs for this server (RFC 3327). A server that answers 420 gets
+    none from then on (D25). False: it finds the way by the Contact that we write, which every server understands."""
     large_requests: str = field(default="udp", metadata=_choice(*LARGE_REQUESTS))
     """Requests over 1300 bytes to a server on UDP: udp = as all others, in fragments; tcp = by TCP, and by UDP when it does
     not take TCP (RFC 3261 18.1.1, D27). Ours: Asterisk and Kamailio also stay with UDP unless told, because a firewall that
@@ -194,6 +202,36 @@ class GroupSettings:
     """Cap of the registration time granted to phones; 0 = none (PIVOT 300, V15)."""
     min_expires: int = field(default=60, metadata=_range(0, 86400, unit="s"))
     """Shortest registration time granted to phones (423 below)."""
+    challenge_method: str = field(default="alternating", metadata=_choice(*CHALLENGE_METHODS))
+    """How a phone answers the challenges of several servers when its password is not in `[credentials]` (D8): alternating =
+    one server's at a time, the next one's when it refreshes; serial = the next one's at once; aggregate = all in one answer;
+    first-only = the first server's, and it is registered there alone. A phone that is seen to stop or to loop goes on with
+    first-only, and that is remembered."""
+    short_grant: int = field(default=10, metadata=_range(5, 60, unit="s"))
+    """alternating: the time that a phone is granted while another server still has to challenge it. At 3 s some phones never
+    come again."""
+    shared_nonce: bool = False
+    """The servers take each other's nonces (one nonce secret, or none is checked): the phone's answer goes to all of them."""
+    phone_expires: int = field(default=0, metadata=_range(30, 86400, also=(0,), unit="s"))
+    """Longest registration time granted to phones as long as their servers grant more: how often they refresh here, while the
+    servers see their own rhythm. 0 = as the servers grant."""
+    refresh_check: str = field(default="source", metadata=_choice(*REFRESH_CHECKS))
+    """When a refresh that nothing changes, while no server has to hear of it, is answered by the appliance itself: off = never;
+    source = it comes from the address, port and transport of the one that a server accepted, with the same Contact and
+    Call-ID and a higher CSeq; credentials = it shows a valid digest as well."""
+    wrong_password_tries: int = field(default=10, metadata=_range(1, 1000))
+    """REGISTERs with credentials that a server does not accept which are passed on to it in an hour, for each phone and
+    address-of-record. The next ones are answered here: servers lock accounts."""
+    quarantine: float = field(default=300, metadata=_range(10, 86400, unit="s"))
+    """How long a phone is left alone that sends REGISTERs in a loop: it gets an answer from here, no server hears of it."""
+    resync_rate: float = field(default=0, metadata=_range(0.1, 10000, also=(0,), unit="/s"))
+    """Most registrations in a second that a server gets which has come back (D18); 0 = all of its phones within five minutes,
+    but at least 5. It is halved when the server fails or is slow, and rises again."""
+    resync_hold: float = field(default=30, metadata=_range(0, 3600, unit="s"))
+    """Seconds that a server must have been up again before it is sent registrations that it may have lost (D18)."""
+    importance: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Class of phones -> patterns, of which one fits its user@host, or its user when they have no @. The classes come one after
+    the other when a server has come back, then the rest (D18)."""
     phones: tuple[PhonesSettings, ...] = ()
     """Those of the group's phones that use its servers in another way; the first that fits a phone counts."""
 
@@ -224,9 +262,12 @@ PHONES_MATCH = ("user_agent", "addresses", "aors")
 OF_THE_WHOLE_GROUP = {
     GroupSettings: frozenset({
         "name", "domains", "profile", "sources", "probe_interval", "probe_interval_down", "probe_timeout", "fall", "rise",
-        "status_health", "srv_weight", "dns_requery", "dns_ttl_floor", "dns_ttl_ceiling", "dns_removed",
+        "status_health", "srv_weight", "dns_requery", "dns_ttl_floor", "dns_ttl_ceiling", "dns_removed", "shared_nonce",
+        "resync_rate", "resync_hold", "importance",
     }),
-    ServerSettings: frozenset({"name", "address", "port", "transport", "naptr_build", "large_requests", "register"}),
+    ServerSettings: frozenset({
+        "name", "address", "port", "transport", "naptr_build", "large_requests", "register", "trusted", "path",
+    }),
 }
 """Keys that hold for every phone of a group: who its servers are, and how it is found out whether they live. A server is
 watched once, however many kinds of phones use it."""
@@ -254,6 +295,12 @@ def expectation(cls: type, key: str, value: object) -> str | None:
     if key == "method_servers":
         fine = isinstance(value, Mapping) and all(isinstance(k, str) and v == "first" for k, v in value.items())
         return None if fine else 'a table of method = "first"'
+    if key == "importance":
+        fine = isinstance(value, Mapping) and all(
+            isinstance(patterns, list | tuple) and patterns and all(isinstance(text, str) and text for text in patterns)
+            for patterns in value.values()
+        )
+        return None if fine else "a table of class = [pattern, ...]"
     if key == "failback_window":
         return window.expectation(value)
     if kind == "bool":
