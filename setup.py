@@ -48,6 +48,7 @@ HOT_MODULES = [
     "sbc.registration.expiry",
     "sbc.registration.leg",
     "sbc.registration.nonces",
+    "sbc.registration.refreshes",
     "sbc.registration.registrar",
     "sbc.registration.rejections",
     "sbc.registration.targets",

@@ -221,7 +221,7 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
     writer.octets(b",")
     _write_seconds(writer, binding.granted)
     writer.octets(b",")
-    _write_seconds(writer, binding.expires_at + wall_offset)
+    _write_seconds(writer, binding.keep_until() + wall_offset)
     writer.octets(b",")
     if binding.agent is None:
         writer.octets(b"null")
@@ -254,7 +254,7 @@ def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double)
     writer.octets(b",")
     _write_seconds(writer, binding.granted)
     writer.octets(b",")
-    _write_seconds(writer, binding.expires_at + wall_offset)
+    _write_seconds(writer, binding.keep_until() + wall_offset)
     upstream: Upstream
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:

@@ -33,11 +33,16 @@ cdef class Binding:
     cdef public double grace
     cdef public double queued_for
     cdef public bint unsaved
+    cdef public double quiet_until
+    cdef public double kept_until
+    cdef public object refresh
+    cdef public object extras
     cdef public tuple upstreams
     cdef Contact read
 
     cdef Upstream at(self, str server)
     cdef double lapses_at(self)
+    cdef double keep_until(self)
 
 
 cdef class Bindings:

@@ -78,6 +78,12 @@ class Binding:
     grace: cython.double
     queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
     unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
+    # Until then a refresh that changes nothing needs no server; 0: a server has to hear of the next one. Whoever changes
+    # the situation of a contact sets it to 0.
+    quiet_until: cython.double
+    kept_until: cython.double  # the time of expiry that is on disk
+    refresh: object  # its last REGISTER, where it may be answered without looking into it (`refreshes.Refresh`)
+    extras: object  # what a server's answer said besides (`refreshes.Extras`); None: nothing
     upstreams: tuple  # an `Upstream` for each server that was ever told
     read: Contact  # `contact` as it was read the last time; None when it has to be read
 
@@ -118,6 +124,10 @@ class Binding:
         self.grace = 0.0
         self.queued_for = 0.0
         self.unsaved = False
+        self.quiet_until = 0.0
+        self.kept_until = 0.0
+        self.refresh = None
+        self.extras = None
         self.upstreams = ()
         self.read = None
 
@@ -153,11 +163,19 @@ class Binding:
                 first = upstream.expires_at
         return first
 
+    @cython.cfunc
+    def keep_until(self) -> cython.double:
+        """The time of expiry for the disk. It is to know nothing of refreshes that no server hears of; so there the contact
+        lasts as long as they may come, and one period of its own."""
+        quiet_ends: cython.double = self.quiet_until + self.granted
+        self.kept_until = quiet_ends if quiet_ends > self.expires_at else self.expires_at
+        return self.kept_until
+
     def rows(self, wall_offset: float) -> tuple[BindingRow, list[RegistrationRow]]:
         """As it is stored. `wall_offset`: wall clock less monotonic clock."""
         row = BindingRow(
             self.token, self.group, self.aor, self.contact, self.username, self.call_id, self.cseq, self.transport,
-            self.host, self.port, self.local_host, self.local_port, self.granted, self.expires_at + wall_offset,
+            self.host, self.port, self.local_host, self.local_port, self.granted, self.keep_until() + wall_offset,
             self.agent,
         )  # fmt: skip
         return row, [self.upstream_row(upstream, wall_offset) for upstream in self.upstreams]

@@ -32,6 +32,7 @@ cdef class ExchangeUser:
     cdef object not_accepted(self, Exchange exchange, Leg leg)
     cdef object credentials_rejected(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
+    cdef object answered(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
 
 

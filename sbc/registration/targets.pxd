@@ -22,6 +22,8 @@ cdef class Targets:
     cdef readonly double register_wait
     cdef public str goal
     cdef readonly bint concurrent
+    cdef readonly str refresh_check
+    cdef readonly long long phone_expires
     cdef object _actions
     cdef long long _min_expires
 

@@ -63,6 +63,8 @@ class Targets:
     register_wait: cython.double
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
+    refresh_check: str  # which refreshes that nothing changes are answered without a server: off | source | credentials
+    phone_expires: cython.longlong  # longest time for phones whose servers grant more; 0: as they grant
     _actions: object
     _min_expires: cython.longlong
 
@@ -76,6 +78,8 @@ class Targets:
         self.register_wait = settings.register_wait
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
+        self.refresh_check = settings.refresh_check
+        self.phone_expires = settings.phone_expires
         self._actions = settings.status_failover.get("REGISTER", {})
         self._min_expires = settings.min_expires
 
