@@ -145,6 +145,15 @@ class Upkeep:
         if served is not None:
             self.missed.removed(binding, served)
 
+    def admits(self, binding: Binding, server: str, now: float) -> bool:
+        """May a REGISTER of that phone, which is not registered at that server, go there now? A server that has come back gets
+        them at a pace (D18); True takes one of the places. To be asked once for each REGISTER that is to be sent."""
+        return True
+
+    def longest_grant(self, binding: Binding, now: float) -> float:
+        """Seconds: the phone is to be told no more, because a server of its group waits for it to come by; inf without one."""
+        return inf
+
     def _changed(self, served: Served) -> None:
         """A server died or returned, or another one works. Not looked at from within what has brought the news."""
         if served.look is None:
