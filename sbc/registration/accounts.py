@@ -45,9 +45,9 @@ def waits(upstream: Upstream, now: cython.double) -> cython.bint:
 def begins_anew(binding: Binding, call_id: str, username: str) -> cython.bint:
     """May a phone that says so in its REGISTER have another account, or password, than the one that was refused?
 
-    `binding`: what is known of it, None of a new one; `username`: of the credentials that it shows, "" without any.
+    `binding`: what is known of it; `username`: of the credentials that it shows, "" without any.
     """
-    if binding is None or binding.call_id != call_id:
+    if binding.call_id != call_id:
         return True
     return username != "" and binding.username != "" and username != binding.username
 
