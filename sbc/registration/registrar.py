@@ -30,13 +30,13 @@ from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
+from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
 from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.headers import NameAddr
-from sbc.store.interface import RegistrarStore, RegistrationRow
+from sbc.store.interface import RegistrarStore
 
 if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
@@ -94,9 +94,6 @@ behind, and a call rings at all of them."""
 
 _FLOWS_GOOD_FOR = cython.declare(cython.double, 1.0)
 """Seconds in which the way to a server is not looked for again: our own addresses may change."""
-
-_LONGEST_RESTART = 60.0
-"""Seconds from a kill to the restart in which no contact is lost whose last renewal was not on disk."""
 
 _LARGEST_CSEQ = cython.declare(cython.longlong, 2**31 - 1)  # RFC 3261 8.1.1.5
 # A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
@@ -317,55 +314,21 @@ class Registrar(ExchangeUser):
         binding = self.bindings.get(token)
         if binding is not None:
             self._forget(binding)
-            self._archive.forget(token)
+            self._archive.forget(token, [])
 
     # At the start
 
     def restore(self) -> None:
         """Take up what the store kept. Registrations go on as if nothing had happened."""
-        now, wall_now = self.clock.seconds(), self._wall_clock()
-        rows, upstream_rows = self._store.load_registrations()
-        expired = []
-        for row in rows:
-            remaining = min(row.expires_at - wall_now, row.granted)
-            try:
-                NameAddr.parse(row.contact, "Contact")
-            except MalformedMessage:
-                remaining = 0.0
-            if remaining + min(row.granted, _LONGEST_RESTART) <= 0:
-                expired.append(row.token)
-                continue
-            # Rows repeat the same few names ten thousand times; one copy of each is enough.
-            group, transport, local_host = map(sys.intern, (row.group, row.transport, row.local_host))
-            agent = None if row.agent is None else sys.intern(row.agent[:LONGEST_AGENT])
-            binding = Binding(
-                row.token, group, row.aor, row.contact, username=row.username, call_id=row.call_id, cseq=row.cseq,
-                transport=transport, host=row.host, port=row.port, local_host=local_host, local_port=row.local_port,
-                granted=row.granted, expires_at=now + remaining, agent=agent,
-            )  # fmt: skip
-            # Its last renewal may be one that was not written any more (`_save`).
-            binding.grace = max(0.0, row.granted - max(0.0, -remaining))
+        kept = restored(self._store, self.clock.seconds(), self._wall_clock())
+        for binding in kept.bindings:
             self.bindings.add(binding)
-            if agent is not None:
-                self._at[row.host, row.port] = binding
-        for upstream_row in upstream_rows:
-            known = self.bindings.get(upstream_row.token)
-            if known is not None:
-                known.upstreams += (self._restored(upstream_row, now, wall_now),)
-        for binding in self.bindings:
             self._expiry.watch(binding)
-        if expired:
-            self._store.save_registrations((), (), expired)
-
-    def _restored(self, row: RegistrationRow, now: float, wall_now: float) -> Upstream:
-        upstream = Upstream(sys.intern(row.server))
-        upstream.reason = row.reason
-        remaining = row.expires_at - wall_now
-        if row.state == REGISTERED and remaining > 0:
-            upstream.state, upstream.expires_at = REGISTERED, now + remaining
-        elif row.state == FAILED:
-            upstream.state = FAILED
-        return upstream
+            if binding.agent is not None:
+                self._at[binding.host, binding.port] = binding
+        self.upkeep.missed.restored(kept.removals)
+        if kept.expired or kept.heard:
+            self._store.save_registrations((), (), kept.expired, (), kept.heard)
 
     # What is known
 
@@ -430,6 +393,10 @@ class Registrar(ExchangeUser):
         self._change(binding, upstream, state, reason)
         if binding.unsaved:
             self._archive.keep(binding)
+
+    def removal_heard(self, token: str, server: str) -> None:
+        """That server knows that the phone has removed this contact, or has to be told no more."""
+        self._archive.heard(token, server)
 
     # Before an exchange
 
@@ -786,7 +753,7 @@ class Registrar(ExchangeUser):
             present = self.bindings.of_aor(aor)
             first = min(present, key=_expires_at)
             self._unbind(first, "the number has too many contacts")
-            self._archive.forget(first.token)
+            self._archive.forget(first.token, [])
 
     @cython.cfunc
     def _upstream_of(self, binding: Binding, server: str, exchange: Exchange) -> Upstream:
@@ -813,7 +780,8 @@ class Registrar(ExchangeUser):
                         self._note_agent(binding, exchange.request)
                     self.upkeep.removed(binding)
                     self._unbind(binding, "removed by the phone")
-                    self._archive.forget(binding.token)
+                    offset = self._wall_clock() - self.queue.now()
+                    self._archive.forget(binding.token, self.upkeep.missed.rows(binding.token, offset))
 
     @cython.cfunc
     def _unbind(self, binding: Binding, reason: str):

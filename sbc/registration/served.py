@@ -43,6 +43,8 @@ class Books(Protocol):
 
     def errand_failed(self, errand: Errand, state: str, reason: str) -> None: ...
 
+    def removal_heard(self, token: str, server: str) -> None: ...
+
 
 class Served:
     """One group and its registrar servers."""
