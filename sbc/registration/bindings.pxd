@@ -12,6 +12,10 @@ cdef class Upstream:
     cdef public object digest
     cdef public double registered_at
     cdef public object candidate
+    cdef public str nonce
+    cdef public double due_at
+    cdef public double retry_at
+    cdef public int failures
 
 
 cdef class Binding:
@@ -21,6 +25,8 @@ cdef class Binding:
     cdef public str contact
     cdef public str agent
     cdef public str username
+    cdef public str method
+    cdef public str method_reason
     cdef public str call_id
     cdef public long long cseq
     cdef public str transport
@@ -30,10 +36,10 @@ cdef class Binding:
     cdef public int local_port
     cdef public double granted
     cdef public double expires_at
+    cdef public double quiet_until
     cdef public double grace
     cdef public double queued_for
     cdef public bint unsaved
-    cdef public double quiet_until
     cdef public double kept_until
     cdef public object refresh
     cdef public object extras

@@ -39,7 +39,12 @@ class Upstream:
     cseq: cython.longlong
     digest: object  # the challenge that we have answered ourselves (`OwnDigest`), to be answered again without being asked
     registered_at: cython.double  # when it last accepted it; 0: before a restart
-    candidate: object  # the address of the server that has it; None: not known, as after a restart
+    candidate: object  # the address of the server that has it; None: not known
+    nonce: str  # the last one that the phone answered there and that was accepted; "" when it never had to
+    due_at: cython.double  # from then on the phone's next refresh is passed on to it; 0: the next one in any case
+    # The account that it refuses (V16): when it may be tried again, and how many refusals in a row there were.
+    retry_at: cython.double
+    failures: cython.int
 
     def __init__(self, server: str, cseq: int = 0) -> None:
         self.server = server
@@ -50,6 +55,10 @@ class Upstream:
         self.digest = None
         self.registered_at = 0.0
         self.candidate = None
+        self.nonce = ""
+        self.due_at = 0.0
+        self.retry_at = 0.0
+        self.failures = 0
 
 
 @cython.cclass
@@ -62,6 +71,8 @@ class Binding:
     contact: str  # the phone's Contact value, byte for byte
     agent: str  # its User-Agent, where that may tell its kind (`redundancy.phones`); None when nobody has looked
     username: str  # the digest user name that it proved to be, "" when no server ever asked
+    method: str  # how it can be asked by several servers, where that was learned; "" = as it is configured
+    method_reason: str  # why, for people
     # Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7).
     call_id: str
     cseq: cython.longlong
@@ -74,13 +85,11 @@ class Binding:
     local_port: cython.int
     granted: cython.double
     expires_at: cython.double
+    quiet_until: cython.double  # until then no server needs to hear of a refresh that changes nothing; 0 = of the next one
     # Seconds for which it is kept longer than that: the renewal that the store has missed may have granted them.
     grace: cython.double
     queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
     unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
-    # Until then a refresh that changes nothing needs no server; 0: a server has to hear of the next one. Whoever changes
-    # the situation of a contact sets it to 0.
-    quiet_until: cython.double
     kept_until: cython.double  # the time of expiry that is on disk
     refresh: object  # its last REGISTER, where it may be answered without looking into it (`refreshes.Refresh`)
     extras: object  # what a server's answer said besides (`refreshes.Extras`); None: nothing
@@ -105,6 +114,8 @@ class Binding:
         granted: float = 0.0,
         expires_at: float = 0.0,
         agent: str | None = None,
+        method: str = "",
+        method_reason: str = "",
     ) -> None:
         self.token = token
         self.group = group
@@ -112,6 +123,8 @@ class Binding:
         self.contact = contact
         self.agent = agent
         self.username = username
+        self.method = method
+        self.method_reason = method_reason
         self.call_id = call_id
         self.cseq = cseq
         self.transport = transport
@@ -121,10 +134,10 @@ class Binding:
         self.local_port = local_port
         self.granted = granted
         self.expires_at = expires_at
+        self.quiet_until = 0.0
         self.grace = 0.0
         self.queued_for = 0.0
         self.unsaved = False
-        self.quiet_until = 0.0
         self.kept_until = 0.0
         self.refresh = None
         self.extras = None
@@ -176,13 +189,18 @@ class Binding:
         row = BindingRow(
             self.token, self.group, self.aor, self.contact, self.username, self.call_id, self.cseq, self.transport,
             self.host, self.port, self.local_host, self.local_port, self.granted, self.keep_until() + wall_offset,
-            self.agent,
+            self.agent, self.method, self.method_reason,
         )  # fmt: skip
         return row, [self.upstream_row(upstream, wall_offset) for upstream in self.upstreams]
 
     def upstream_row(self, upstream: Upstream, wall_offset: float) -> RegistrationRow:
         expires_at = upstream.expires_at + wall_offset if upstream.state == REGISTERED else 0.0
-        return RegistrationRow(self.token, upstream.server, upstream.state, upstream.reason, expires_at)
+        candidate = "" if upstream.candidate is None else str(upstream.candidate)
+        retry_at = upstream.retry_at + wall_offset if upstream.retry_at else 0.0
+        return RegistrationRow(
+            self.token, upstream.server, upstream.state, upstream.reason, expires_at, upstream.nonce, candidate, retry_at,
+            upstream.failures,
+        )  # fmt: skip
 
 
 @cython.cclass

@@ -30,8 +30,8 @@ from email.utils import formatdate
 
 import cython
 
+from sbc.nonces import shown_credentials
 from sbc.registration.bindings import REGISTERED
-from sbc.registration.nonces import shown_credentials
 from sbc.registration.own_digest import is_proof
 from sbc.sip.digest import HtdigestFile
 
@@ -179,7 +179,6 @@ class Refreshes(AtHand):
         """Contacts whose next refresh may be answered without a transaction."""
         return len(self._by_call_id)
 
-    @property
     def answered(self) -> dict[str, int]:
         """Refreshes that no server has heard of: {group: number}."""
         return dict(self._counts)
@@ -292,7 +291,7 @@ class Refreshes(AtHand):
                 shown.username in accounts
                 and self._nonces.issuer(shown.nonce, now) is not None
                 and is_proof(shown, credentials, request)
-                and self._nonces.is_fresh(shown.nonce, shown.nc or 0, now)
+                and self._nonces.is_first_use(shown, now)
             ):
                 return True
         return False

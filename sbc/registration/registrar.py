@@ -23,27 +23,28 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.nonces import Nonces
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
-from sbc.registration.nonces import Nonces
 from sbc.registration.refreshes import OFF
+from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
 from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.headers import NameAddr
-from sbc.store.interface import RegistrarStore, RegistrationRow
+from sbc.store.interface import RegistrarStore
 
 if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.registration.accounts import Accounts
     from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import (
@@ -72,6 +73,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
+    from sbc.registration.accounts import Accounts
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
@@ -97,9 +99,6 @@ behind, and a call rings at all of them."""
 
 _FLOWS_GOOD_FOR = cython.declare(cython.double, 1.0)
 """Seconds in which the way to a server is not looked for again: our own addresses may change."""
-
-_LONGEST_RESTART = 60.0
-"""Seconds from a kill to the restart in which no contact is lost whose last renewal was not on disk."""
 
 _LARGEST_CSEQ = cython.declare(cython.longlong, 2**31 - 1)  # RFC 3261 8.1.1.5
 # A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
@@ -134,6 +133,7 @@ class Registrar(ExchangeUser):
     _reports: Reports
     _tokens: TokenMaker
     _rejections: Rejections
+    _accounts: Accounts
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
@@ -175,6 +175,7 @@ class Registrar(ExchangeUser):
         self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
+        self._accounts = Accounts()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by key of the group
@@ -328,55 +329,21 @@ class Registrar(ExchangeUser):
         binding = self.bindings.get(token)
         if binding is not None:
             self._forget(binding)
-            self._archive.forget(token)
+            self._archive.forget(token, [])
 
     # At the start
 
     def restore(self) -> None:
         """Take up what the store kept. Registrations go on as if nothing had happened."""
-        now, wall_now = self.clock.seconds(), self._wall_clock()
-        rows, upstream_rows = self._store.load_registrations()
-        expired = []
-        for row in rows:
-            remaining = min(row.expires_at - wall_now, row.granted)
-            try:
-                NameAddr.parse(row.contact, "Contact")
-            except MalformedMessage:
-                remaining = 0.0
-            if remaining + min(row.granted, _LONGEST_RESTART) <= 0:
-                expired.append(row.token)
-                continue
-            # Rows repeat the same few names ten thousand times; one copy of each is enough.
-            group, transport, local_host = map(sys.intern, (row.group, row.transport, row.local_host))
-            agent = None if row.agent is None else sys.intern(row.agent[:LONGEST_AGENT])
-            binding = Binding(
-                row.token, group, row.aor, row.contact, username=row.username, call_id=row.call_id, cseq=row.cseq,
-                transport=transport, host=row.host, port=row.port, local_host=local_host, local_port=row.local_port,
-                granted=row.granted, expires_at=now + remaining, agent=agent,
-            )  # fmt: skip
-            # Its last renewal may be one that was not written any more (`_save`).
-            binding.grace = max(0.0, row.granted - max(0.0, -remaining))
+        kept = restored(self._store, self.clock.seconds(), self._wall_clock())
+        for binding in kept.bindings:
             self.bindings.add(binding)
-            if agent is not None:
-                self._at[row.host, row.port] = binding
-        for upstream_row in upstream_rows:
-            known = self.bindings.get(upstream_row.token)
-            if known is not None:
-                known.upstreams += (self._restored(upstream_row, now, wall_now),)
-        for binding in self.bindings:
             self._expiry.watch(binding)
-        if expired:
-            self._store.save_registrations((), (), expired)
-
-    def _restored(self, row: RegistrationRow, now: float, wall_now: float) -> Upstream:
-        upstream = Upstream(sys.intern(row.server))
-        upstream.reason = row.reason
-        remaining = row.expires_at - wall_now
-        if row.state == REGISTERED and remaining > 0:
-            upstream.state, upstream.expires_at = REGISTERED, now + remaining
-        elif row.state == FAILED:
-            upstream.state = FAILED
-        return upstream
+            if binding.agent is not None:
+                self._at[binding.host, binding.port] = binding
+        self.upkeep.missed.restored(kept.removals)
+        if kept.expired or kept.heard:
+            self._store.save_registrations((), (), kept.expired, (), kept.heard)
 
     # What is known
 
@@ -426,6 +393,7 @@ class Registrar(ExchangeUser):
         upstream.expires_at = upstream.registered_at + errand.seconds
         upstream.candidate = errand.candidate
         binding.unsaved = True
+        self._accounts.accepted(upstream)
         self._change(binding, upstream, _REGISTERED, "")
         self._expiry.watch(binding)
         self._archive.keep(binding)
@@ -438,9 +406,16 @@ class Registrar(ExchangeUser):
             return
         if state == _UNREGISTERED and upstream.state == _REGISTERED and not errand.is_removal:
             state = _REGISTERED  # one that could not be renewed holds until it lapses
-        self._change(binding, upstream, state, reason)
+        if state == _FAILED:
+            self._refuse(binding, upstream, errand.group, reason)
+        else:
+            self._change(binding, upstream, state, reason)
         if binding.unsaved:
             self._archive.keep(binding)
+
+    def removal_heard(self, token: str, server: str) -> None:
+        """That server knows that the phone has removed this contact, or has to be told no more."""
+        self._archive.heard(token, server)
 
     # Before an exchange
 
@@ -583,6 +558,7 @@ class Registrar(ExchangeUser):
             upstream.expires_at = now + seconds
             upstream.registered_at = now
             upstream.candidate = leg.candidate
+            self._accounts.accepted(upstream)
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
                 if other.ending is None:
@@ -618,7 +594,7 @@ class Registrar(ExchangeUser):
                         group, leg.target.name, exchange.aor, _UNREGISTERED, _FAILED, reason
                     )
             elif failed:
-                self._change(binding, upstream, _FAILED, reason)
+                self._refuse(binding, upstream, exchange.group, reason)
             else:
                 # A registration that could not be renewed holds until it lapses.
                 self._change(
@@ -704,18 +680,19 @@ class Registrar(ExchangeUser):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
-    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[tuple[str, bool]]:
-        """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account,
-        which is noted (V16)."""
+    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[str]:
+        """The servers that failed, so that the phone's REGISTER had to go on to the next one. Those that refused its account
+        are noted here (V16)."""
         leg: Leg
         found = []
         for leg in exchange._legs:
             for server, status, reason in leg.gone_on_from or ():
-                if server != leg.target.name:
-                    refused = status in (403, 404)
-                    found.append((server, refused))
-                    if refused:
-                        self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
+                if server == leg.target.name:
+                    continue
+                if status in (403, 404):
+                    self._refuse(binding, self._upstream_of(binding, server, exchange), exchange.group, reason)
+                else:
+                    found.append(server)
         if binding.unsaved:
             self._archive.keep(binding)
         return found
@@ -807,7 +784,7 @@ class Registrar(ExchangeUser):
             present = self.bindings.of_aor(aor)
             first = min(present, key=_expires_at)
             self._unbind(first, "the number has too many contacts")
-            self._archive.forget(first.token)
+            self._archive.forget(first.token, [])
 
     @cython.cfunc
     def _upstream_of(self, binding: Binding, server: str, exchange: Exchange) -> Upstream:
@@ -834,7 +811,8 @@ class Registrar(ExchangeUser):
                         self._note_agent(binding, exchange.request)
                     self.upkeep.removed(binding)
                     self._unbind(binding, "removed by the phone")
-                    self._archive.forget(binding.token)
+                    offset = self._wall_clock() - self.queue.now()
+                    self._archive.forget(binding.token, self.upkeep.missed.rows(binding.token, offset))
 
     @cython.cfunc
     def _unbind(self, binding: Binding, reason: str):
@@ -867,6 +845,13 @@ class Registrar(ExchangeUser):
         upstream.reason = reason
         if old != state:
             self._reports.registration_changed(binding.group, upstream.server, binding.aor, old, state, reason)
+
+    @cython.cfunc
+    def _refuse(self, binding: Binding, upstream: Upstream, group: ServerGroup, reason: str):
+        """The server answers, and refuses this account (V16)."""
+        binding.unsaved = True
+        self._accounts.refused(upstream, group.settings, self.queue.now())
+        self._change(binding, upstream, _FAILED, reason)
 
     def _lapsed(self, binding: Binding) -> None:
         """Something about it has expired: a registration at a server, or all of it."""

@@ -70,7 +70,7 @@ def test_no_server_hears_of_a_refresh_that_changes_nothing(short):
         assert [phone.contact + f";expires={SHORT}"] == phone.last.get_all("Contact")
     assert 1 == asked(short)
     assert [200] * 41 == phone.answers
-    assert {"office": 40} == short.registrar.refreshes.answered
+    assert {"office": 40} == short.registrar.refreshes.answered()
 
 
 def test_the_second_is_answered_without_a_transaction(short):
