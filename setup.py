@@ -41,6 +41,7 @@ HOT_MODULES = [
     "sbc.redundancy.order",
     "sbc.redundancy.outcome",
     "sbc.redundancy.plan",
+    "sbc.registration.accounts",
     "sbc.registration.archive",
     "sbc.registration.bindings",
     "sbc.registration.contacts",
