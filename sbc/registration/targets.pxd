@@ -9,6 +9,7 @@ cdef class Target:
     cdef readonly long rank
     cdef readonly str series
     cdef readonly bint registers
+    cdef readonly bint path
     cdef long long _longest
 
     cdef long long time_to_ask(self, Targets targets, long long wanted)
@@ -22,6 +23,7 @@ cdef class Targets:
     cdef readonly double register_wait
     cdef public str goal
     cdef readonly bint concurrent
+    cdef readonly object extensions
     cdef object _actions
     cdef long long _min_expires
 

@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import zlib
 
+from collections.abc import Callable
+
 import cython
 
 from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.registration.extensions import Extensions
 
 if cython.compiled:
     from cython.cimports.sbc.redundancy.group import ServerGroup
 else:
     from sbc.redundancy.group import ServerGroup
+
+
+def _nobody(fact: object) -> None:
+    pass
 
 
 @cython.cclass
@@ -30,6 +37,7 @@ class Target:
     rank: cython.long
     series: str
     registers: cython.bint
+    path: cython.bint
     _longest: cython.longlong
 
     def __init__(self, settings: ServerSettings, group: GroupSettings) -> None:
@@ -37,6 +45,7 @@ class Target:
         self.name = settings.name
         self.rank = settings.rank
         self.registers = settings.register
+        self.path = settings.path
         self.series = f"{zlib.crc32(settings.name.encode()):08x}"
         self._longest = min(settings.expires, group.max_expires or settings.expires)
 
@@ -63,10 +72,11 @@ class Targets:
     register_wait: cython.double
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
+    extensions: object
     _actions: object
     _min_expires: cython.longlong
 
-    def __init__(self, group: ServerGroup) -> None:
+    def __init__(self, group: ServerGroup, report: Callable[[object], object] = _nobody) -> None:
         settings = group.settings
         self.group = group
         self.group_name = group.name
@@ -76,6 +86,7 @@ class Targets:
         self.register_wait = settings.register_wait
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
+        self.extensions = Extensions(group.name, report)
         self._actions = settings.status_failover.get("REGISTER", {})
         self._min_expires = settings.min_expires
 
