@@ -16,6 +16,10 @@ cdef class Upstream:
     cdef public double due_at
     cdef public double retry_at
     cdef public int failures
+    cdef public bint wants_phone
+    cdef public object asked_with
+    cdef public str realm
+    cdef public str announced
 
 
 cdef class Binding:
@@ -38,6 +42,8 @@ cdef class Binding:
     cdef public double expires_at
     cdef public double quiet_until
     cdef public double grace
+    cdef public double spare
+    cdef public object rota
     cdef public double queued_for
     cdef public bint unsaved
     cdef public tuple upstreams

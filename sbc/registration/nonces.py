@@ -21,6 +21,7 @@ LIFETIME = 3600.0
 
 ANSWERED_BY = {"WWW-Authenticate": "Authorization", "Proxy-Authenticate": "Proxy-Authorization"}
 
+_ANNOUNCING = ("Authentication-Info", "Proxy-Authentication-Info")
 _NEXT_NONCE = re.compile(r'\bnextnonce\s*=\s*("(?:[^"\\]|\\.)*")', re.IGNORECASE)  # RFC 7616 3.5
 _MOST = 100_000  # a flood of REGISTERs must not fill the memory; the oldest goes first
 
@@ -49,10 +50,9 @@ class Nonces:
         """Remember the nonces of a challenge, and a next one announced with a success."""
         for _, challenge in challenges(response):
             self._remember(challenge.nonce, candidate, now)
-        for name in ("Authentication-Info", "Proxy-Authentication-Info"):
-            announced = _NEXT_NONCE.search(response.get(name) or "")
-            if announced:
-                self._remember(unquote(announced[1]), candidate, now)
+        announced = self.announced(response)
+        if announced:
+            self._remember(announced, candidate, now)
 
     def _remember(self, nonce: str, candidate: Candidate, now: float) -> None:
         issues = self._issues
@@ -70,6 +70,15 @@ class Nonces:
             if len(issues) <= _MOST and now - issues[oldest].used_at < LIFETIME:
                 break
             del issues[oldest]
+
+    @staticmethod
+    def announced(response: Response) -> str:
+        """The nonce that a success announces for the next time (RFC 7616 3.5), "" without one."""
+        for name in _ANNOUNCING:
+            announced = _NEXT_NONCE.search(response.get(name) or "")
+            if announced:
+                return unquote(announced[1])
+        return ""
 
     def used(self, nonce: str, now: float) -> None:
         """The server accepted an answer to it: it is good for another while."""
@@ -120,6 +129,16 @@ def shown_credentials(message: Message) -> list[tuple[str, str, Credentials]]:
             except MalformedMessage:
                 continue
     return found
+
+
+def is_stale(response: Response) -> bool:
+    """Does it say that the password may be right, and only the nonce is old?"""
+    return any(challenge.stale for _, challenge in challenges(response))
+
+
+def realm_of(response: Response) -> str:
+    """Of its first challenge, "" without one."""
+    return next((challenge.realm for _, challenge in challenges(response)), "")
 
 
 def with_stale(value: str) -> str:
