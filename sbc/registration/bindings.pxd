@@ -3,6 +3,12 @@
 from sbc.registration.contacts cimport Contact
 
 
+cdef class Question:
+    cdef readonly object credentials
+    cdef readonly str realm
+    cdef public str announced
+
+
 cdef class Upstream:
     cdef public str server
     cdef public str state
@@ -17,9 +23,7 @@ cdef class Upstream:
     cdef public double retry_at
     cdef public int failures
     cdef public bint wants_phone
-    cdef public object asked_with
-    cdef public str realm
-    cdef public str announced
+    cdef public Question question
 
 
 cdef class Binding:

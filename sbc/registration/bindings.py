@@ -29,6 +29,20 @@ _REGISTERED = cython.declare(str, REGISTERED)
 
 
 @cython.cclass
+class Question:
+    """What a server wants the phone to answer."""
+
+    credentials: object  # the password file with which we could not
+    realm: str
+    announced: str  # the next nonce that was announced to the phone with a success (RFC 7616 3.5); "" = none
+
+    def __init__(self, credentials: object, realm: str) -> None:
+        self.credentials = credentials
+        self.realm = realm
+        self.announced = ""
+
+
+@cython.cclass
 class Upstream:
     """One contact at one server: the series of our REGISTERs and what came of them."""
 
@@ -45,10 +59,8 @@ class Upstream:
     # The account that it refuses (V16): when it may be tried again, and how many refusals in a row there were.
     retry_at: cython.double
     failures: cython.int
-    wants_phone: cython.bint  # it has challenged, and only the phone could answer ...
-    asked_with: object  # ... with this password file
-    realm: str  # of its last challenge; "" = not known
-    announced: str  # the next nonce that it has announced to the phone (RFC 7616 3.5); "" = none
+    wants_phone: cython.bint  # it has challenged, and only the phone could answer
+    question: Question  # its last challenge to the phone; None: not known, as after a restart
 
     def __init__(self, server: str, cseq: int = 0) -> None:
         self.server = server
@@ -64,9 +76,7 @@ class Upstream:
         self.retry_at = 0.0
         self.failures = 0
         self.wants_phone = False
-        self.asked_with = None
-        self.realm = ""
-        self.announced = ""
+        self.question = None
 
 
 @cython.cclass

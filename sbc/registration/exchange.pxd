@@ -49,6 +49,7 @@ cdef class Exchange(LegUser):
     cdef readonly bint proven
     cdef readonly str username
     cdef readonly str nonce
+    cdef readonly str realm
     cdef readonly bint answered
     cdef bint contested
     cdef ExchangeUser _registrar

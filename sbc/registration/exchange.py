@@ -33,8 +33,8 @@ from __future__ import annotations
 
 import cython
 
+from sbc.nonces import ANSWERED_BY, is_stale, mark_stale
 from sbc.registration.leg import Ending
-from sbc.registration.nonces import ANSWERED_BY, is_stale, with_stale
 from sbc.registration.rota import AGGREGATE, SERIAL
 
 if cython.compiled:
@@ -170,7 +170,8 @@ class Exchange(LegUser):
     accepted: cython.bint
     proven: cython.bint
     username: str
-    nonce: str  # that of the phone's credentials which a server has accepted; "" = none
+    nonce: str  # of the phone's credentials that a server has accepted; "" = none
+    realm: str  # theirs
     answered: cython.bint
     contested: cython.bint
     _registrar: ExchangeUser
@@ -359,6 +360,7 @@ class Exchange(LegUser):
                 self.proven = True
                 self.username = credentials.username
                 self.nonce = credentials.nonce
+                self.realm = credentials.realm
             self._registrar.nonces.learn(leg.response, leg.candidate, now)
         self._registrar.accepted(self, leg)
 
@@ -691,7 +693,7 @@ class Exchange(LegUser):
         self._respond(response)
 
     @cython.cfunc
-    def _pass_challenge(self, leg: Leg, others: list = None):
+    def _pass_challenge(self, leg: Leg, others: list | None = None):
         """401 or 407: the server's own words, and those of `others` in the same answer.
 
         With stale=true where the phone had shown credentials that this server was never given, or that were good until now, so
@@ -710,8 +712,7 @@ class Exchange(LegUser):
             if is_wrong or self.turns is None:
                 self._registrar.credentials_rejected(self)
             if not is_wrong:
-                for name in ANSWERED_BY:
-                    response.set_all(name, [with_stale(value) for value in response.get_all(name)])
+                mark_stale(response)
         if self.turns is not None:
             second: cython.bint = self.turns.answers != "" and self.turns.answers != leg.target.name
             self.turns.rota.challenged(leg.target.name, self.request.call_id_text(), second, self._queue.now())
@@ -778,6 +779,7 @@ def new_exchange(
     exchange.proven = False
     exchange.username = ""
     exchange.nonce = ""
+    exchange.realm = ""
     exchange.answered = False
     exchange.contested = False
     exchange._registrar = registrar

@@ -5,6 +5,7 @@ from sbc.clock cimport Timer
 from sbc.events cimport Reports
 from sbc.flow cimport Flow
 from sbc.redundancy.group cimport ServerGroup
+from sbc.registration.accounts cimport Accounts
 from sbc.registration.archive cimport Archive
 from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.contacts cimport Contact, TokenMaker
@@ -28,6 +29,7 @@ cdef class Registrar(ExchangeUser):
     cdef Reports _reports
     cdef TokenMaker _tokens
     cdef readonly Rejections _rejections
+    cdef readonly Accounts _accounts
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef readonly dict _targets
@@ -65,6 +67,7 @@ cdef class Registrar(ExchangeUser):
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
     cdef object _set_times(self, Binding binding, Targets targets, double now)
     cdef double _due_at(self, Upstream upstream, double lead, double now)
+    cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)
     cdef object _save(self, Exchange exchange)

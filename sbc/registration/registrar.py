@@ -24,13 +24,13 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.nonces import Nonces, announced_nonce, realm_of
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
-from sbc.registration.nonces import Nonces, realm_of
 from sbc.registration.own_digest import answerable
 from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
@@ -45,8 +45,9 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.registration.accounts import Accounts
     from cython.cimports.sbc.registration.archive import Archive
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from cython.cimports.sbc.registration.contacts import (
         Contact,
         TokenMaker,
@@ -74,8 +75,9 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
+    from sbc.registration.accounts import Accounts
     from sbc.registration.archive import Archive
-    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
     from sbc.registration.errand import Errand
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
@@ -133,6 +135,7 @@ class Registrar(ExchangeUser):
     _reports: Reports
     _tokens: TokenMaker
     _rejections: Rejections
+    _accounts: Accounts
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
@@ -174,6 +177,7 @@ class Registrar(ExchangeUser):
         self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
+        self._accounts = Accounts()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by key of the group
@@ -386,6 +390,7 @@ class Registrar(ExchangeUser):
         upstream.expires_at = upstream.registered_at + errand.seconds
         upstream.candidate = errand.candidate
         binding.unsaved = True
+        self._accounts.accepted(upstream)
         self._change(binding, upstream, _REGISTERED, "")
         self._expiry.watch(binding)
         self._archive.keep(binding)
@@ -398,7 +403,10 @@ class Registrar(ExchangeUser):
             return
         if state == _UNREGISTERED and upstream.state == _REGISTERED and not errand.is_removal:
             state = _REGISTERED  # one that could not be renewed holds until it lapses
-        self._change(binding, upstream, state, reason)
+        if state == _FAILED:
+            self._refuse(binding, upstream, errand.group, reason)
+        else:
+            self._change(binding, upstream, state, reason)
         if binding.unsaved:
             self._archive.keep(binding)
 
@@ -547,6 +555,7 @@ class Registrar(ExchangeUser):
             upstream.expires_at = now + seconds
             upstream.registered_at = now
             upstream.candidate = leg.candidate
+            self._accounts.accepted(upstream)
             self._note_nonce(exchange, leg, binding, upstream)
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
@@ -562,15 +571,14 @@ class Registrar(ExchangeUser):
     def _note_nonce(self, exchange: Exchange, leg: Leg, binding: Binding, upstream: Upstream):
         """What that server has accepted it with, and so what it wants the next time."""
         rota: Rota = binding.rota
-        upstream.retry_at = 0.0
-        upstream.failures = 0
         if leg.showed_credentials:
             if upstream.nonce == "":
                 binding.unsaved = True  # a later one need not be on disk: that there is one tells that the phone has to answer
             upstream.nonce = exchange.nonce
-            upstream.announced = self.nonces.announced(leg.response)
             upstream.wants_phone = True
-            upstream.asked_with = self.credentials
+            if upstream.question is None:
+                upstream.question = Question(self.credentials, exchange.realm)
+            upstream.question.announced = announced_nonce(leg.response)
         else:
             upstream.wants_phone = False
         if rota is not None:
@@ -589,8 +597,7 @@ class Registrar(ExchangeUser):
             upstream = binding.at(leg.target.name) if binding is not None else None
             if upstream is not None:
                 upstream.wants_phone = True
-                upstream.asked_with = self.credentials
-                upstream.realm = sys.intern(realm_of(leg.response))
+                upstream.question = Question(self.credentials, sys.intern(realm_of(leg.response)))
 
     @cython.cfunc
     def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
@@ -621,7 +628,7 @@ class Registrar(ExchangeUser):
         if not leg.target.trusted and upstream.state != _REGISTERED and not leg.showed_credentials:
             if self.credentials is None or not self.credentials.knows(exchange.own_username()):
                 upstream.wants_phone = True
-                upstream.asked_with = self.credentials
+                upstream.question = Question(self.credentials, "")
 
     def admits(self, binding: Binding, server: str, now: float) -> bool:
         """May a REGISTER of that phone, which is not registered at that server, go there now?"""
@@ -629,10 +636,6 @@ class Registrar(ExchangeUser):
 
     def longest_grant(self, binding: Binding, now: float) -> float:
         return self.upkeep.longest_grant(binding, now)
-
-    def waits(self, upstream: Upstream, now: float) -> bool:
-        """Has that server refused the account, and is not to be asked again yet?"""
-        return now < upstream.retry_at
 
     @cython.cfunc
     def not_accepted(self, exchange: Exchange, leg: Leg):
@@ -661,7 +664,7 @@ class Registrar(ExchangeUser):
                         group, leg.target.name, exchange.aor, _UNREGISTERED, _FAILED, reason
                     )
             elif failed:
-                self._change(binding, upstream, _FAILED, reason)
+                self._refuse(binding, upstream, exchange.group, reason)
             elif is_challenge and upstream.state == _REGISTERED:
                 continue  # it is the phone's to answer
             else:
@@ -771,18 +774,19 @@ class Registrar(ExchangeUser):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
-    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[tuple[str, bool]]:
-        """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account,
-        which is noted (V16)."""
+    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[str]:
+        """The servers that failed, so that the phone's REGISTER had to go on to the next one. Those that refused its account
+        are noted here (V16)."""
         leg: Leg
         found = []
         for leg in exchange._legs:
             for server, status, reason in leg.gone_on_from or ():
-                if server != leg.target.name:
-                    refused = status in (403, 404)
-                    found.append((server, refused))
-                    if refused:
-                        self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
+                if server == leg.target.name:
+                    continue
+                if status in (403, 404):
+                    self._refuse(binding, self._upstream_of(binding, server, exchange), exchange.group, reason)
+                else:
+                    found.append(server)
         if binding.unsaved:
             self._archive.keep(binding)
         return found
@@ -933,6 +937,13 @@ class Registrar(ExchangeUser):
         upstream.reason = reason
         if old != state:
             self._reports.registration_changed(binding.group, upstream.server, binding.aor, old, state, reason)
+
+    @cython.cfunc
+    def _refuse(self, binding: Binding, upstream: Upstream, group: ServerGroup, reason: str):
+        """The server answers, and refuses this account (V16)."""
+        binding.unsaved = True
+        self._accounts.refused(upstream, group.settings, self.queue.now())
+        self._change(binding, upstream, _FAILED, reason)
 
     def _lapsed(self, binding: Binding) -> None:
         """Something about it has expired: a registration at a server, or all of it."""

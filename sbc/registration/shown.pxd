@@ -1,6 +1,7 @@
 # What compiled modules may use of shown.py without going through Python. The words are in shown.py.
 
 from sbc.location.candidate cimport Candidate
+from sbc.nonces cimport Nonces
 from sbc.redundancy.group cimport ServerGroup
 from sbc.registration.bindings cimport Bindings, Upstream
 from sbc.sip.message cimport Request
@@ -8,7 +9,7 @@ from sbc.sip.message cimport Request
 
 cdef class Shown:
     cdef readonly list entries
-    cdef object _nonces
+    cdef Nonces _nonces
 
     cdef list are_for(self, Candidate candidate, double now)
     cdef list are_for_group(self, ServerGroup group, double now)
@@ -18,4 +19,4 @@ cdef class Shown:
     cdef str proven_name(self, object file, Request request, list contacts, Bindings bindings, double now)
 
 
-cdef Shown shown_in(Request request, object nonces)
+cdef Shown shown_in(Request request, Nonces nonces)

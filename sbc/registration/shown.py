@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import cython
 
-from sbc.registration.nonces import Nonces, shown_credentials
+from sbc.nonces import shown_credentials
 from sbc.registration.own_digest import is_proof
 from sbc.sip.digest import HtdigestFile
 
 if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.nonces import Nonces
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
@@ -20,6 +21,7 @@ if cython.compiled:
     from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION
 else:
     from sbc.location.candidate import Candidate
+    from sbc.nonces import Nonces
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
@@ -34,7 +36,7 @@ class Shown:
     """`entries`: (header, value as spelled, credentials) of each; at least one."""
 
     entries: list
-    _nonces: object
+    _nonces: Nonces
 
     def __init__(self, entries: list, nonces: Nonces) -> None:
         self.entries = entries
@@ -43,8 +45,9 @@ class Shown:
     @cython.cfunc
     def are_for(self, candidate: Candidate, now: cython.double) -> list:
         """(header, value) of those that answer a challenge of that candidate."""
-        issuers = self._nonces.issuers_of
-        return [(name, value) for name, value, shown in self.entries if candidate in issuers(shown.nonce, now)]
+        return [
+            (name, value) for name, value, shown in self.entries if candidate in self._nonces.issuers_of(shown.nonce, now)
+        ]
 
     @cython.cfunc
     def are_for_group(self, group: ServerGroup, now: cython.double) -> list:
@@ -62,14 +65,19 @@ class Shown:
         return [group.owner(candidate) for candidates in found for candidate in candidates]
 
     @cython.cfunc
-    def is_new_to(self, upstream: Upstream, name: str, group: ServerGroup, now: cython.double) -> cython.bint:
+    def is_new_to(
+        self, upstream: Upstream | None, name: str, group: ServerGroup, now: cython.double
+    ) -> cython.bint:
         """Do they answer a challenge of that server which it has not accepted an answer to before?
 
         Some phones show the nonce that was accepted last, or the next one that was announced with it, without being asked
         (linphone, sofia): that is no answer to anything, and when it is refused, the nonce is old and not the password wrong.
         """
         for _, _, shown in self.entries:
-            if upstream is not None and (shown.nonce == upstream.nonce or shown.nonce == upstream.announced):
+            if upstream is not None and (
+                shown.nonce == upstream.nonce
+                or (upstream.question is not None and shown.nonce == upstream.question.announced)
+            ):
                 continue
             for candidate in self._nonces.issuers_of(shown.nonce, now):
                 owner = group.owner(candidate)
@@ -104,7 +112,7 @@ class Shown:
                 continue
             if not is_proof(credentials, file, request):
                 continue
-            if self._nonces.is_fresh(credentials.nonce, credentials.nc or 0, now):
+            if self._nonces.is_first_use(credentials, now):
                 found = credentials.username
         return found
 

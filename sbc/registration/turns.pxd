@@ -16,10 +16,12 @@ cdef class Turns:
     cdef Targets _targets
     cdef object _credentials
     cdef str _call_id
+    cdef bint _begins_anew
 
     cdef object _begin(self, double now)
     cdef object _learn(self, str method, str reason, double now)
     cdef bint wants(self, Target target)
+    cdef bint _waits(self, Upstream upstream, double now)
     cdef list standings(self, double now)
     cdef object arrived(self, Shown shown, double now)
     cdef object _give_up(self, str server, str said, double now)

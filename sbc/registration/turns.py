@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import cython
 
-from sbc.registration.bindings import REGISTERED, UNREGISTERED
+from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
 from sbc.registration.rota import (
     AGGREGATE,
     ALTERNATING,
@@ -42,6 +42,7 @@ else:
 
 COMPILED = bool(cython.compiled)
 
+_FAILED = cython.declare(str, FAILED)
 _REGISTERED = cython.declare(str, REGISTERED)
 _ATTEMPT = cython.declare(cython.double, 32.0)  # seconds: 64*T1, in which a phone has answered all that it will answer
 _FIRST_METHODS = (SERIAL, AGGREGATE)
@@ -54,24 +55,22 @@ class Books(Protocol):
 
     def admits(self, binding: Binding, server: str, now: float) -> bool: ...
 
-    def waits(self, upstream: Upstream, now: float) -> bool: ...
-
     def longest_grant(self, binding: Binding, now: float) -> float: ...
 
 
 @cython.cfunc
-def wants_phone(target: Target, upstream: Upstream, credentials: object) -> cython.bint:
+def wants_phone(target: Target, upstream: Upstream | None, credentials: object) -> cython.bint:
     """Does that server want an answer that only the phone can give?"""
-    return (
-        upstream is not None
-        and upstream.wants_phone
-        and not target.trusted
-        and upstream.asked_with is credentials  # else the password file may know more by now
-    )
+    if upstream is None or not upstream.wants_phone or target.trusted:
+        return False
+    # Another password file may know more.
+    return upstream.question.credentials is credentials if upstream.question is not None else credentials is None
 
 
 @cython.cfunc
-def turns_for(books: Books, targets: Targets, binding: Binding, flow: Flow, call_id: str, now: cython.double) -> Turns:
+def turns_for(
+    books: Books, targets: Targets, binding: Binding | None, flow: Flow, call_id: str, now: cython.double
+) -> Turns:
     """None when at most one server wants the phone's own answer, or the phone has nothing to choose."""
     target: Target
     number: cython.int = 0
@@ -94,6 +93,7 @@ def turns_for(books: Books, targets: Targets, binding: Binding, flow: Flow, call
         flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
     )
     turns.answers = ""
+    turns._begins_anew = binding.call_id != call_id
     turns._begin(now)
     return turns
 
@@ -111,6 +111,7 @@ class Turns:
     _targets: Targets
     _credentials: object
     _call_id: str
+    _begins_anew: cython.bint
 
     @cython.cfunc
     def _begin(self, now: cython.double):
@@ -138,6 +139,11 @@ class Turns:
         return wants_phone(target, self.binding.at(target.name), self._credentials)
 
     @cython.cfunc
+    def _waits(self, upstream: Upstream, now: cython.double) -> cython.bint:
+        """Has the phone been given up there for now? One that begins anew may have another account than was refused."""
+        return now < upstream.retry_at and not (self._begins_anew and upstream.state == _FAILED)
+
+    @cython.cfunc
     def standings(self, now: cython.double) -> list:
         """How the phone stands at each server that wants its answer."""
         found: list = []
@@ -149,13 +155,13 @@ class Turns:
             if wants_phone(target, upstream, self._credentials):
                 left = max(0.0, upstream.expires_at - now) if upstream.state == _REGISTERED else 0.0
                 alive = self._targets.group.may_accept(target.name)
-                found.append(Standing(target.name, target.rank, left, alive, self._books.waits(upstream, now)))
+                found.append(Standing(target.name, target.rank, left, alive, self._waits(upstream, now)))
         return found
 
     # At its arrival
 
     @cython.cfunc
-    def arrived(self, shown: Shown, now: cython.double):
+    def arrived(self, shown: Shown | None, now: cython.double):
         """Whom it answers, and what that says of the phone."""
         target: Target
         server: str = self.rota.pending
@@ -184,14 +190,14 @@ class Turns:
             self._learn(FALLS_BACK_TO[self.rota.method], f"{self.rota.method}: the phone {said}", now)
 
     @cython.cfunc
-    def _other_realm(self, upstream: Upstream) -> str:
+    def _other_realm(self, upstream: Upstream | None) -> str:
         """The realm that the phone has answered elsewhere, when that server has another one; else ""."""
         other: Upstream
-        if upstream is None or not upstream.realm:
+        if upstream is None or upstream.question is None:
             return ""
         for other in self.binding.upstreams:
-            if other is not upstream and other.nonce and other.realm and other.realm != upstream.realm:
-                return other.realm
+            if other.question is not None and other.nonce and other.question.realm != upstream.question.realm:
+                return other.question.realm
         return ""
 
     @cython.cfunc
@@ -219,7 +225,7 @@ class Turns:
     def may_be_asked(self, target: Target, now: cython.double) -> cython.bint:
         """aggregate: may it challenge the phone as well?"""
         upstream: Upstream = self.binding.at(target.name)
-        if self._books.waits(upstream, now):
+        if self._waits(upstream, now):
             return False
         return upstream.state == _REGISTERED or self._books.admits(self.binding, target.name, now)
 
