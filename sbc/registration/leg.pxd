@@ -43,7 +43,10 @@ cdef class Leg(ClientTransactionUser):
     cdef readonly bint own_password_refused
     cdef readonly bint showed_credentials
     cdef readonly bint started
+    cdef bint reserve
+    cdef bint free
     cdef public bint slow
+    cdef public tuple offered
     cdef readonly list gone_on_from
     cdef LegUser _exchange
     cdef ServerGroup _group
@@ -74,6 +77,7 @@ cdef class Leg(ClientTransactionUser):
     cdef object _send(self)
     cdef list _own_credentials(self)
     cdef object _challenged(self, Response response)
+    cdef bint _withdraw(self, Response response)
     cdef bint _lengthen(self, Response response)
     cdef object _observe(self, Response response)
     cdef object _answered(self, Response response)

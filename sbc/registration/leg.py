@@ -153,7 +153,10 @@ class Leg(ClientTransactionUser):
     own_password_refused: cython.bint  # the server did not accept what the password file made us answer
     showed_credentials: cython.bint  # the last request carried the phone's own credentials
     started: cython.bint
+    reserve: cython.bint  # asked only when nobody else is left: the phone is well there, or cannot answer two at once
+    free: cython.bint  # asked besides, because the phone shows credentials for it: its challenge is nobody's
     slow: cython.bint  # as the judge it was silent for so long that another server was asked
+    offered: tuple  # the option tags of the extensions that the last request offered to the server; None without any
     gone_on_from: list  # (server, status or 0, reason) of each attempt before the last; None when there was no other
     _exchange: LegUser
     _group: ServerGroup
@@ -240,7 +243,9 @@ class Leg(ClientTransactionUser):
     def _send(self):
         exchange: LegUser = self._exchange
         attempt: Attempt = self._attempt
-        credentials: list = exchange.phone_credentials_for(self.candidate) if self._own_answers == 0 else None
+        credentials: list = None
+        if self._own_answers == 0 and not self.target.trusted:
+            credentials = exchange.phone_credentials_for(self.candidate)
         self.showed_credentials = credentials is not None and len(credentials) > 0
         if not self.showed_credentials:
             credentials = self._own_credentials()
@@ -270,7 +275,7 @@ class Leg(ClientTransactionUser):
         """Answer the last challenge again without being asked, which saves a round."""
         exchange: LegUser = self._exchange
         upstream: Upstream = self.upstream
-        if upstream.digest is None:
+        if upstream.digest is None or self.target.trusted:
             return None
         digest = upstream.digest
         file = exchange.own_credentials(self.target)
@@ -300,6 +305,9 @@ class Leg(ClientTransactionUser):
             self._observe(response)
         elif status == 401 or status == 407:
             self._challenged(response)
+        elif status == 420 and self._withdraw(response):
+            self._observe(response)
+            self._send()
         elif status == 423 and self._lengthen(response):
             self._observe(response)
             self._send()
@@ -331,7 +339,9 @@ class Leg(ClientTransactionUser):
         exchange: LegUser = self._exchange
         exchange.learn_nonces(response, self.candidate)
         upstream: Upstream = self.upstream
-        own = answerable(response, exchange.own_credentials(self.target), exchange.own_username())
+        own = None
+        if not self.target.trusted:  # D8, method 3: it gets no credentials, whatever it says
+            own = answerable(response, exchange.own_credentials(self.target), exchange.own_username())
         refused = self._own_answers > 0 and not (own is not None and own.challenge.stale)
         if own is not None and not refused and self._own_answers < _MAX_OWN_ANSWERS:
             self._observe(response)
@@ -360,6 +370,15 @@ class Leg(ClientTransactionUser):
         self._asked = asked[0]
         self._asked_for_others = asked[1:] or None
         return True
+
+    @cython.cfunc
+    def _withdraw(self, response: Response) -> cython.bint:
+        """A 420 to what we have offered: ask without it. The phone's credentials are shown again, count and all; a server that
+        does not take them twice challenges anew, once in the day that this is remembered."""
+        if self.offered is None:
+            return False
+        extensions = self._exchange.targets.extensions
+        return extensions.refuse(self.target.name, self.candidate, self.offered, response, self._now())
 
     @cython.cfunc
     def _observe(self, response: Response):
@@ -473,8 +492,11 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.own_password_refused = False
     leg.showed_credentials = False
     leg.started = False
+    leg.reserve = False
+    leg.free = False
     leg.slow = False
     leg.gone_on_from = None
+    leg.offered = None
     leg._exchange = exchange
     leg._group = exchange.group
     leg._plan = plan

@@ -29,6 +29,7 @@ cdef class Refresh:
     cdef long long cseq
     cdef long long wanted
     cdef long long usual
+    cdef bint wants_gruu
     cdef long long told
     cdef bytes rest
 

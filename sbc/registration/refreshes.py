@@ -10,10 +10,10 @@ to hear of a contact (`Binding.quiet_until`), a REGISTER that says nothing new a
   issued and a count that has not been seen before. Credentials are not looked at with "source".
 
 The answer is what the phone had the last time: its Contact byte for byte, the other contacts of the address-of-record, and
-what the best server had said besides. It is granted `phone_expires` or what it had before, but never longer than all the
-servers hold it that hold it at all; so who forges the address of a phone gains nothing that was not there: the contact stays
-where it is, for as long as the servers keep it there. Its CSeq does not even count against that of the phone, unless it came
-with a digest.
+what the best server had said besides. It is granted `phone_expires` or what it had before, and that only while all servers
+hold it longer that hold it at all. So where phones get all the time that a server gives (`phone_expires = 0`), the servers hear
+of every refresh; and who forges the address of a phone gains nothing that was not there: the contact stays where it is, for
+as long as the servers keep it there. His CSeq does not even count against that of the phone, unless it came with a digest.
 
 The first such refresh is looked at here as any REGISTER is (`is_unchanged`). If the next ones are the same octets, but for
 Via, CSeq, credentials and the tag of From, they are answered before there is a transaction for them (`rest_of_answer`; RFC
@@ -33,6 +33,7 @@ import cython
 from sbc.nonces import shown_credentials
 from sbc.registration.bindings import REGISTERED
 from sbc.registration.own_digest import is_proof
+from sbc.registration.written import wants_gruu
 from sbc.sip.digest import HtdigestFile
 
 if cython.compiled:
@@ -130,6 +131,7 @@ class Refresh:
     cseq: cython.longlong
     wanted: cython.longlong  # the time asked for; below 0: not said
     usual: cython.longlong  # the time that was granted when a server had heard of it
+    wants_gruu: cython.bint
     told: cython.longlong  # of the last answer that was given before there was a transaction, in seconds
     rest: bytes  # that answer, behind the lines of the request; None: there was none
 
@@ -277,6 +279,7 @@ class Refreshes(AtHand):
         refresh = self._remember(binding, targets, request, cseq)
         refresh.wanted = contact.expires
         refresh.usual = usual
+        refresh.wants_gruu = binding.gruu != "" and wants_gruu(request, contacts)
         self._renewed(binding, seconds, now)
         transaction.respond(parse(ok_to(request, hex_word(16), self._rest(binding, seconds, now))))
         return True
@@ -338,15 +341,18 @@ class Refreshes(AtHand):
     @cython.cfunc
     def _renewed(self, binding: Binding, seconds: cython.longlong, now: cython.double):
         until: cython.double = now + seconds
-        sooner: cython.bint = until < binding.expires_at
+        # The disk knows how long the servers have it, and need not hear of what is within that time.
+        known_until: cython.double = binding.expires_at + binding.spare
         self._counts[binding.group] = self._counts.get(binding.group, 0) + 1
-        if until > binding.kept_until or binding.granted != seconds:
-            # Once in a quiet time: `keep_until` covers the rest of it.
-            self._archive.keep_later(binding)
         binding.granted = seconds
         binding.expires_at = until
-        binding.grace = 0.0
-        if sooner:
+        if until > known_until:
+            binding.spare = 0.0
+            self._archive.keep_later(binding)
+        else:
+            binding.spare = known_until - until
+        if binding.grace > 0.0:  # as after a restart
+            binding.grace = 0.0
             self._expiry.watch(binding)
 
     @cython.cfunc
@@ -355,12 +361,13 @@ class Refreshes(AtHand):
         writer: Writer = _WRITER
         extras: Extras = binding.extras
         other: Binding
+        refresh: Refresh = binding.refresh
         writer.begin()
-        _write_contact(writer, binding, seconds)
+        _write_contact(writer, binding, seconds, binding.gruu if refresh.wants_gruu else "")
         if not self._bindings.is_alone(binding):  # 10.3 item 8
             for other in self._bindings.of_aor(binding.aor):
                 if other is not binding and other.expires_at > now:
-                    _write_contact(writer, other, max(0, round(other.expires_at - now)))
+                    _write_contact(writer, other, max(0, round(other.expires_at - now)), "")
         if extras is not None:
             writer.octets(extras.lines)
             if extras.has_date:
@@ -416,12 +423,14 @@ class Refreshes(AtHand):
 
 
 @cython.cfunc
-def _write_contact(writer: Writer, binding: Binding, seconds: cython.longlong):
+def _write_contact(writer: Writer, binding: Binding, seconds: cython.longlong, gruu: str):
     contact: Contact = binding.read
     if contact is None:
         contact = Contact(binding.token, binding.contact, -1, "")
     writer.octets(b"Contact: ")
     contact.write_with_time(writer, seconds)
+    if gruu:
+        writer.text(gruu)
     writer.octets(b"\r\n")
 
 
@@ -429,8 +438,8 @@ def _write_contact(writer: Writer, binding: Binding, seconds: cython.longlong):
 def _time_left(
     binding: Binding, targets: Targets, wanted: cython.longlong, usual: cython.longlong, now: cython.double
 ) -> cython.longlong:
-    """Seconds to grant without a server: as usual, but not longer than all servers hold it that hold it. 0 when that is
-    nothing, or less than phones are granted; then a server should be asked."""
+    """Seconds to grant without a server: as usual. 0 when one of the servers that hold it does not hold it as long as that:
+    then they should hear of it."""
     upstream: Upstream
     until: cython.double = 0.0
     for upstream in binding.upstreams:
@@ -445,9 +454,7 @@ def _time_left(
             wanted = targets._min_expires
         if wanted < seconds:
             seconds = wanted
-    if left >= seconds:
-        return seconds
-    return left if left >= targets._min_expires else 0
+    return seconds if left >= seconds else 0
 
 
 @cython.cfunc
