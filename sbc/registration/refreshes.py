@@ -43,7 +43,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
-    from cython.cimports.sbc.registration.targets import Targets
+    from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.sip.message import Request, Response, ok_to, parse
     from cython.cimports.sbc.sip.scanner import (
         AUTHORIZATION,
@@ -69,7 +69,7 @@ else:
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.expiry import ExpiryQueue
-    from sbc.registration.targets import Targets
+    from sbc.registration.targets import Target, Targets
     from sbc.sip.message import Request, Response, ok_to, parse
     from sbc.sip.scanner import (
         AUTHORIZATION,
@@ -438,13 +438,19 @@ def _write_contact(writer: Writer, binding: Binding, seconds: cython.longlong, g
 def _time_left(
     binding: Binding, targets: Targets, wanted: cython.longlong, usual: cython.longlong, now: cython.double
 ) -> cython.longlong:
-    """Seconds to grant without a server: as usual. 0 when one of the servers that hold it does not hold it as long as that:
-    then they should hear of it."""
+    """Seconds to grant without a server: as usual. 0 when a server should hear of it: one that holds it does not hold it as long
+    as that, or those that hold it are dead, and another one lives."""
     upstream: Upstream
     until: cython.double = 0.0
+    is_held: cython.bint = False
     for upstream in binding.upstreams:
-        if upstream.state == _REGISTERED and (until == 0.0 or upstream.expires_at < until):
-            until = upstream.expires_at
+        if upstream.state == _REGISTERED:
+            if until == 0.0 or upstream.expires_at < until:
+                until = upstream.expires_at
+            if not is_held and targets.group.may_accept(upstream.server):
+                is_held = targets.goal == "" or upstream.server == targets.goal
+    if not is_held and _is_any_alive(targets):
+        return 0
     left: cython.longlong = cython.cast(cython.longlong, until - now)
     seconds: cython.longlong = targets.phone_expires
     if seconds == 0:
@@ -455,6 +461,16 @@ def _time_left(
         if wanted < seconds:
             seconds = wanted
     return seconds if left >= seconds else 0
+
+
+@cython.cfunc
+def _is_any_alive(targets: Targets) -> cython.bint:
+    """Is there a registrar that is not known to be down?"""
+    target: Target
+    for target in targets.servers:  # noqa: SIM110 (compiled, this makes no generator)
+        if target.registers and targets.group.may_accept(target.name):
+            return True
+    return False
 
 
 @cython.cfunc

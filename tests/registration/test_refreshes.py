@@ -432,6 +432,47 @@ def test_one_that_no_server_holds_is_not_answered_from_memory(short):
     assert 2 == asked(short)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["looked at", "at once"])
+@pytest.mark.parametrize("registration", ["successive", "single"])
+def test_when_the_server_that_has_it_dies_the_next_one_hears_of_it(make_site, registration, first):
+    """Y33: with one registration at a time the phone is registered at the next server with its next refresh."""
+    site = make_site(registration=registration, phone_expires=SHORT)
+    phone = registered(site)
+    assert [1, 0] == [len(server.requests) for server in site.servers]
+    if not first:
+        phone.register()
+    site.primary.unreachable = True
+    site.take_down(site.primary)
+    be_quiet(site)
+    phone.register()
+    site.clock.advance(3)
+    assert 1 <= len(site.fallback.requests)
+    assert 200 == phone.answers[-1]
+
+
+def test_when_one_of_two_dies_the_other_has_it_still(short):
+    phone = known(short)
+    short.take_down(short.primary)
+    be_quiet(short)
+    phone.register()
+    assert 200 == phone.answers[-1]
+    assert 1 == asked(short)
+
+
+def test_when_all_are_dead_phones_are_answered_as_long_as_they_hold_it(short):
+    """D34: nobody could hear of it."""
+    phone = known(short)
+    for server in short.servers:
+        server.unreachable = True
+        short.take_down(server)
+    be_quiet(short)
+    for _ in range(3):
+        short.clock.advance(40)
+        phone.register()
+        assert 200 == phone.answers[-1]
+    assert 1 == asked(short)
+
+
 def test_no_longer_than_it_asks_for(make_site):
     site = make_site(phone_expires=600)
     site.primary.reply = site.fallback.reply = accept(3600)
