@@ -152,6 +152,20 @@ class RegistrationLeftOut:
 
 @cython.cclass
 @dataclass(frozen=True)
+class PhoneQuarantined:
+    """A phone sends REGISTERs in a loop: for a while they are answered here, and no server hears of them."""
+
+    group: str
+    aor: str
+    contact: str
+    """Its URI; "" of a phone whose REGISTERs have none."""
+    host: str
+    seconds: float
+    reason: str
+
+
+@cython.cclass
+@dataclass(frozen=True)
 class LateResponse:
     """An answer came from a branch that had been given up."""
 

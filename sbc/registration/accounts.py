@@ -22,7 +22,7 @@ import random
 import cython
 
 from sbc.redundancy.settings import GroupSettings
-from sbc.registration.bindings import FAILED
+from sbc.registration.bindings import REGISTERED
 
 if cython.compiled:
     from cython.cimports.sbc.registration.bindings import Binding, Upstream
@@ -32,13 +32,13 @@ else:
 LONGEST_AFTER_REFUSAL = 1800.0
 """Seconds between two tries of an account that is refused, also where `register_retry_max` is shorter."""
 
-_FAILED = cython.declare(str, FAILED)
+_REGISTERED = cython.declare(str, REGISTERED)
 
 
 @cython.ccall
 def waits(upstream: Upstream, now: cython.double) -> cython.bint:
     """Is the account refused there, and its next try not due?"""
-    return upstream.state == _FAILED and now < upstream.retry_at
+    return now < upstream.retry_at and upstream.state != _REGISTERED
 
 
 @cython.ccall
@@ -62,11 +62,12 @@ class Accounts:
         self._rng = rng or random.Random()
 
     @cython.ccall
-    def refused(self, upstream: Upstream, settings: object, now: cython.double):
-        """The server has refused it. One that comes while it waits, for want of another server, makes the wait no longer."""
+    def refused(self, upstream: Upstream, settings: object, least: cython.double, now: cython.double):
+        """The server has refused it; `least` seconds must be waited. A refusal that comes while it waits, for want of another
+        server, makes the wait no longer."""
         if upstream.retry_at <= now:
             upstream.failures += 1
-            upstream.retry_at = now + self._wait(settings, upstream.failures)
+            upstream.retry_at = now + max(least, self._wait(settings, upstream.failures))
 
     def _wait(self, settings: GroupSettings, times: int) -> float:
         longest = max(settings.register_retry_max, LONGEST_AFTER_REFUSAL)

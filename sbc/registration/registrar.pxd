@@ -12,7 +12,7 @@ from sbc.registration.contacts cimport Contact, TokenMaker
 from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
 from sbc.registration.leg cimport Leg
-from sbc.registration.rejections cimport Rejections
+from sbc.registration.quarantine cimport Quarantine
 from sbc.registration.targets cimport Target, Targets
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.server cimport ServerTransaction
@@ -28,8 +28,8 @@ cdef class Registrar(ExchangeUser):
     cdef object _store
     cdef Reports _reports
     cdef TokenMaker _tokens
-    cdef readonly Rejections _rejections
     cdef readonly Accounts _accounts
+    cdef readonly Quarantine _quarantine
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef readonly dict _targets
@@ -61,6 +61,8 @@ cdef class Registrar(ExchangeUser):
     cdef object _is_no_longer_there(self, Binding binding)
     cdef object _forget(self, Binding binding)
     cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
+    cdef object _count_rejection(self, Exchange exchange, str server)
+    cdef str _token_of(self, list contacts, str aor)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)

@@ -22,14 +22,15 @@ from typing import Any
 import cython
 
 from sbc.clock import Clock
-from sbc.events import Report
-from sbc.nonces import Nonces
+from sbc.events import PhoneQuarantined, Report
+from sbc.nonces import Nonces, challenges
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
+from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
 from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
@@ -58,6 +59,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.registration.quarantine import Quarantine
     from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
@@ -79,6 +81,7 @@ else:
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
+    from sbc.registration.quarantine import Quarantine
     from sbc.registration.rejections import Rejections
     from sbc.registration.targets import Target, Targets
     from sbc.sip.lines import OwnLine, written_line
@@ -128,8 +131,8 @@ class Registrar(ExchangeUser):
     _store: object
     _reports: Reports
     _tokens: TokenMaker
-    _rejections: Rejections
     _accounts: Accounts
+    _quarantine: Quarantine
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
@@ -169,8 +172,9 @@ class Registrar(ExchangeUser):
         self._store = store
         self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
-        self._rejections = Rejections()
+        self.rejections = Rejections()
         self._accounts = Accounts()
+        self._quarantine = Quarantine()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by key of the group
@@ -227,11 +231,13 @@ class Registrar(ExchangeUser):
         contact: Contact
         if group.of_several_kinds:
             group = group.phones_of(_agent_of(request), host, aor)
-        if self._rejections.are_any():
-            who = contacts[0].uri if contacts else ""
-            if self._rejections.must_wait(host, aor, who, self.queue.now()):
-                reason = "Wrong Credentials Too Often, Wait a Minute"
-                transaction.respond(Response.for_request(request, 403, reason))
+        if self._quarantine.is_any():
+            now: cython.double = self.queue.now()
+            left: cython.double = self._quarantine.left(host, self._token_of(contacts, aor), now)
+            if left > 0.0:
+                self._quarantine.answers += 1
+                headers = [("Retry-After", str(self._quarantine.retry_after(left)))]
+                transaction.respond(Response.for_request(request, 500, "REGISTERs in a Loop, Left Alone", headers=headers))
                 return
         if request.may_have(REQUIRE):
             unsupported = [tag for tag in request.get_all("Require") if tag.lower() in _NOT_TO_BE_REQUIRED]
@@ -395,6 +401,11 @@ class Registrar(ExchangeUser):
             return
         if state == _UNREGISTERED and upstream.state == _REGISTERED and not errand.is_removal:
             state = _REGISTERED  # one that could not be renewed holds until it lapses
+        if errand.own_password_refused:
+            self.rejections.rejected(
+                binding.host, binding.token, errand.target.name, "", self.queue.now(),
+                aor=binding.aor, contact=binding.contact_uri,
+            )  # fmt: skip
         if state == _FAILED:
             self._refuse(binding, upstream, errand.group, reason)
         else:
@@ -526,9 +537,8 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def accepted(self, exchange: Exchange, leg: Leg):
         now: cython.double = self.queue.now()
-        if self._rejections.are_any():
-            who = exchange.contacts[0].uri if exchange.contacts else ""
-            self._rejections.accepted(exchange.phone_flow.remote[0], exchange.aor, who)
+        if leg.showed_credentials and self.rejections.are_any():
+            self.rejections.accepted(exchange.phone_flow.remote[0], exchange._token, leg.target.name)
         self._overtake(exchange)
         self._remove(exchange)
         contact: Contact
@@ -563,7 +573,9 @@ class Registrar(ExchangeUser):
         status: cython.int = leg.response._status if leg.response is not None else 0
         is_challenge: cython.bint = leg.ending is Ending.CHALLENGED
         refused_account: cython.bint = leg.ending is Ending.REFUSED and (status == 403 or status == 404)
-        wrong_password: cython.bint = is_challenge and (leg.showed_credentials or leg.own_password_refused)
+        wrong_password: cython.bint = is_challenge and (
+            leg.own_password_refused or (leg.showed_credentials and not _is_stale(leg.response))
+        )
         if is_challenge and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
         reason: str = leg.reason
@@ -574,6 +586,8 @@ class Registrar(ExchangeUser):
         contact: Contact
         binding: Binding
         upstream: Upstream
+        if wrong_password or (refused_account and leg.showed_credentials):
+            self._count_rejection(exchange, leg.target.name)
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
             upstream = binding.at(leg.target.name) if binding is not None else None
@@ -593,9 +607,49 @@ class Registrar(ExchangeUser):
             self._save(exchange)
 
     @cython.cfunc
-    def credentials_rejected(self, exchange: Exchange):
-        who = exchange.contacts[0].uri if exchange.contacts else ""
-        self._rejections.rejected(exchange.phone_flow.remote[0], exchange.aor, who, self.queue.now())
+    def not_waited_for(self, exchange: Exchange, leg: Leg):
+        if leg.showed_credentials:
+            self._count_rejection(exchange, leg.target.name)
+
+    @cython.cfunc
+    def _count_rejection(self, exchange: Exchange, server: str):
+        """That server has not accepted credentials of that phone, or may not have."""
+        contact: Contact = exchange.contacts[0] if exchange.contacts else None
+        self.rejections.rejected(
+            exchange.phone_flow.remote[0],
+            exchange._token,
+            server,
+            exchange.request.call_id_text(),
+            self.queue.now(),
+            aor=exchange.aor,
+            contact=contact.uri if contact is not None else "",
+        )
+
+    @cython.cfunc
+    def answered(self, exchange: Exchange, status: cython.int):
+        host: str = exchange.phone_flow.remote[0]
+        if status < 300:
+            self._quarantine.accepted(host, exchange._token)
+            return
+        now: cython.double = self.queue.now()
+        if not self._quarantine.is_loop(host, exchange._token, now):
+            return
+        contact: Contact = exchange.contacts[0] if exchange.contacts else None
+        uri: str = contact.uri if contact is not None else ""
+        seconds: cython.double = exchange.group.settings.quarantine
+        group: str = exchange.targets.group_name
+        reason = f"{MOST_IN_A_ROW + 1} REGISTERs in a row were answered with the like of {status}"
+        self._quarantine.keep(host, exchange._token, Kept(now + seconds, exchange.aor, uri, group, reason))
+        self._reports(PhoneQuarantined(group, exchange.aor, uri, host, seconds, reason))
+
+    @cython.cfunc
+    def _token_of(self, contacts: list, aor: str) -> str:
+        """Of the first contact, or what stands in its place where there is none."""
+        contact: Contact
+        if not contacts:
+            return self.query_token(aor)
+        contact = contacts[0]
+        return contact.token
 
     @cython.cfunc
     def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
@@ -827,8 +881,11 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def _refuse(self, binding: Binding, upstream: Upstream, group: ServerGroup, reason: str):
         """The server answers, and refuses this account (V16)."""
+        now: cython.double = self.queue.now()
+        most: cython.long = group.settings.wrong_password_tries
+        least: cython.double = self.rejections.next_try(binding.host, binding.token, upstream.server, "", most, now)
         binding.unsaved = True
-        self._accounts.refused(upstream, group.settings, self.queue.now())
+        self._accounts.refused(upstream, group.settings, least, now)
         self._change(binding, upstream, _FAILED, reason)
 
     def _lapsed(self, binding: Binding) -> None:
@@ -910,6 +967,11 @@ def _is_well(binding: Binding, targets: Targets) -> cython.bint:
 def _is_from(binding: Binding, flow: Flow) -> cython.bint:
     """Is the phone where it was?"""
     return flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
+
+
+def _is_stale(response: Response) -> bool:
+    """Does that challenge say that the password may be right, and only the nonce is old?"""
+    return any(challenge.stale for _, challenge in challenges(response))
 
 
 def _agent_of(request: Request) -> str:
