@@ -22,7 +22,7 @@ import random
 import cython
 
 from sbc.redundancy.settings import GroupSettings
-from sbc.registration.bindings import REGISTERED
+from sbc.registration.bindings import FAILED
 
 if cython.compiled:
     from cython.cimports.sbc.registration.bindings import Binding, Upstream
@@ -32,13 +32,13 @@ else:
 LONGEST_AFTER_REFUSAL = 1800.0
 """Seconds between two tries of an account that is refused, also where `register_retry_max` is shorter."""
 
-_REGISTERED = cython.declare(str, REGISTERED)
+_FAILED = cython.declare(str, FAILED)
 
 
 @cython.ccall
 def waits(upstream: Upstream, now: cython.double) -> cython.bint:
     """Is the account refused there, and its next try not due?"""
-    return now < upstream.retry_at and upstream.state != _REGISTERED
+    return upstream.state == _FAILED and now < upstream.retry_at
 
 
 @cython.ccall

@@ -15,4 +15,5 @@ cdef class Rejections:
 
     cdef bint are_any(self)
     cpdef double next_try(self, str host, str token, str server, str call_id, long most, double now)
+    cpdef bint is_known(self, str host, str token, str server)
     cpdef object accepted(self, str host, str token, str server)

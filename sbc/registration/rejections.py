@@ -122,6 +122,11 @@ class Rejections:
         if self._entries and (host, token, server) in self._entries:
             self._drop((host, token, server))
 
+    @cython.ccall
+    def is_known(self, host: str, token: str, server: str) -> cython.bint:
+        """Has that server rejected credentials of that phone since it last accepted any?"""
+        return (host, token, server) in self._entries
+
     def entries(self, now: float) -> Iterator[tuple[str, str, str, Tries]]:
         """(host, token, server, tries) of all phones that have any in the last hour."""
         for (host, token, server), entry in self._entries.items():

@@ -189,7 +189,7 @@ def test_many_at_once_are_not_one(make_site):
 
 def test_stale_nonce_is_no_wrong_password(make_site):
     """RFC 7616 3.3: the server says that the password may be right."""
-    site = make_site(wrong_password_tries=1)
+    site = make_site(servers=1, wrong_password_tries=1)
     for server in site.servers:
         server.reply = DigestRegistrar("example.com", USERS, f"N-{server.name}", qop=False, stale=True)
     phone = Phone(site)
