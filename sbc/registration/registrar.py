@@ -321,9 +321,9 @@ class Registrar(ExchangeUser):
         return self.bindings.of_aor(canonical_aor(aor))
 
     def binding_with_contact(self, transport: str, host: str, contact_uri: str) -> Binding | None:
-        """The contact of a phone at that host whose URI is spelled so; None without one. It looks at all of them."""
-        for binding in self.bindings:
-            if binding.host == host and binding.transport == transport and binding.contact_uri == contact_uri:
+        """The contact of a phone that is connected from that host whose URI is spelled so; None without one."""
+        for binding in self.bindings.connected_at(transport, host):
+            if binding.contact_uri == contact_uri:
                 return binding
         return None
 
@@ -891,9 +891,7 @@ class Registrar(ExchangeUser):
                 self._disbelieve(binding, exchange, leg.target)
             binding.group = group
             binding.contact = contact.text
-            binding.transport = flow.transport
-            binding.host, binding.port = host, port
-            binding.local_host, binding.local_port = local_host, local_port
+            self.bindings.move(binding, flow.transport, host, port, local_host, local_port)
         if exchange.group.of_several_kinds:
             self._note_agent(binding, request)
             self._at[host, port] = binding
