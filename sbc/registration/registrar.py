@@ -360,7 +360,7 @@ class Registrar(ExchangeUser):
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
-        return describe(self.bindings, self.groups, self._targets, now)
+        return describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now)
 
     # For the upkeep
 
