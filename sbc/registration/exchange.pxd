@@ -35,9 +35,10 @@ cdef class ExchangeUser:
     cdef object accepted(self, Exchange exchange, Leg leg)
     cdef object not_accepted(self, Exchange exchange, Leg leg)
     cdef object not_waited_for(self, Exchange exchange, Leg leg)
-    cdef object answered(self, Exchange exchange, int status)
+    cdef object final_word(self, Exchange exchange, int status)
     cdef long long grant_of_turns(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
+    cdef object answered(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
 
 

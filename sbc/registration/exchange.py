@@ -142,7 +142,7 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
-    def answered(self, exchange: Exchange, status: cython.int):
+    def final_word(self, exchange: Exchange, status: cython.int):
         """The phone is answered so."""
         raise NotImplementedError
 
@@ -156,6 +156,11 @@ class ExchangeUser:
     def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
         """The phone is about to be told `exchange.told` for its contacts. Writes the Contacts of the answer, and returns the
         longest time of the phone's own."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def answered(self, exchange: Exchange, response: Response):
+        """This is what the phone is told when it is registered."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -780,6 +785,7 @@ class Exchange(LegUser):
             take_over(best.response, response, best.showed_credentials)
             if self.contacts and best.response.place_of(EXPIRES) >= 0:
                 response.append_line(new_line("Expires", f"{longest}"))
+            self._registrar.answered(self, response)
         self._respond(response)
 
     @cython.cfunc
@@ -846,7 +852,7 @@ class Exchange(LegUser):
         self._stop_hedging()
         response.append_line(_NO_BODY)
         self._transaction.respond(response)
-        self._registrar.answered(self, response._status)
+        self._registrar.final_word(self, response._status)
 
 
 @cython.cfunc

@@ -13,6 +13,7 @@ from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
 from sbc.registration.leg cimport Leg
 from sbc.registration.quarantine cimport Quarantine
+from sbc.registration.refreshes cimport Refreshes
 from sbc.registration.targets cimport Target, Targets
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.server cimport ServerTransaction
@@ -36,6 +37,7 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way
+    cdef readonly Refreshes refreshes
     cdef object _rng
     cdef public long long _cseq_floor
     cdef long long _serial

@@ -76,6 +76,7 @@ class Targets:
     wrong_password_tries: cython.long
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
+    refresh_check: str  # which refreshes that nothing changes are answered without a server: off | source | credentials
     extensions: object
     # How phones answer the challenges of several servers, and what they are granted (`sbc.redundancy.settings`).
     challenge_method: str
@@ -97,6 +98,7 @@ class Targets:
         self.wrong_password_tries = settings.wrong_password_tries
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
+        self.refresh_check = settings.refresh_check
         self.extensions = Extensions(group.name, report)
         self.challenge_method = settings.challenge_method
         self.shared_nonce = settings.shared_nonce
