@@ -43,6 +43,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
+    from cython.cimports.sbc.registration.quarantine import Quarantine
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.sip.message import Request, Response, ok_to, parse
     from cython.cimports.sbc.sip.scanner import (
@@ -69,6 +70,7 @@ else:
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.expiry import ExpiryQueue
+    from sbc.registration.quarantine import Quarantine
     from sbc.registration.targets import Target, Targets
     from sbc.sip.message import Request, Response, ok_to, parse
     from sbc.sip.scanner import (
@@ -147,6 +149,7 @@ class Refreshes(AtHand):
     _archive: Archive
     _expiry: ExpiryQueue
     _under_way: dict
+    _quarantine: Quarantine
     _by_call_id: dict
     _extras: dict
     _counts: dict
@@ -161,6 +164,7 @@ class Refreshes(AtHand):
         archive: Archive,
         expiry: ExpiryQueue,
         under_way: dict[str, list],
+        quarantine: Quarantine,
         nonces: object,
     ) -> None:
         """`under_way`: the tokens of the contacts that an exchange is about."""
@@ -171,6 +175,7 @@ class Refreshes(AtHand):
         self._archive = archive
         self._expiry = expiry
         self._under_way = under_way
+        self._quarantine = quarantine
         self._by_call_id: dict[bytes, Refresh] = {}
         self._extras: dict[tuple[bytes, bool, bool], Extras] = {}
         self._counts: dict[str, int] = {}
@@ -206,6 +211,8 @@ class Refreshes(AtHand):
             # Repeated, because the answer was lost; whatever has happened since, this was the answer.
             return refresh.rest
         if cseq < refresh.cseq or cseq <= binding.cseq or now >= binding.quiet_until or binding.token in self._under_way:
+            return None
+        if self._quarantine.is_any() and self._quarantine.left(binding.host, binding.token, now) > 0.0:
             return None
         seconds: cython.longlong = _time_left(binding, refresh.targets, refresh.wanted, refresh.usual, now)
         if seconds <= 0:

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from sbc.flow import Flow
+from sbc.registration.quarantine import Kept
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.sip.message import Request, parse
@@ -308,6 +309,21 @@ def test_one_that_an_exchange_is_about_is_not_answered_from_memory(short):
     phone.register()
     short.clock.advance(4)
     assert 3 == len(short.primary.requests)
+
+
+def test_one_in_quarantine_is_not_answered_from_memory(short):
+    """It is told to wait, as it is whatever it sends."""
+    phone = known(short)
+    binding = binding_of(short)
+    quarantine = short.registrar._quarantine
+    quarantine.keep(binding.host, binding.token, Kept(short.clock.seconds() + 100, binding.aor, "", "office", "loop"))
+    phone.register()
+    assert 500 == phone.answers[-1]
+    short.clock.advance(101)
+    be_quiet(short)
+    phone.register()
+    assert 200 == phone.answers[-1]
+    assert 1 == asked(short)
 
 
 @pytest.mark.parametrize("garbage", ["", "Contact: <", "Expires: x", "Contact: <sip:\xff@x>;expires=a", "To: <sip:x@y>", ":"])
