@@ -171,7 +171,7 @@ class App:
         self._resolver.start()
         self._add_groups(config.groups)
 
-        self._journal = RegistrationJournal(state_dir, self.store)
+        self._journal = RegistrationJournal(state_dir, self.store, self.report)
         self.registrar = Registrar(
             self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,

@@ -9,6 +9,7 @@ cdef class Archive(Timer):
     cdef TimerQueue _queue
     cdef object _wall_clock
     cdef object _store
+    cdef object _everything
     cdef dict _behind
     cdef dict _unsaved
     cdef list _heard_of

@@ -14,7 +14,7 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import cython
@@ -51,17 +51,26 @@ class Archive(Timer):
     _queue: TimerQueue
     _wall_clock: object
     _store: object
+    _everything: object
     _behind: dict  # token -> the binding whose new times are to be noted, None: it is to be forgotten
     _unsaved: dict  # the same for what the database does not have; all of it is noted
     _heard_of: list  # (token, server) of the removals of which it is to be noted that they need no more telling
     _removals: dict  # the same -> the row, None: it is to be forgotten; what the database does not have, all noted
     _saving: cython.bint  # the database is to get all that is unsaved
 
-    def __init__(self, queue: TimerQueue, wall_clock: Callable[[], float], store: RegistrationStore) -> None:
+    def __init__(
+        self,
+        queue: TimerQueue,
+        wall_clock: Callable[[], float],
+        store: RegistrationStore,
+        everything: Callable[[], tuple[Iterable[Binding], Iterable[RemovalRow]]],
+    ) -> None:
+        """`everything` gives what should be on disk."""
         self.unarmed()
         self._queue = queue
         self._wall_clock = wall_clock
         self._store = store
+        self._everything = everything
         self._behind: dict[str, Binding | None] = {}
         self._unsaved: dict[str, Binding | None] = {}
         self._heard_of: list[tuple[str, str]] = []
@@ -117,6 +126,15 @@ class Archive(Timer):
         self._behind[token] = None
         self._come_back(WRITE_BEHIND)
 
+    def check(self) -> None:
+        """See whether what was saved is still there; if not, save it once more, a part at a time."""
+        if not self._store.check():
+            bindings, removals = self._everything()
+            self._unsaved.update((binding.token, binding) for binding in bindings)
+            self._removals.update(((row.token, row.server), row) for row in removals)
+            self._saving = True
+            self._come_back(_PAUSE)
+
     def close(self) -> None:
         """Write all that still waits: the appliance stops, and nobody waits for it."""
         while self._behind or self._heard_of:
@@ -131,6 +149,7 @@ class Archive(Timer):
 
     @cython.cfunc
     def fire(self):
+        self.check()
         if self._behind or self._heard_of:
             self._note_what_waits()
         if self._saving or self._store.notes_are_many:

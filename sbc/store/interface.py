@@ -103,6 +103,10 @@ class RegistrationStore(Protocol):
         On return they survive a SIGKILL.
         """
 
+    def check(self) -> bool:
+        """See whether what was saved is still there, and try again to write what could not be written. False: it is lost, and
+        those who know it have to save it anew."""
+
     def note(self, line: bytes) -> bool:
         """Write this down for now, as `sbc.store.journal` reads it: sooner done than `save_registrations`, and as safe.
         False when it cannot be; then what it is about must be saved."""
@@ -119,6 +123,9 @@ class NoNotes:
     """Of a store that saves everything at once."""
 
     notes_are_many = False
+
+    def check(self) -> bool:
+        return True
 
     def note(self, line: bytes) -> bool:
         return False
