@@ -14,6 +14,7 @@ cdef class Archive(Timer):
     cdef dict _unsaved
     cdef list _heard_of
     cdef dict _removals
+    cdef bint _notes_are_old
     cdef bint _saving
 
     cdef object keep(self, Binding binding)

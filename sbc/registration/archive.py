@@ -56,6 +56,7 @@ class Archive(Timer):
     _unsaved: dict  # the same for what the database does not have; all of it is noted
     _heard_of: list  # (token, server) of the removals of which it is to be noted that they need no more telling
     _removals: dict  # the same -> the row, None: it is to be forgotten; what the database does not have, all noted
+    _notes_are_old: cython.bint  # all was saved, but by a database that could not write it: the notes had to stay
     _saving: cython.bint  # the database is to get all that is unsaved
 
     def __init__(
@@ -75,6 +76,7 @@ class Archive(Timer):
         self._unsaved: dict[str, Binding | None] = {}
         self._heard_of: list[tuple[str, str]] = []
         self._removals: dict[tuple[str, str], RemovalRow | None] = {}
+        self._notes_are_old = False
         self._saving = False
 
     @cython.cfunc
@@ -127,12 +129,16 @@ class Archive(Timer):
         self._come_back(WRITE_BEHIND)
 
     def check(self) -> None:
-        """See whether what was saved is still there; if not, save it once more, a part at a time."""
+        """See whether what was saved is still there; if not, save it once more, a part at a time. And where the database
+        could not be written for a while, see that notes go which are older than what it has now."""
         if not self._store.check():
             bindings, removals = self._everything()
             self._unsaved.update((binding.token, binding) for binding in bindings)
             self._removals.update(((row.token, row.server), row) for row in removals)
             self._saving = True
+        elif self._notes_are_old and self._store.up_to_date:
+            self._saving = True
+        if self._saving:
             self._come_back(_PAUSE)
 
     def close(self) -> None:
@@ -149,11 +155,11 @@ class Archive(Timer):
 
     @cython.cfunc
     def fire(self):
-        self.check()
         if self._behind or self._heard_of:
             self._note_what_waits()
         if self._saving or self._store.notes_are_many:
             self._save_some()
+        self.check()
         if self._behind or self._saving:  # the rest in a moment
             self._queue.arm(self, self._queue.now(), _PAUSE)
 
@@ -232,7 +238,7 @@ class Archive(Timer):
             self._store.save_registrations(rows, of_servers, removed, removals, heard)
         self._saving = len(self._unsaved) > 0 or len(self._removals) > 0
         if not self._saving:
-            self._store.notes_saved()
+            self._notes_are_old = not self._store.notes_saved()
 
     @cython.cfunc
     def _save_all(self):

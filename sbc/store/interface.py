@@ -115,14 +115,20 @@ class RegistrationStore(Protocol):
     def notes_are_many(self) -> bool:
         """It is time to save all that was noted."""
 
-    def notes_saved(self) -> None:
-        """All that was noted has been saved: the notes may be forgotten."""
+    def notes_saved(self) -> bool:
+        """All that was noted has been saved: the notes may be forgotten. False when they have to stay, because not all of it
+        could be written."""
+
+    @property
+    def up_to_date(self) -> bool:
+        """False while something that was saved could not be written."""
 
 
 class NoNotes:
     """Of a store that saves everything at once."""
 
     notes_are_many = False
+    up_to_date = True
 
     def check(self) -> bool:
         return True
@@ -130,8 +136,8 @@ class NoNotes:
     def note(self, line: bytes) -> bool:
         return False
 
-    def notes_saved(self) -> None:
-        pass
+    def notes_saved(self) -> bool:
+        return True
 
 
 class CounterStore(Protocol):

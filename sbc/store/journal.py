@@ -25,7 +25,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sbc.events import Alarm, Report
 from sbc.store import schema
@@ -53,18 +53,10 @@ class Entry(NamedTuple):
 
 
 
-class Database(RegistrarStore, Protocol):
-    """Where everything goes in the end."""
-
-    @property
-    def up_to_date(self) -> bool:
-        """False while something that was saved could not be written."""
-
-
 class RegistrationJournal:
     """A `RegistrarStore` before another one. Call `close` before that is closed."""
 
-    def __init__(self, state_dir: str | Path, database: Database, report: Report | None = None) -> None:
+    def __init__(self, state_dir: str | Path, database: RegistrarStore, report: Report | None = None) -> None:
         self._folder = Path(state_dir)
         self._database = database
         self._report = report
@@ -142,11 +134,18 @@ class RegistrationJournal:
     def notes_are_many(self) -> bool:
         return self._size > _LARGE
 
-    def notes_saved(self) -> None:
-        if self._size and self._database.up_to_date:
+    def notes_saved(self) -> bool:
+        if self._size:
+            if not self._database.up_to_date:
+                return False
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, 0)
                 self._size = 0
+        return True
+
+    @property
+    def up_to_date(self) -> bool:
+        return self._database.up_to_date
 
     def close(self) -> None:
         """Leave no file, unless something is in it that was not saved."""
@@ -274,7 +273,7 @@ def _is_renewal(renewal: list[Any]) -> bool:
 class _Registrations:
     """What the database has, and what entries make of it; `touched` are the tokens of bindings that they are about."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: RegistrarStore) -> None:
         bindings, registrations = database.load_registrations()
         self.bindings = {row.token: row for row in bindings}
         self.registrations: dict[tuple[str, str], RegistrationRow] = {}

@@ -217,11 +217,14 @@ class SqliteStore(NoNotes):
         """There is no file of ours, or another one where it was. What was written is in the memory of those who saved it."""
         if self._checkpointing is not None:
             self._checkpointing.join()
-        before = self._identity
+        # Where the file is gone the next one may have its number.
+        before = self._identity if self._is_in_place() else None
+        self._identity = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             database = self._open_file()
         except (OSError, sqlite3.OperationalError) as error:
+            self._identity = before
             if not self._in_memory:
                 self._exchange(self._memory(f"cannot write {self.path}: {error}"))
             return
@@ -233,7 +236,7 @@ class SqliteStore(NoNotes):
             self._exchange(database)
             if self._trouble is None:
                 self._report(Alarm("store", f"{self.path} is no longer what it was; it is written anew"))
-        self._lost = self._lost or self._identity != before
+        self._lost = self._lost or before is None or self._identity != before
 
     def _exchange(self, database: sqlite3.Connection) -> None:
         with contextlib.suppress(sqlite3.Error):

@@ -142,6 +142,8 @@ def test_a_line_of_a_former_version_that_is_none(tmp_path, damaged):
 # A database
 
 PHONES = 200
+LEAF = 10
+"""The first byte of a page of rows (sqlite.org/fileformat2.html, 1.6)."""
 
 
 @pytest.fixture(scope="module")
@@ -211,14 +213,18 @@ def test_a_database_that_ends_anywhere(full_folder, tmp_path, name):
 
 def test_a_damaged_page_costs_only_its_own_rows(full_folder, tmp_path):
     """The contacts on all other pages go on, in a new file; and it is said."""
+    whole = tmp_path / "whole"
+    shutil.copytree(full_folder, whole)
+    SqliteStore(whole, print).close()  # all of the log is in the database then
 
     def change(content: bytes) -> bytes:
         pages = [content[offset : offset + 4096] for offset in range(0, len(content), 4096)]
-        return b"".join(b"\xaa" * 4096 if b"token-0050" in page else page for page in pages)
+        place = next(place for place, page in enumerate(pages) if page[0] == LEAF and b"call" in page and place > 5)
+        pages[place] = b"\xaa" * 4096
+        return b"".join(pages)
 
-    kept = damaged_copy(full_folder, tmp_path, "sbc.sqlite3", change)
-    assert "token-0050" not in kept.tokens
-    assert PHONES - 40 <= len(kept.tokens)
+    kept = damaged_copy(whole, tmp_path, "sbc.sqlite3", change)
+    assert PHONES - 30 <= len(kept.tokens) < PHONES
     assert "corrupt" in kept.alarms[0].text and "that could be read" in kept.alarms[0].text
 
 
