@@ -51,6 +51,7 @@ cdef class Binding:
     cdef public double queued_for
     cdef public bint unsaved
     cdef public tuple upstreams
+    cdef str gruu
     cdef Contact read
 
     cdef Upstream at(self, str server)
@@ -60,6 +61,7 @@ cdef class Binding:
 cdef class Bindings:
     cdef dict _by_token
     cdef dict _by_aor
+    cdef dict _connected
 
     cdef Binding find(self, str token)
     cdef Py_ssize_t number(self, str aor)
@@ -67,3 +69,6 @@ cdef class Bindings:
     cdef Binding spelled(self, str aor, str contact)
     cpdef object add(self, Binding binding)
     cpdef object remove(self, Binding binding)
+    cdef object move(self, Binding binding, str transport, str host, int port, str local_host, int local_port)
+    cdef object _arrive(self, Binding binding)
+    cdef object _leave(self, Binding binding)
