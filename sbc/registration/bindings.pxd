@@ -50,6 +50,8 @@ cdef class Binding:
     cdef public object rota
     cdef public double queued_for
     cdef public bint unsaved
+    cdef public object refresh
+    cdef public object extras
     cdef public tuple upstreams
     cdef str gruu
     cdef Contact read

@@ -111,6 +111,8 @@ class Binding:
     rota: object  # whose turn it is (`rota.Rota`); None as long as not several servers want the phone's own answer
     queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
     unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
+    refresh: object  # its last REGISTER, where it may be answered without looking into it (`refreshes.Refresh`)
+    extras: object  # what a server's answer said besides (`refreshes.Extras`); None: nothing
     upstreams: tuple  # an `Upstream` for each server that was ever told
     gruu: str  # the GRUUs that its phone was given, as parameters of its Contact, "" without any (RFC 5627)
     read: Contact  # `contact` as it was read the last time; None when it has to be read
@@ -159,6 +161,8 @@ class Binding:
         self.rota = None
         self.queued_for = 0.0
         self.unsaved = False
+        self.refresh = None
+        self.extras = None
         self.upstreams = ()
         self.gruu = ""
         self.read = None
