@@ -30,6 +30,7 @@ from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTE
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
+from sbc.registration.explained import explain
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
 from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
@@ -379,6 +380,10 @@ class Registrar(ExchangeUser):
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
         return describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now)
+
+    def explain(self, aor: str, now: float) -> dict[str, Any]:
+        """All about one address-of-record, for `sbc explain`."""
+        return explain(self, self._targets, self._quarantine, aor, now)
 
     # For the upkeep
 
