@@ -29,7 +29,7 @@ REFRESHES = 20
 AT_ONCE = 2.0
 """Seconds from INVITE to the first sign of the called phone."""
 
-TRIES = 3
+TRIES = 5
 """Wrong passwords that a server may see of a phone in an hour."""
 
 POLL = 0.5
