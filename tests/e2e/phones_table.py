@@ -1,6 +1,6 @@
 """Which phones, by which method, and what it costs: `python -m tests.e2e.phones_table` measures all of it in two minutes.
 
-Every kind of phone that this machine has, with a line for each method, at two Kamailio registrars that grant 14 s, behind one
+Every kind of phone that this machine has, with a line for each method, at two Kamailio registrars that grant 16 s, behind one
 `sbc run`. The messages are counted on the wire.
 """
 

@@ -113,6 +113,9 @@ PHONES: dict[str, Maker] = {
 WELL_BEHAVED = tuple(kind for kind in PHONES if kind != "stubborn")
 """Those that are there to be registered."""
 
+METHODS = ("serial", "aggregate", "first-only")
+"""Those that have to be asked for."""
+
 ANSWERS_EVERY_REALM = ("baresip", "pjsua", "sipp", "sippshow", "twinkle")
 """The phones that answer the challenge of another realm at a refresh, as they are set up here; linphone knows one only."""
 
@@ -130,12 +133,12 @@ def kinds() -> list[str]:
 class PhoneSite:
     """Two registrars, the appliance, which knows passwords for "own" only, and each kind of phone with a line for each case.
 
-    `lines`: the kinds of phones and their cases. `longest`: seconds that the registrars grant. `settings`: more lines of every
+    `lines`: the kinds of phones and their cases. `longest`: seconds that the registrars grant; the phones ask for half of it. `settings`: more lines of every
     group. `passwords`: wrong ones, by account. Names of accounts are like `baresip-same-alternating`.
     """
 
     def __init__(
-        self, peers: Peers, lines: Mapping[str, Sequence[Case]], *, longest: int = 14, short_grant: int = 6,
+        self, peers: Peers, lines: Mapping[str, Sequence[Case]], *, longest: int = 16, short_grant: int = 5,
         settings: str = "", passwords: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._peers = peers
@@ -146,8 +149,9 @@ class PhoneSite:
             for name in REALMS
         )
         listen, http_port = free_port(), free_port()
-        group = f"{QUICK_PROBES}\nmin_expires = 5\nshort_grant = {short_grant}\n{settings}\n"
-        text = self._configuration(listen, http_port, group, list(lines))
+        # Grants of seconds, so that twenty refreshes are two minutes.
+        self._settings = f"min_expires = 5\nshort_grant = {short_grant}\n{settings}\n"
+        text = self._configuration(listen, http_port, list(lines))
         self.sbc = peers.started(Sbc(peers.folder, text, {"127.0.0.1": listen}, http_port))
         self.phones: dict[str, Softphone] = {}
         self.lines: dict[str, Line] = {}
@@ -155,7 +159,7 @@ class PhoneSite:
         for kind, cases in lines.items():
             accounts = [f"{kind}-{case}" for case in cases]
             its_lines = [
-                Line(name, self.sbc.proxy(), domain=case.domain, password=(passwords or {}).get(name, ""))
+                Line(name, self.sbc.proxy(), domain=case.domain, expires=longest // 2, password=(passwords or {}).get(name, ""))
                 for name, case in zip(accounts, cases, strict=True)
             ]
             self.lines |= zip(accounts, its_lines, strict=True)
@@ -203,19 +207,20 @@ class PhoneSite:
         [found] = [row for row in rows if row["aor"].startswith(f"sip:{account}@")]
         return found
 
-    def _configuration(self, listen: int, http_port: int, group: str, kinds: list[str]) -> str:
+    def _configuration(self, listen: int, http_port: int, kinds: list[str]) -> str:
         text = [f'[appliance]\nname = "site"\nstate_dir = "{self._peers.folder}/state"\n',
                 f'[[listen]]\ntransport = "udp"\naddress = "127.0.0.1"\nport = {listen}\n',
                 f'[http]\naddress = "127.0.0.1"\nport = {http_port}\n']
         for realms in dict.fromkeys(case.realms for case in self.cases):
-            text.append(f'[[group]]\nname = "{realms}"\ndomains = ["{DOMAINS[realms]}"]\nregistration = "concurrent"\n{group}')
+            text.append(f'[[group]]\nname = "{realms}"\ndomains = ["{DOMAINS[realms]}"]\nregistration = "concurrent"\n'
+                        f'{QUICK_PROBES}\n{self._settings}')
             for server in self.servers:
                 trusted = "trusted = true\n" if realms == "trusted" and server is self.fallback else ""
                 text.append(f'[[group.server]]\nname = "{server.name}"\naddress = "{server.address}"\nport = {server.port}\n'
                             f'transport = "udp"\n{trusted}')
             text += [
-                f'[[group.phones]]\naors = ["*-{case}"]\nchallenge_method = "{case.method}"\n'
-                for case in self.cases if case.realms == realms and case.method not in ("own", "trusted")
+                f'[[group.phones]]\naors = ["*-{case}"]\nchallenge_method = "{case.method}"\n{self._settings}'
+                for case in self.cases if case.realms == realms and case.method in METHODS
             ]
         known = [
             htdigest_line(f"{kind}-{case}", "md5", realm)
