@@ -133,7 +133,7 @@ def kinds() -> list[str]:
 class PhoneSite:
     """Two registrars, the appliance, which knows passwords for "own" only, and each kind of phone with a line for each case.
 
-    `lines`: the kinds of phones and their cases. `longest`: seconds that the registrars grant; the phones ask for half of it. `settings`: more lines of every
+    `lines`: the kinds of phones and their cases. `longest`: seconds that the registrars grant. `settings`: more lines of every
     group. `passwords`: wrong ones, by account. Names of accounts are like `baresip-same-alternating`.
     """
 
@@ -159,7 +159,7 @@ class PhoneSite:
         for kind, cases in lines.items():
             accounts = [f"{kind}-{case}" for case in cases]
             its_lines = [
-                Line(name, self.sbc.proxy(), domain=case.domain, expires=longest // 2, password=(passwords or {}).get(name, ""))
+                Line(name, self.sbc.proxy(), domain=case.domain, password=(passwords or {}).get(name, ""))
                 for name, case in zip(accounts, cases, strict=True)
             ]
             self.lines |= zip(accounts, its_lines, strict=True)
