@@ -347,11 +347,18 @@ class Registrar(ExchangeUser):
         for binding in kept.bindings:
             self.bindings.add(binding)
             self._expiry.watch(binding)
+            self._know_again(binding)
             if binding.agent is not None:
                 self._at[binding.host, binding.port] = binding
         self.upkeep.missed.restored(kept.removals)
         if kept.expired or kept.heard:
             self._store.save_registrations((), (), kept.expired, (), kept.heard)
+
+    def _know_again(self, binding: Binding) -> None:
+        """Phones that show their last nonce unasked (linphone, sofia) need not be asked again."""
+        for upstream in binding.upstreams:
+            if upstream.nonce and upstream.candidate is not None:
+                self.nonces.remember(upstream.nonce, upstream.candidate, self.queue.now())
 
     # What is known
 
