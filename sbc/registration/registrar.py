@@ -616,6 +616,7 @@ class Registrar(ExchangeUser):
             upstream.wants_phone = False
         if rota is not None:
             rota.accepted(upstream.server, upstream.state != _REGISTERED)
+            binding.spare = max(binding.spare, upstream.expires_at - binding.expires_at)
 
     @cython.cfunc
     def _note_challenge(self, exchange: Exchange, leg: Leg):
@@ -675,7 +676,9 @@ class Registrar(ExchangeUser):
         status: cython.int = leg.response._status if leg.response is not None else 0
         is_challenge: cython.bint = leg.ending is Ending.CHALLENGED
         refused_account: cython.bint = leg.ending is Ending.REFUSED and (status == 403 or status == 404)
-        wrong_password: cython.bint = is_challenge and (leg.own_password_refused or exchange.is_wrong_password(leg))
+        wrong_password: cython.bint = is_challenge and (
+            leg.own_password_refused or exchange.is_endless or exchange.is_wrong_password(leg)
+        )
         if is_challenge:
             self._note_challenge(exchange, leg)
         if wrong_password or (leg.showed_credentials and (refused_account or self._is_wrong_again(exchange, leg))):
@@ -685,6 +688,8 @@ class Registrar(ExchangeUser):
         reason: str = leg.reason
         if is_challenge:
             reason = "wrong password" if wrong_password else "asks for a password that only the phone knows"
+            if exchange.is_endless:
+                reason = "challenges again behind every answer"
         failed: cython.bint = refused_account or wrong_password
         group: str = exchange.targets.group_name
         contact: Contact
