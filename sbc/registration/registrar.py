@@ -196,7 +196,7 @@ class Registrar(ExchangeUser):
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self._restored: list[Binding] = []  # until it is known where they should be registered
         self.refreshes = Refreshes(
-            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self.nonces
+            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self._quarantine, self.nonces
         )
         self._rng = random.Random()
         self.boot = secrets.token_hex(4)
@@ -632,6 +632,7 @@ class Registrar(ExchangeUser):
             upstream.wants_phone = False
         if rota is not None:
             rota.accepted(upstream.server, upstream.state != _REGISTERED)
+            binding.spare = max(binding.spare, upstream.expires_at - binding.expires_at)
 
     @cython.cfunc
     def _note_challenge(self, exchange: Exchange, leg: Leg):
@@ -691,7 +692,9 @@ class Registrar(ExchangeUser):
         status: cython.int = leg.response._status if leg.response is not None else 0
         is_challenge: cython.bint = leg.ending is Ending.CHALLENGED
         refused_account: cython.bint = leg.ending is Ending.REFUSED and (status == 403 or status == 404)
-        wrong_password: cython.bint = is_challenge and (leg.own_password_refused or exchange.is_wrong_password(leg))
+        wrong_password: cython.bint = is_challenge and (
+            leg.own_password_refused or exchange.is_endless or exchange.is_wrong_password(leg)
+        )
         if is_challenge:
             self._note_challenge(exchange, leg)
         if wrong_password or (leg.showed_credentials and (refused_account or self._is_wrong_again(exchange, leg))):
@@ -701,6 +704,8 @@ class Registrar(ExchangeUser):
         reason: str = leg.reason
         if is_challenge:
             reason = "wrong password" if wrong_password else "asks for a password that only the phone knows"
+            if exchange.is_endless:
+                reason = "challenges again behind every answer"
         failed: cython.bint = refused_account or wrong_password
         group: str = exchange.targets.group_name
         contact: Contact
