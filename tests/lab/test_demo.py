@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 WITHIN = 60  # seconds that the whole story may take
 
