@@ -11,11 +11,13 @@ cdef class Archive(Timer):
     cdef object _store
     cdef dict _behind
     cdef dict _unsaved
+    cdef list _heard_of
+    cdef dict _removals
     cdef bint _saving
 
     cdef object keep(self, Binding binding)
     cdef object keep_later(self, Binding binding)
-    cdef object forget(self, str token)
+    cdef object forget(self, str token, list removals)
     cdef object forget_later(self, str token)
     cdef object _come_back(self, double delay)
     cdef object _note(self, Writer writer)

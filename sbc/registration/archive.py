@@ -13,13 +13,14 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import islice
 
 import cython
 
 from sbc.registration.bindings import REGISTERED
-from sbc.store.interface import RegistrationStore
+from sbc.store.interface import RegistrationStore, RemovalRow
 
 if cython.compiled:
     from cython.cimports.sbc.clock import Timer, TimerQueue
@@ -52,6 +53,8 @@ class Archive(Timer):
     _store: object
     _behind: dict  # token -> the binding whose new times are to be noted, None: it is to be forgotten
     _unsaved: dict  # the same for what the database does not have; all of it is noted
+    _heard_of: list  # (token, server) of the removals of which it is to be noted that they need no more telling
+    _removals: dict  # the same -> the row, None: it is to be forgotten; what the database does not have, all noted
     _saving: cython.bint  # the database is to get all that is unsaved
 
     def __init__(self, queue: TimerQueue, wall_clock: Callable[[], float], store: RegistrationStore) -> None:
@@ -61,6 +64,8 @@ class Archive(Timer):
         self._store = store
         self._behind: dict[str, Binding | None] = {}
         self._unsaved: dict[str, Binding | None] = {}
+        self._heard_of: list[tuple[str, str]] = []
+        self._removals: dict[tuple[str, str], RemovalRow | None] = {}
         self._saving = False
 
     @cython.cfunc
@@ -83,16 +88,28 @@ class Archive(Timer):
         self._come_back(WRITE_BEHIND)
 
     @cython.cfunc
-    def forget(self, token: str):
-        """It is no contact any more. Returns when that survives a SIGKILL."""
+    def forget(self, token: str, removals: list):
+        """It is no contact any more, which these servers have yet to hear. Returns when that survives a SIGKILL."""
         self._behind.pop(token, None)
         self._unsaved[token] = None
         writer: Writer = _WRITER
         writer.begin()
         writer.octets(b"[[],[],[")
         writer.quoted(token)
-        writer.octets(b"],[]]\n")
+        writer.octets(b"],[]")
+        if removals:
+            for row in removals:
+                self._removals[row.token, row.server] = row
+            writer.octets(b",")
+            writer.octets(json.dumps(removals).encode())
+        writer.octets(b"]\n")
         self._note(writer)
+
+    def heard(self, token: str, server: str) -> None:
+        """That server needs to be told no more that the phone has removed this contact. A kill may lose those of the last
+        second: then it is told once more, or it is seen that the contact is there again."""
+        self._heard_of.append((token, server))
+        self._come_back(WRITE_BEHIND)
 
     @cython.cfunc
     def forget_later(self, token: str):
@@ -102,7 +119,7 @@ class Archive(Timer):
 
     def close(self) -> None:
         """Write all that still waits: the appliance stops, and nobody waits for it."""
-        while self._behind:
+        while self._behind or self._heard_of:
             self._note_what_waits()
         self._save_all()
         self.disarm()
@@ -114,7 +131,7 @@ class Archive(Timer):
 
     @cython.cfunc
     def fire(self):
-        if self._behind:
+        if self._behind or self._heard_of:
             self._note_what_waits()
         if self._saving or self._store.notes_are_many:
             self._save_some()
@@ -158,7 +175,13 @@ class Archive(Timer):
                     writer.octets(b",")
                 first = False
                 _write_renewal(writer, binding, wall_offset)
-        writer.octets(b"]]\n")
+        writer.octets(b"]")
+        if self._heard_of:
+            writer.octets(b",[],")
+            writer.octets(json.dumps(self._heard_of).encode())
+            self._removals.update(dict.fromkeys(self._heard_of))
+            self._heard_of.clear()
+        writer.octets(b"]\n")
         if not self._store.note(writer.written()):
             self._saving = True
 
@@ -178,9 +201,17 @@ class Archive(Timer):
                 row, registrations = binding.rows(wall_offset)
                 rows.append(row)
                 of_servers += registrations
-        if rows or removed:
-            self._store.save_registrations(rows, of_servers, removed)
-        self._saving = len(self._unsaved) > 0
+        removals: list = []
+        heard: list = []
+        for key in list(islice(self._removals, _SAVED_AT_ONCE)):
+            removal = self._removals.pop(key)
+            if removal is None:
+                heard.append(key)
+            else:
+                removals.append(removal)
+        if rows or removed or removals or heard:
+            self._store.save_registrations(rows, of_servers, removed, removals, heard)
+        self._saving = len(self._unsaved) > 0 or len(self._removals) > 0
         if not self._saving:
             self._store.notes_saved()
 
@@ -219,14 +250,18 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
     writer.octets(b",")
     writer.number(binding.local_port)
     writer.octets(b",")
-    _write_seconds(writer, binding.granted)
+    _write_seconds(writer, binding.granted + binding.spare)
     writer.octets(b",")
-    _write_seconds(writer, binding.expires_at + wall_offset)
+    _write_seconds(writer, binding.expires_at + binding.spare + wall_offset)
     writer.octets(b",")
     if binding.agent is None:
         writer.octets(b"null")
     else:
         writer.quoted(binding.agent)
+    writer.octets(b",")
+    writer.quoted(binding.method)
+    writer.octets(b",")
+    writer.quoted(binding.method_reason)
     writer.octets(b"]],[")
     first: cython.bint = True
     upstream: Upstream
@@ -242,6 +277,14 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
         writer.quoted(upstream.reason)
         writer.octets(b",")
         _write_seconds(writer, upstream.expires_at + wall_offset if upstream.state == _REGISTERED else 0.0)
+        writer.octets(b",")
+        writer.quoted(upstream.nonce)
+        writer.octets(b",")
+        writer.quoted("" if upstream.candidate is None else str(upstream.candidate))
+        writer.octets(b",")
+        _write_seconds(writer, upstream.retry_at + wall_offset if upstream.retry_at else 0.0)
+        writer.octets(b",")
+        writer.number(upstream.failures)
         writer.octets(b"]")
     writer.octets(b"],[],[]]\n")
 
@@ -252,9 +295,9 @@ def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double)
     writer.octets(b"[")
     writer.quoted(binding.token)
     writer.octets(b",")
-    _write_seconds(writer, binding.granted)
+    _write_seconds(writer, binding.granted + binding.spare)
     writer.octets(b",")
-    _write_seconds(writer, binding.expires_at + wall_offset)
+    _write_seconds(writer, binding.expires_at + binding.spare + wall_offset)
     upstream: Upstream
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:

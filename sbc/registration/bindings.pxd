@@ -3,6 +3,12 @@
 from sbc.registration.contacts cimport Contact
 
 
+cdef class Question:
+    cdef readonly object credentials
+    cdef readonly str realm
+    cdef public str announced
+
+
 cdef class Upstream:
     cdef public str server
     cdef public str state
@@ -12,6 +18,12 @@ cdef class Upstream:
     cdef public object digest
     cdef public double registered_at
     cdef public object candidate
+    cdef public str nonce
+    cdef public double due_at
+    cdef public double retry_at
+    cdef public int failures
+    cdef public bint wants_phone
+    cdef public Question question
 
 
 cdef class Binding:
@@ -21,6 +33,8 @@ cdef class Binding:
     cdef public str contact
     cdef public str agent
     cdef public str username
+    cdef public str method
+    cdef public str method_reason
     cdef public str call_id
     cdef public long long cseq
     cdef public str transport
@@ -30,7 +44,10 @@ cdef class Binding:
     cdef public int local_port
     cdef public double granted
     cdef public double expires_at
+    cdef public double quiet_until
     cdef public double grace
+    cdef public double spare
+    cdef public object rota
     cdef public double queued_for
     cdef public bint unsaved
     cdef public tuple upstreams

@@ -29,6 +29,20 @@ _REGISTERED = cython.declare(str, REGISTERED)
 
 
 @cython.cclass
+class Question:
+    """What a server wants the phone to answer."""
+
+    credentials: object  # the password file with which we could not
+    realm: str
+    announced: str  # the next nonce that was announced to the phone with a success (RFC 7616 3.5); "" = none
+
+    def __init__(self, credentials: object, realm: str) -> None:
+        self.credentials = credentials
+        self.realm = realm
+        self.announced = ""
+
+
+@cython.cclass
 class Upstream:
     """One contact at one server: the series of our REGISTERs and what came of them."""
 
@@ -39,7 +53,14 @@ class Upstream:
     cseq: cython.longlong
     digest: object  # the challenge that we have answered ourselves (`OwnDigest`), to be answered again without being asked
     registered_at: cython.double  # when it last accepted it; 0: before a restart
-    candidate: object  # the address of the server that has it; None: not known, as after a restart
+    candidate: object  # the address of the server that has it; None: not known
+    nonce: str  # the last one that the phone answered there and that was accepted; "" when it never had to
+    due_at: cython.double  # from then on the phone's next refresh is passed on to it; 0: the next one in any case
+    # The account that it refuses (V16): when it may be tried again, and how many refusals in a row there were.
+    retry_at: cython.double
+    failures: cython.int
+    wants_phone: cython.bint  # it has challenged, and only the phone could answer
+    question: Question  # its last challenge to the phone; None: not known, as after a restart
 
     def __init__(self, server: str, cseq: int = 0) -> None:
         self.server = server
@@ -50,6 +71,12 @@ class Upstream:
         self.digest = None
         self.registered_at = 0.0
         self.candidate = None
+        self.nonce = ""
+        self.due_at = 0.0
+        self.retry_at = 0.0
+        self.failures = 0
+        self.wants_phone = False
+        self.question = None
 
 
 @cython.cclass
@@ -62,6 +89,8 @@ class Binding:
     contact: str  # the phone's Contact value, byte for byte
     agent: str  # its User-Agent, where that may tell its kind (`redundancy.phones`); None when nobody has looked
     username: str  # the digest user name that it proved to be, "" when no server ever asked
+    method: str  # how it can be asked by several servers, where that was learned; "" = as it is configured
+    method_reason: str  # why, for people
     # Call-ID and CSeq of the phone's last accepted REGISTER (10.3 item 7).
     call_id: str
     cseq: cython.longlong
@@ -74,8 +103,12 @@ class Binding:
     local_port: cython.int
     granted: cython.double
     expires_at: cython.double
+    quiet_until: cython.double  # until then no server needs to hear of a refresh that changes nothing; 0 = of the next one
     # Seconds for which it is kept longer than that: the renewal that the store has missed may have granted them.
     grace: cython.double
+    # Seconds for which the servers have it longer than the phone was told, which so comes by more often.
+    spare: cython.double
+    rota: object  # whose turn it is (`rota.Rota`); None as long as not several servers want the phone's own answer
     queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
     unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
     upstreams: tuple  # an `Upstream` for each server that was ever told
@@ -99,6 +132,8 @@ class Binding:
         granted: float = 0.0,
         expires_at: float = 0.0,
         agent: str | None = None,
+        method: str = "",
+        method_reason: str = "",
     ) -> None:
         self.token = token
         self.group = group
@@ -106,6 +141,8 @@ class Binding:
         self.contact = contact
         self.agent = agent
         self.username = username
+        self.method = method
+        self.method_reason = method_reason
         self.call_id = call_id
         self.cseq = cseq
         self.transport = transport
@@ -115,7 +152,10 @@ class Binding:
         self.local_port = local_port
         self.granted = granted
         self.expires_at = expires_at
+        self.quiet_until = 0.0
         self.grace = 0.0
+        self.spare = 0.0
+        self.rota = None
         self.queued_for = 0.0
         self.unsaved = False
         self.upstreams = ()
@@ -146,7 +186,7 @@ class Binding:
     @cython.cfunc
     def lapses_at(self) -> cython.double:
         """`next_lapse`, for those that are compiled."""
-        first: cython.double = self.expires_at + self.grace
+        first: cython.double = self.expires_at + self.spare + self.grace
         upstream: Upstream
         for upstream in self.upstreams:
             if upstream.expires_at < first and upstream.state == _REGISTERED:
@@ -157,14 +197,19 @@ class Binding:
         """As it is stored. `wall_offset`: wall clock less monotonic clock."""
         row = BindingRow(
             self.token, self.group, self.aor, self.contact, self.username, self.call_id, self.cseq, self.transport,
-            self.host, self.port, self.local_host, self.local_port, self.granted, self.expires_at + wall_offset,
-            self.agent,
+            self.host, self.port, self.local_host, self.local_port, self.granted + self.spare,
+            self.expires_at + self.spare + wall_offset, self.agent, self.method, self.method_reason,
         )  # fmt: skip
         return row, [self.upstream_row(upstream, wall_offset) for upstream in self.upstreams]
 
     def upstream_row(self, upstream: Upstream, wall_offset: float) -> RegistrationRow:
         expires_at = upstream.expires_at + wall_offset if upstream.state == REGISTERED else 0.0
-        return RegistrationRow(self.token, upstream.server, upstream.state, upstream.reason, expires_at)
+        candidate = "" if upstream.candidate is None else str(upstream.candidate)
+        retry_at = upstream.retry_at + wall_offset if upstream.retry_at else 0.0
+        return RegistrationRow(
+            self.token, upstream.server, upstream.state, upstream.reason, expires_at, upstream.nonce, candidate, retry_at,
+            upstream.failures,
+        )  # fmt: skip
 
 
 @cython.cclass

@@ -1,12 +1,12 @@
 """Removals that a server has not heard of (pitfall D13): `MissedRemovals`.
 
 A phone that de-registers while a server is dead stays registered there until that lapses, and calls would come in for it. So
-it is removed there as soon as the server is back, unless it has registered again. A restart forgets these.
+it is removed there as soon as the server is back, unless it has registered again. They are on disk before the phone is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sbc.clock import Clock
@@ -14,9 +14,11 @@ from sbc.registration.bindings import REGISTERED
 from sbc.registration.errand import Errand
 from sbc.registration.leg import Ending
 from sbc.registration.served import ATTEMPT, Books, Served
+from sbc.store.interface import RemovalRow
 
 if TYPE_CHECKING:
     from sbc.registration.bindings import Binding
+    from sbc.registration.restored import Removal
     from sbc.registration.targets import Target
 
 
@@ -25,10 +27,11 @@ class _Missed:
 
     __slots__ = ("binding", "served", "target", "until", "times", "timer", "errand")
 
-    def __init__(self, binding: Binding, served: Served, target: Target, until: float) -> None:
+    def __init__(self, binding: Binding, served: Served | None, target: Target | None, until: float) -> None:
         self.binding = binding
         self.served = served
         self.target = target
+        """None: left from before the start, and not seen since that the server lives."""
         self.until = until
         """When it lapses there by itself."""
         self.times = 0
@@ -53,6 +56,26 @@ class MissedRemovals:
                 key = (binding.token, upstream.server)
                 self.entries[key] = _Missed(binding, served, target, upstream.expires_at)
 
+    def rows(self, token: str, wall_offset: float) -> list[RemovalRow]:
+        """Those of one contact, as they are stored. `wall_offset`: wall clock less monotonic clock."""
+        found = []
+        for (of_token, server), missed in self.entries.items():
+            if of_token == token:
+                binding = missed.binding
+                found.append(RemovalRow(
+                    token, server, binding.group, binding.aor, binding.contact, binding.username, binding.transport,
+                    binding.host, binding.port, binding.local_host, binding.local_port, binding.agent,
+                    missed.until + wall_offset,
+                ))  # fmt: skip
+        return found
+
+    def restored(self, removals: Iterable[Removal]) -> None:
+        """At the start: these are left from before. They wait until it is seen that their server lives (`returned`)."""
+        for removal in removals:
+            key = (removal.binding.token, removal.server)
+            missed = self.entries[key] = _Missed(removal.binding, None, None, removal.until)
+            missed.timer = self._clock.callLater(max(0.0, removal.until - self._clock.seconds()), self._drop, key)
+
     def removal_over(self, token: str, answered: list[str]) -> None:
         """The phone's own removal is over. Of the servers that have the contact these have answered it."""
         for key in [key for key in self.entries if key[0] == token]:
@@ -69,7 +92,7 @@ class MissedRemovals:
     def returned(self, served: Served, names: set[str], now: float) -> None:
         """These servers are back: before anything else, and one after the other."""
         for key, missed in list(self.entries.items()):
-            target = served.named.get(missed.target.name)
+            target = served.named.get(key[1])
             is_of_group = missed.binding.group == served.group.name
             if missed.errand is None and is_of_group and target is not None and target.name in names:
                 missed.served, missed.target = served, target
@@ -80,8 +103,10 @@ class MissedRemovals:
         """The configuration has changed, and knows these: a server that is not among them is left alone. The others
         are asked as soon as it is seen that they live (`returned`)."""
         for key, missed in list(self.entries.items()):
+            if missed.served is None:
+                continue
             after = served.get(missed.served.group.key)
-            target = after.named.get(missed.target.name) if after is not None else None
+            target = after.named.get(key[1]) if after is not None else None
             if after is None or target is None:
                 self._drop(key)
             else:
@@ -92,7 +117,7 @@ class MissedRemovals:
         if missed.timer is not None and missed.timer.active():
             missed.timer.cancel()
         left = missed.until - self._clock.seconds()
-        if delay < left and missed.target.name in missed.served.usable:
+        if delay < left and key[1] in missed.served.usable:
             missed.timer = self._clock.callLater(max(0.0, delay), self._remove, key)
         else:  # until it is back, or too late
             missed.timer = self._clock.callLater(max(0.0, left), self._drop, key)
@@ -117,6 +142,7 @@ class MissedRemovals:
 
     def _drop(self, key: tuple[str, str]) -> None:
         missed = self.entries.pop(key)
+        self._books.removal_heard(*key)
         if missed.timer is not None and missed.timer.active():
             missed.timer.cancel()
         if missed.errand is not None:

@@ -5,6 +5,7 @@ from sbc.clock cimport Timer
 from sbc.events cimport Reports
 from sbc.flow cimport Flow
 from sbc.redundancy.group cimport ServerGroup
+from sbc.registration.accounts cimport Accounts
 from sbc.registration.archive cimport Archive
 from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.contacts cimport Contact, TokenMaker
@@ -28,12 +29,14 @@ cdef class Registrar(ExchangeUser):
     cdef Reports _reports
     cdef TokenMaker _tokens
     cdef readonly Rejections _rejections
+    cdef readonly Accounts _accounts
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef readonly dict _targets
     cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way
+    cdef object _rng
     cdef public long long _cseq_floor
     cdef long long _serial
     cdef readonly object upkeep
@@ -59,6 +62,12 @@ cdef class Registrar(ExchangeUser):
     cdef object _is_no_longer_there(self, Binding binding)
     cdef object _forget(self, Binding binding)
     cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
+    cdef object _note_nonce(self, Exchange exchange, Leg leg, Binding binding, Upstream upstream)
+    cdef object _note_challenge(self, Exchange exchange, Leg leg)
+    cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
+    cdef object _set_times(self, Binding binding, Targets targets, double now)
+    cdef double _due_at(self, Upstream upstream, double lead, double now)
+    cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)
     cdef object _save(self, Exchange exchange)

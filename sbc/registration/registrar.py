@@ -14,6 +14,7 @@ what must not reach a server: requests out of order, and credentials that were r
 
 from __future__ import annotations
 
+import random
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -23,28 +24,30 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.nonces import Nonces, announced_nonce, realm_of
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
-from sbc.registration.nonces import Nonces
+from sbc.registration.own_digest import answerable
+from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
 from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
-from sbc.sip.headers import NameAddr
-from sbc.store.interface import RegistrarStore, RegistrationRow
+from sbc.store.interface import RegistrarStore
 
 if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.registration.accounts import Accounts
     from cython.cimports.sbc.registration.archive import Archive
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from cython.cimports.sbc.registration.contacts import (
         Contact,
         TokenMaker,
@@ -58,7 +61,9 @@ if cython.compiled:
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.rejections import Rejections
+    from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.registration.turns import Turns, turns_for
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import CONTACT, REQUIRE
@@ -70,15 +75,18 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
+    from sbc.registration.accounts import Accounts
     from sbc.registration.archive import Archive
-    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
     from sbc.registration.errand import Errand
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
     from sbc.registration.rejections import Rejections
+    from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
+    from sbc.registration.turns import Turns, turns_for
     from sbc.sip.lines import OwnLine, written_line
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import CONTACT, REQUIRE
@@ -94,9 +102,6 @@ behind, and a call rings at all of them."""
 
 _FLOWS_GOOD_FOR = cython.declare(cython.double, 1.0)
 """Seconds in which the way to a server is not looked for again: our own addresses may change."""
-
-_LONGEST_RESTART = 60.0
-"""Seconds from a kill to the restart in which no contact is lost whose last renewal was not on disk."""
 
 _LARGEST_CSEQ = cython.declare(cython.longlong, 2**31 - 1)  # RFC 3261 8.1.1.5
 # A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
@@ -130,12 +135,14 @@ class Registrar(ExchangeUser):
     _reports: Reports
     _tokens: TokenMaker
     _rejections: Rejections
+    _accounts: Accounts
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
     _at: dict
     groups: object
     _under_way: dict
+    _rng: object
     _cseq_floor: cython.longlong
     _serial: cython.longlong
     upkeep: object
@@ -170,12 +177,14 @@ class Registrar(ExchangeUser):
         self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
+        self._accounts = Accounts()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by key of the group
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
+        self._rng = random.Random()
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
         self._serial = 0
@@ -317,55 +326,21 @@ class Registrar(ExchangeUser):
         binding = self.bindings.get(token)
         if binding is not None:
             self._forget(binding)
-            self._archive.forget(token)
+            self._archive.forget(token, [])
 
     # At the start
 
     def restore(self) -> None:
         """Take up what the store kept. Registrations go on as if nothing had happened."""
-        now, wall_now = self.clock.seconds(), self._wall_clock()
-        rows, upstream_rows = self._store.load_registrations()
-        expired = []
-        for row in rows:
-            remaining = min(row.expires_at - wall_now, row.granted)
-            try:
-                NameAddr.parse(row.contact, "Contact")
-            except MalformedMessage:
-                remaining = 0.0
-            if remaining + min(row.granted, _LONGEST_RESTART) <= 0:
-                expired.append(row.token)
-                continue
-            # Rows repeat the same few names ten thousand times; one copy of each is enough.
-            group, transport, local_host = map(sys.intern, (row.group, row.transport, row.local_host))
-            agent = None if row.agent is None else sys.intern(row.agent[:LONGEST_AGENT])
-            binding = Binding(
-                row.token, group, row.aor, row.contact, username=row.username, call_id=row.call_id, cseq=row.cseq,
-                transport=transport, host=row.host, port=row.port, local_host=local_host, local_port=row.local_port,
-                granted=row.granted, expires_at=now + remaining, agent=agent,
-            )  # fmt: skip
-            # Its last renewal may be one that was not written any more (`_save`).
-            binding.grace = max(0.0, row.granted - max(0.0, -remaining))
+        kept = restored(self._store, self.clock.seconds(), self._wall_clock())
+        for binding in kept.bindings:
             self.bindings.add(binding)
-            if agent is not None:
-                self._at[row.host, row.port] = binding
-        for upstream_row in upstream_rows:
-            known = self.bindings.get(upstream_row.token)
-            if known is not None:
-                known.upstreams += (self._restored(upstream_row, now, wall_now),)
-        for binding in self.bindings:
             self._expiry.watch(binding)
-        if expired:
-            self._store.save_registrations((), (), expired)
-
-    def _restored(self, row: RegistrationRow, now: float, wall_now: float) -> Upstream:
-        upstream = Upstream(sys.intern(row.server))
-        upstream.reason = row.reason
-        remaining = row.expires_at - wall_now
-        if row.state == REGISTERED and remaining > 0:
-            upstream.state, upstream.expires_at = REGISTERED, now + remaining
-        elif row.state == FAILED:
-            upstream.state = FAILED
-        return upstream
+            if binding.agent is not None:
+                self._at[binding.host, binding.port] = binding
+        self.upkeep.missed.restored(kept.removals)
+        if kept.expired or kept.heard:
+            self._store.save_registrations((), (), kept.expired, (), kept.heard)
 
     # What is known
 
@@ -415,6 +390,7 @@ class Registrar(ExchangeUser):
         upstream.expires_at = upstream.registered_at + errand.seconds
         upstream.candidate = errand.candidate
         binding.unsaved = True
+        self._accounts.accepted(upstream)
         self._change(binding, upstream, _REGISTERED, "")
         self._expiry.watch(binding)
         self._archive.keep(binding)
@@ -427,9 +403,16 @@ class Registrar(ExchangeUser):
             return
         if state == _UNREGISTERED and upstream.state == _REGISTERED and not errand.is_removal:
             state = _REGISTERED  # one that could not be renewed holds until it lapses
-        self._change(binding, upstream, state, reason)
+        if state == _FAILED:
+            self._refuse(binding, upstream, errand.group, reason)
+        else:
+            self._change(binding, upstream, state, reason)
         if binding.unsaved:
             self._archive.keep(binding)
+
+    def removal_heard(self, token: str, server: str) -> None:
+        """That server knows that the phone has removed this contact, or has to be told no more."""
+        self._archive.heard(token, server)
 
     # Before an exchange
 
@@ -572,9 +555,11 @@ class Registrar(ExchangeUser):
             upstream.expires_at = now + seconds
             upstream.registered_at = now
             upstream.candidate = leg.candidate
+            self._accounts.accepted(upstream)
+            self._note_nonce(exchange, leg, binding, upstream)
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
-                if other.ending is None:
+                if other.ending is None and not other.reserve:
                     upstream = self._upstream_of(binding, other.target.name, exchange)
                     if upstream.state == _UNREGISTERED:
                         self._change(binding, upstream, _REGISTERING, "")
@@ -583,11 +568,83 @@ class Registrar(ExchangeUser):
             self._save(exchange)
 
     @cython.cfunc
+    def _note_nonce(self, exchange: Exchange, leg: Leg, binding: Binding, upstream: Upstream):
+        """What that server has accepted it with, and so what it wants the next time."""
+        rota: Rota = binding.rota
+        if leg.showed_credentials:
+            if upstream.nonce == "":
+                binding.unsaved = True  # a later one need not be on disk: that there is one tells that the phone has to answer
+            upstream.nonce = exchange.nonce
+            upstream.wants_phone = True
+            if upstream.question is None:
+                upstream.question = Question(self.credentials, exchange.realm)
+            upstream.question.announced = announced_nonce(leg.response)
+        else:
+            upstream.wants_phone = False
+        if rota is not None:
+            rota.accepted(upstream.server, upstream.state != _REGISTERED)
+
+    @cython.cfunc
+    def _note_challenge(self, exchange: Exchange, leg: Leg):
+        """It has challenged, and the phone has to answer, as far as the password file does not know how."""
+        contact: Contact
+        binding: Binding
+        upstream: Upstream
+        if leg.target.trusted or answerable(leg.response, self.credentials, exchange.own_username()) is not None:
+            return
+        for contact in exchange.contacts:
+            binding = self.bindings.find(contact.token)
+            upstream = binding.at(leg.target.name) if binding is not None else None
+            if upstream is not None:
+                upstream.wants_phone = True
+                upstream.question = Question(self.credentials, sys.intern(realm_of(leg.response)))
+
+    @cython.cfunc
+    def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
+        contact: Contact
+        leg: Leg
+        targets: Targets = exchange.targets
+        if not targets.concurrent or targets.shared_nonce or len(targets.asked) < 2:
+            return 0
+        contact = exchange.contacts[0]
+        binding: Binding = self.bindings.find(contact.token)
+        if binding is None:
+            return 0
+        for leg in exchange._legs:
+            if leg.is_running() and leg.candidate in self.nonces.issuers and not leg.is_hopeless():
+                self._presume_challenge(exchange, leg, binding)
+        now: cython.double = self.queue.now()
+        turns: Turns = exchange.turns
+        if turns is None:
+            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request.call_id_text(), now)
+            if turns is None:
+                return 0
+        return turns.grant(exchange._is_held, now)
+
+    @cython.cfunc
+    def _presume_challenge(self, exchange: Exchange, leg: Leg, binding: Binding):
+        """A server that challenges everybody is slow to answer: it will challenge this phone as well."""
+        upstream: Upstream = self._upstream_of(binding, leg.target.name, exchange)
+        if not leg.target.trusted and upstream.state != _REGISTERED and not leg.showed_credentials:
+            if self.credentials is None or not self.credentials.knows(exchange.own_username()):
+                upstream.wants_phone = True
+                upstream.question = Question(self.credentials, "")
+
+    def admits(self, binding: Binding, server: str, now: float) -> bool:
+        """May a REGISTER of that phone, which is not registered at that server, go there now?"""
+        return self.upkeep.admits(binding, server, now)
+
+    def longest_grant(self, binding: Binding, now: float) -> float:
+        return self.upkeep.longest_grant(binding, now)
+
+    @cython.cfunc
     def not_accepted(self, exchange: Exchange, leg: Leg):
         status: cython.int = leg.response._status if leg.response is not None else 0
         is_challenge: cython.bint = leg.ending is Ending.CHALLENGED
         refused_account: cython.bint = leg.ending is Ending.REFUSED and (status == 403 or status == 404)
-        wrong_password: cython.bint = is_challenge and (leg.showed_credentials or leg.own_password_refused)
+        wrong_password: cython.bint = is_challenge and (leg.own_password_refused or exchange.is_wrong_password(leg))
+        if is_challenge:
+            self._note_challenge(exchange, leg)
         if is_challenge and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
         reason: str = leg.reason
@@ -607,7 +664,9 @@ class Registrar(ExchangeUser):
                         group, leg.target.name, exchange.aor, _UNREGISTERED, _FAILED, reason
                     )
             elif failed:
-                self._change(binding, upstream, _FAILED, reason)
+                self._refuse(binding, upstream, exchange.group, reason)
+            elif is_challenge and upstream.state == _REGISTERED:
+                continue  # it is the phone's to answer
             else:
                 # A registration that could not be renewed holds until it lapses.
                 self._change(
@@ -640,6 +699,7 @@ class Registrar(ExchangeUser):
                 binding.granted = seconds
                 binding.expires_at = now + seconds
                 binding.grace = 0.0
+                self._set_times(binding, exchange.targets, now)
                 self._expiry.watch(binding)
                 mine += 1
                 response.append_line(_contact_line(contact, seconds))
@@ -648,6 +708,36 @@ class Registrar(ExchangeUser):
         if mine == 0 or mine > 1 or binding is None or not self.bindings.is_alone(binding):
             self._append_others(exchange, response, now)
         return longest
+
+    @cython.cfunc
+    def _set_times(self, binding: Binding, targets: Targets, now: cython.double):
+        """How much longer than the phone was told the servers have it, and until when they need not hear of it (D12)."""
+        upstream: Upstream
+        last: cython.double = 0.0
+        quiet_until: cython.double = 0.0
+        number: cython.int = 0
+        for upstream in binding.upstreams:
+            if upstream.wants_phone and upstream.state == _REGISTERED:
+                number += 1
+        for upstream in binding.upstreams:
+            if upstream.state != _REGISTERED:
+                continue
+            last = max(last, upstream.expires_at)
+            if upstream.registered_at == now:
+                upstream.due_at = self._due_at(upstream, binding.granted * max(1, number), now)
+            if quiet_until == 0.0 or upstream.due_at < quiet_until:
+                quiet_until = upstream.due_at
+        binding.spare = 0.0
+        if binding.rota is not None or targets.phone_expires > 0:
+            binding.spare = max(0.0, last - binding.expires_at)
+        binding.quiet_until = quiet_until if quiet_until > now and _is_well(binding, targets) else 0.0
+
+    @cython.cfunc
+    def _due_at(self, upstream: Upstream, lead: cython.double, now: cython.double) -> cython.double:
+        """After 90 % of its time, by lot 10 % sooner or later; but so that the phone comes by often enough before the end,
+        `lead` seconds, to renew it (D12)."""
+        left: cython.double = upstream.expires_at - now
+        return max(now, min(now + left * 0.9 * self._rng.uniform(0.9, 1.1), upstream.expires_at - lead - _SLACK))
 
     @cython.cfunc
     def _append_others(self, exchange: Exchange, response: Response, now: cython.double):
@@ -684,18 +774,19 @@ class Registrar(ExchangeUser):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
-    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[tuple[str, bool]]:
-        """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account,
-        which is noted (V16)."""
+    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[str]:
+        """The servers that failed, so that the phone's REGISTER had to go on to the next one. Those that refused its account
+        are noted here (V16)."""
         leg: Leg
         found = []
         for leg in exchange._legs:
             for server, status, reason in leg.gone_on_from or ():
-                if server != leg.target.name:
-                    refused = status in (403, 404)
-                    found.append((server, refused))
-                    if refused:
-                        self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
+                if server == leg.target.name:
+                    continue
+                if status in (403, 404):
+                    self._refuse(binding, self._upstream_of(binding, server, exchange), exchange.group, reason)
+                else:
+                    found.append(server)
         if binding.unsaved:
             self._archive.keep(binding)
         return found
@@ -786,7 +877,7 @@ class Registrar(ExchangeUser):
             present = self.bindings.of_aor(aor)
             first = min(present, key=_expires_at)
             self._unbind(first, "the number has too many contacts")
-            self._archive.forget(first.token)
+            self._archive.forget(first.token, [])
 
     @cython.cfunc
     def _upstream_of(self, binding: Binding, server: str, exchange: Exchange) -> Upstream:
@@ -813,7 +904,8 @@ class Registrar(ExchangeUser):
                         self._note_agent(binding, exchange.request)
                     self.upkeep.removed(binding)
                     self._unbind(binding, "removed by the phone")
-                    self._archive.forget(binding.token)
+                    offset = self._wall_clock() - self.queue.now()
+                    self._archive.forget(binding.token, self.upkeep.missed.rows(binding.token, offset))
 
     @cython.cfunc
     def _unbind(self, binding: Binding, reason: str):
@@ -846,10 +938,17 @@ class Registrar(ExchangeUser):
         if old != state:
             self._reports.registration_changed(binding.group, upstream.server, binding.aor, old, state, reason)
 
+    @cython.cfunc
+    def _refuse(self, binding: Binding, upstream: Upstream, group: ServerGroup, reason: str):
+        """The server answers, and refuses this account (V16)."""
+        binding.unsaved = True
+        self._accounts.refused(upstream, group.settings, self.queue.now())
+        self._change(binding, upstream, _FAILED, reason)
+
     def _lapsed(self, binding: Binding) -> None:
         """Something about it has expired: a registration at a server, or all of it."""
         now = self.clock.seconds()
-        if binding.expires_at + binding.grace <= now:
+        if binding.expires_at + binding.spare + binding.grace <= now:
             self._unbind(binding, "expired")
             self._archive.forget_later(binding.token)
             return

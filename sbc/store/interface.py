@@ -34,6 +34,10 @@ class BindingRow(NamedTuple):
     agent: str | None = None
     """Its User-Agent, as far as it is looked at, where that may tell its kind; "" when it sent none, None when it was not
     looked at: in a group of one kind of phones, and by former versions, whose rows end before this field."""
+    method: str = ""
+    """The method of several challenges that was learned for this phone, "" while it is the configured one."""
+    method_reason: str = ""
+    """Why, for people."""
 
 
 class RegistrationRow(NamedTuple):
@@ -44,18 +48,57 @@ class RegistrationRow(NamedTuple):
     state: str
     reason: str
     expires_at: float
+    nonce: str = ""
+    """The last one that the phone answered there and that was accepted; "" when it never had to."""
+    candidate: str = ""
+    """The address of the server that has the registration and issued the nonce, as `str(Candidate)`; "" when not known."""
+    retry_at: float = 0.0
+    """When an account that the server refuses may be tried again; 0 when it is not refused."""
+    failures: int = 0
+    """How many refusals of the account in a row led to that."""
+
+
+class RemovalRow(NamedTuple):
+    """A contact that its phone has removed, and a server that has yet to hear of it (pitfall D13).
+
+    The same fields as in `BindingRow`, as far as a REGISTER of ours for that contact needs them.
+    """
+
+    token: str
+    server: str
+    group: str
+    aor: str
+    contact: str
+    username: str
+    transport: str
+    host: str
+    port: int
+    local_host: str
+    local_port: int
+    agent: str | None
+    until: float
+    """When the registration lapses there by itself."""
 
 
 class RegistrationStore(Protocol):
-    """Bindings and registrations. No method raises: a store that cannot write reports an Alarm and keeps trying."""
+    """Bindings, registrations and removals. No method raises: a store that cannot write reports an Alarm and keeps trying."""
 
     def load_registrations(self) -> tuple[list[BindingRow], list[RegistrationRow]]:
         """All that is kept, expired or not."""
 
+    def load_removals(self) -> list[RemovalRow]:
+        """All that is kept, lapsed or not."""
+
     def save_registrations(
-        self, bindings: Sequence[BindingRow], registrations: Sequence[RegistrationRow], removed: Sequence[str] = ()
+        self,
+        bindings: Sequence[BindingRow],
+        registrations: Sequence[RegistrationRow],
+        removed: Sequence[str] = (),
+        removals: Sequence[RemovalRow] = (),
+        heard: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Write these rows over what is kept under their keys and forget the `removed` tokens, in one transaction.
+        """Write these rows over what is kept under their keys, and forget the bindings of the `removed` tokens and the
+        removals, by token and server, that have been `heard` of; in one transaction.
 
         On return they survive a SIGKILL.
         """

@@ -9,9 +9,10 @@ about, and the file begins anew.
 Each process has a journal of its own, `sbc-journal-PID`, locked as long as it lives. Who starts brings the journals of
 the dead into the database, and reads those of the living along.
 
-A line is `[bindings, registrations, removed, renewals]`: rows as in `sbc.store.interface`, tokens, and for each
-renewal `[token, granted, expires_at, server, expires_at, server, expires_at ...]`. Lines of former versions have no
-renewals.
+A line is `[bindings, registrations, removed, renewals, removals, heard]`: rows as in `sbc.store.interface`, the tokens of
+bindings that are gone, for each renewal `[token, granted, expires_at, server, expires_at, server, expires_at ...]`, rows
+of removals that a server has yet to hear of, and `[token, server]` for those that need no more telling. A line may end
+before any of the last three, and a row before its last fields: those of former versions do.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sbc.store.interface import BindingRow, RegistrarStore, RegistrationRow
+from sbc.store.interface import BindingRow, RegistrarStore, RegistrationRow, RemovalRow
 
 PREFIX = "sbc-journal-"
 
@@ -35,7 +36,17 @@ about half a second."""
 _LARGEST = 64_000_000
 """Bytes of a journal that the database does not take; beyond them only memory keeps what is new."""
 
-Entry = tuple[list[BindingRow], list[RegistrationRow], list[str], list[list[Any]]]
+
+class Entry(NamedTuple):
+    """One line."""
+
+    bindings: list[BindingRow]
+    registrations: list[RegistrationRow]
+    removed: list[str]
+    renewals: list[list[Any]]
+    removals: list[RemovalRow]
+    heard: list[tuple[str, str]]
+
 
 
 class Database(RegistrarStore, Protocol):
@@ -64,16 +75,28 @@ class RegistrationJournal:
         return self._database.secret()
 
     def load_registrations(self) -> tuple[list[BindingRow], list[RegistrationRow]]:
+        known = self._known()
+        return list(known.bindings.values()), list(known.registrations.values())
+
+    def load_removals(self) -> list[RemovalRow]:
+        return list(self._known().removals.values())
+
+    def _known(self) -> _Registrations:
         known = _Registrations(self._database)
         for path in self._journals():
             for entry in _entries(path):
                 known.apply(entry)
-        return list(known.bindings.values()), list(known.registrations.values())
+        return known
 
     def save_registrations(
-        self, bindings: Sequence[BindingRow], registrations: Sequence[RegistrationRow], removed: Sequence[str] = ()
+        self,
+        bindings: Sequence[BindingRow],
+        registrations: Sequence[RegistrationRow],
+        removed: Sequence[str] = (),
+        removals: Sequence[RemovalRow] = (),
+        heard: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._database.save_registrations(bindings, registrations, removed)
+        self._database.save_registrations(bindings, registrations, removed, removals, heard)
 
     def note(self, line: bytes) -> bool:
         if self._file < 0 or self._size > _LARGEST:
@@ -132,7 +155,6 @@ class RegistrationJournal:
                     path.unlink()
             os.close(file)
 
-
     def _save(self, entries: list[Entry]) -> None:
         """Bring them into the database."""
         known = _Registrations(self._database)
@@ -143,6 +165,8 @@ class RegistrationJournal:
             [known.bindings[token] for token in tokens],
             [row for row in known.registrations.values() if row.token in tokens],
             sorted(known.touched - tokens),
+            [row for key, row in known.removals.items() if key in known.touched_removals],
+            sorted(known.touched_removals - known.removals.keys()),
         )
 
 
@@ -175,12 +199,14 @@ def _entries(path: Path) -> Iterable[Entry]:
     for line in lines:
         try:
             bindings, registrations, removed, *more = json.loads(line)
-            renewals = more[0] if more else []
-            entry = (
+            renewals, removals, heard = (*more, [], [], [])[:3]
+            entry = Entry(
                 [BindingRow(*row) for row in bindings],
                 [RegistrationRow(*row) for row in registrations],
                 [*removed],
                 [[token, granted, expires_at, *times] for token, granted, expires_at, *times in renewals],
+                [RemovalRow(*row) for row in removals],
+                [(token, server) for token, server in heard],
             )
         except (ValueError, TypeError):
             continue
@@ -188,37 +214,44 @@ def _entries(path: Path) -> Iterable[Entry]:
 
 
 class _Registrations:
-    """What the database has, and what entries make of it; `touched` are the tokens that they are about."""
+    """What the database has, and what entries make of it; `touched` are the tokens of bindings that they are about."""
 
     def __init__(self, database: Database) -> None:
         bindings, registrations = database.load_registrations()
         self.bindings = {row.token: row for row in bindings}
         self.registrations: dict[tuple[str, str], RegistrationRow] = {}
+        self.removals = {(row.token, row.server): row for row in database.load_removals()}
         self.touched: set[str] = set()
+        self.touched_removals: set[tuple[str, str]] = set()
         self._servers: dict[str, list[str]] = {}
         for row in registrations:
             self._put(row)
 
     def apply(self, entry: Entry) -> None:
         """In an order in which a token that is removed and bound again ends up bound."""
-        bindings, registrations, removed, renewals = entry
-        for token in removed:
+        for token in entry.removed:
             self.touched.add(token)
             self.bindings.pop(token, None)
             for server in self._servers.pop(token, ()):
                 del self.registrations[token, server]
-        for binding in bindings:
+        for binding in entry.bindings:
             self.touched.add(binding.token)
             self.bindings[binding.token] = binding
-        for registration in registrations:
+        for registration in entry.registrations:
             self._put(registration)
-        for token, granted, expires_at, *times in renewals:
+        for token, granted, expires_at, *times in entry.renewals:
             if token in self.bindings:
                 self.touched.add(token)
                 self.bindings[token] = self.bindings[token]._replace(granted=granted, expires_at=expires_at)
                 for server, until in zip(times[::2], times[1::2], strict=False):
                     if (token, server) in self.registrations:
                         self._put(self.registrations[token, server]._replace(expires_at=until))
+        for key in entry.heard:
+            self.touched_removals.add(key)
+            self.removals.pop(key, None)
+        for removal in entry.removals:
+            self.touched_removals.add((removal.token, removal.server))
+            self.removals[removal.token, removal.server] = removal
 
     def _put(self, row: RegistrationRow) -> None:
         if (row.token, row.server) not in self.registrations:

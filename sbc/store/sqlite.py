@@ -20,11 +20,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sbc.events import Alarm, Report
-from sbc.store.interface import BindingRow, NoNotes, RegistrationRow
+from sbc.store.interface import BindingRow, NoNotes, RegistrationRow, RemovalRow
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "sbc.sqlite3"
 SECRET_NAME = "secret.key"
 SECRET_BYTES = 32
@@ -39,25 +40,48 @@ _LARGEST_LOG = 16_000_000
 _BUSY_SECONDS = 0.5
 """How long a writer waits for another process of ours; the telephones wait with it."""
 
-_SCHEMA = """
+_REMOVALS = """
+CREATE TABLE removals (
+    token TEXT NOT NULL, server TEXT NOT NULL, grp TEXT NOT NULL, aor TEXT NOT NULL, contact TEXT NOT NULL,
+    username TEXT NOT NULL, transport TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL, local_host TEXT NOT NULL,
+    local_port INTEGER NOT NULL, agent TEXT, until REAL NOT NULL,
+    PRIMARY KEY (token, server)
+) WITHOUT ROWID"""
+_SCHEMA = f"""
 CREATE TABLE bindings (
     token TEXT PRIMARY KEY, grp TEXT NOT NULL, aor TEXT NOT NULL, contact TEXT NOT NULL, username TEXT NOT NULL,
     call_id TEXT NOT NULL, cseq INTEGER NOT NULL, transport TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
     local_host TEXT NOT NULL, local_port INTEGER NOT NULL, granted REAL NOT NULL, expires_at REAL NOT NULL,
-    agent TEXT
+    agent TEXT, method TEXT NOT NULL DEFAULT '', method_reason TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE registrations (
     token TEXT NOT NULL, server TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, expires_at REAL NOT NULL,
+    nonce TEXT NOT NULL DEFAULT '', candidate TEXT NOT NULL DEFAULT '', retry_at REAL NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (token, server)
 ) WITHOUT ROWID;
+{_REMOVALS};
 CREATE TABLE counters (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE dns_answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;
 """
-_STEPS = {1: "ALTER TABLE bindings ADD COLUMN agent TEXT"}
-"""What makes of a file of that version one of the next."""
+_STEPS = {
+    1: ["ALTER TABLE bindings ADD COLUMN agent TEXT"],
+    2: [
+        "ALTER TABLE bindings ADD COLUMN method TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE bindings ADD COLUMN method_reason TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE registrations ADD COLUMN nonce TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE registrations ADD COLUMN candidate TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE registrations ADD COLUMN retry_at REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE registrations ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
+        _REMOVALS,
+    ],
+}
+"""What makes of a file of that version one of the next. The new columns stand in the order of the rows' fields."""
 
 _PUT_BINDING = f"INSERT OR REPLACE INTO bindings VALUES ({','.join('?' * len(BindingRow._fields))})"
-_PUT_REGISTRATION = "INSERT OR REPLACE INTO registrations VALUES (?,?,?,?,?)"
+_PUT_REGISTRATION = f"INSERT OR REPLACE INTO registrations VALUES ({','.join('?' * len(RegistrationRow._fields))})"
+_PUT_REMOVAL = f"INSERT OR REPLACE INTO removals VALUES ({','.join('?' * len(RemovalRow._fields))})"
+_DROP_REMOVAL = "DELETE FROM removals WHERE token = ? AND server = ?"
 _DROP_BINDING = "DELETE FROM bindings WHERE token = ?"
 _DROP_REGISTRATIONS = "DELETE FROM registrations WHERE token = ?"
 _PUT_COUNTER = "INSERT OR REPLACE INTO counters VALUES (?,?)"
@@ -212,23 +236,41 @@ class SqliteStore(NoNotes):
         try:
             execute = self._database.execute
             bindings = [_as_text(BindingRow._make(row)) for row in execute("SELECT * FROM bindings")]
-            registrations = [RegistrationRow._make(row) for row in execute("SELECT * FROM registrations")]
+            registrations = [
+                _as_text(RegistrationRow._make(row)) for row in execute("SELECT * FROM registrations")
+            ]
         except sqlite3.Error as error:
             self._report(Alarm("store", f"cannot read {self.path}: {error}"))
             return [], []
         return bindings, registrations
 
+    def load_removals(self) -> list[RemovalRow]:
+        try:
+            return [_as_text(RemovalRow._make(row)) for row in self._database.execute("SELECT * FROM removals")]
+        except sqlite3.Error as error:
+            self._report(Alarm("store", f"cannot read {self.path}: {error}"))
+            return []
+
     def save_registrations(
-        self, bindings: Sequence[BindingRow], registrations: Sequence[RegistrationRow], removed: Sequence[str] = ()
+        self,
+        bindings: Sequence[BindingRow],
+        registrations: Sequence[RegistrationRow],
+        removed: Sequence[str] = (),
+        removals: Sequence[RemovalRow] = (),
+        heard: Sequence[tuple[str, str]] = (),
     ) -> None:
         unwritten = self._unwritten
         for token in removed:
             unwritten.remove(token)
         for binding in bindings:
-            unwritten.removed.discard(binding.token)
             unwritten.bindings[binding.token] = _storable(binding)
         for row in registrations:
-            unwritten.registrations[row.token, row.server] = row
+            unwritten.registrations[row.token, row.server] = _storable(row)
+        for key in heard:
+            unwritten.removals.pop(key, None)
+            unwritten.heard.add(key)
+        for removal in removals:
+            unwritten.removals[removal.token, removal.server] = _storable(removal)
         self._write()
 
     # Counters, DNS answers, secret
@@ -308,12 +350,14 @@ class _DnsMemory:
 class _Unwritten:
     """What the database does not have yet, one row per key: usually just what is being saved."""
 
-    __slots__ = ("bindings", "registrations", "removed", "counters", "answers", "forgotten")
+    __slots__ = ("bindings", "registrations", "removed", "removals", "heard", "counters", "answers", "forgotten")
 
     def __init__(self) -> None:
         self.bindings: dict[str, BindingRow] = {}
         self.registrations: dict[tuple[str, str], RegistrationRow] = {}
         self.removed: set[str] = set()
+        self.removals: dict[tuple[str, str], RemovalRow] = {}
+        self.heard: set[tuple[str, str]] = set()
         self.counters: dict[str, float] = {}
         self.answers: dict[str, str] = {}
         self.forgotten: set[str] = set()
@@ -325,13 +369,15 @@ class _Unwritten:
             del self.registrations[key]
 
     def statements(self) -> list[tuple[str, list]]:
-        """In an order in which a token that was removed and then bound again ends up bound."""
+        """In an order in which a token that was removed and then bound again ends up bound; so with the removals."""
         removed = [(token,) for token in self.removed]
         all_of_them: list[tuple[str, list]] = [
             (_DROP_BINDING, removed),
             (_DROP_REGISTRATIONS, removed),
             (_PUT_BINDING, list(self.bindings.values())),
             (_PUT_REGISTRATION, list(self.registrations.values())),
+            (_DROP_REMOVAL, list(self.heard)),
+            (_PUT_REMOVAL, list(self.removals.values())),
             (_PUT_COUNTER, list(self.counters.items())),
             (_PUT_ANSWER, list(self.answers.items())),
             (_DROP_ANSWER, [(question,) for question in self.forgotten]),
@@ -342,6 +388,8 @@ class _Unwritten:
         self.bindings.clear()
         self.registrations.clear()
         self.removed.clear()
+        self.removals.clear()
+        self.heard.clear()
         self.counters.clear()
         self.answers.clear()
         self.forgotten.clear()
@@ -351,23 +399,28 @@ def _connect(name: str) -> sqlite3.Connection:
     return sqlite3.connect(name, timeout=_BUSY_SECONDS, isolation_level=None, uri=name.startswith("file:"))
 
 
-# What a phone wrote. It may hold bytes that are not UTF-8, which we carry as surrogate escapes and SQLite refuses as
-# text; such a value is stored as a blob.
-_FREE_TEXTS = ("aor", "contact", "username", "call_id", "agent")
+# What phones and servers wrote. It may hold bytes that are not UTF-8, which we carry as surrogate escapes and SQLite
+# refuses as text; such a value is stored as a blob.
+_Row = TypeVar("_Row", BindingRow, RegistrationRow, RemovalRow)
 
 
-def _storable(row: BindingRow) -> BindingRow:
-    texts = {name: text for name in _FREE_TEXTS if (text := getattr(row, name)) is not None}
-    if all(map(str.isascii, texts.values())):
-        return row
-    return row._replace(**{name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()})
+def _storable(row: _Row) -> _Row:
+    for value in row:
+        if isinstance(value, str) and not value.isascii():
+            return row._make(
+                value.encode("utf-8", "surrogateescape") if isinstance(value, str) and not value.isascii() else value
+                for value in row
+            )
+    return row
 
 
-def _as_text(row: BindingRow) -> BindingRow:
-    if isinstance(row.contact, str):
-        return row
-    texts = {name: text for name in _FREE_TEXTS if isinstance(text := getattr(row, name), bytes)}
-    return row._replace(**{name: text.decode("utf-8", "surrogateescape") for name, text in texts.items()})
+def _as_text(row: _Row) -> _Row:
+    for value in row:
+        if isinstance(value, bytes):
+            return row._make(
+                value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in row
+            )
+    return row
 
 
 def _version(database: sqlite3.Connection) -> int:
@@ -385,7 +438,8 @@ def _bring_up_to_date(database: sqlite3.Connection) -> None:
             database.execute(statement)
     else:
         for step in range(version, SCHEMA_VERSION):
-            database.execute(_STEPS[step])
+            for statement in _STEPS[step]:
+                database.execute(statement)
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

@@ -16,7 +16,7 @@ from sbc.sip import digest
 from sbc.sip.digest import Challenge, Credentials
 from sbc.sip.headers import NameAddr, parse_contacts
 from sbc.sip.message import Request, Response, parse
-from sbc.store.interface import BindingRow, NoNotes, RegistrationRow
+from sbc.store.interface import BindingRow, NoNotes, RegistrationRow, RemovalRow
 from sbc.transaction import Timers, TransactionLayer, TransactionUser
 from tests.helpers.clock import FakeClock
 
@@ -194,6 +194,7 @@ class MemoryStore(NoNotes):
     def __init__(self) -> None:
         self.bindings: dict[str, BindingRow] = {}
         self.registrations: dict[tuple[str, str], RegistrationRow] = {}
+        self.removals: dict[tuple[str, str], RemovalRow] = {}
         self.log: list[str] = []
 
     def secret(self) -> bytes:
@@ -202,7 +203,10 @@ class MemoryStore(NoNotes):
     def load_registrations(self):
         return list(self.bindings.values()), list(self.registrations.values())
 
-    def save_registrations(self, bindings, registrations, removed=()) -> None:
+    def load_removals(self):
+        return list(self.removals.values())
+
+    def save_registrations(self, bindings, registrations, removed=(), removals=(), heard=()) -> None:
         self.log.append("saved")
         for token in removed:
             self.bindings.pop(token, None)
@@ -210,6 +214,9 @@ class MemoryStore(NoNotes):
                 del self.registrations[key]
         self.bindings.update((row.token, row) for row in bindings)
         self.registrations.update(((row.token, row.server), row) for row in registrations)
+        for key in heard:
+            self.removals.pop(key, None)
+        self.removals.update(((row.token, row.server), row) for row in removals)
 
 
 class Phone:

@@ -11,10 +11,10 @@ import sys
 import pytest
 
 from sbc.store import journal
-from sbc.store.interface import BindingRow, RegistrationRow
+from sbc.store.interface import BindingRow, RegistrationRow, RemovalRow
 from sbc.store.journal import PREFIX, RegistrationJournal
 from sbc.store.sqlite import SqliteStore
-from tests.store.test_sqlite import binding, registration
+from tests.store.test_sqlite import binding, registration, removal
 
 
 class Recorder:
@@ -23,7 +23,9 @@ class Recorder:
     def __init__(self, *rows) -> None:
         self.rows = [row for row in rows if isinstance(row, BindingRow)]
         self.registrations = [row for row in rows if isinstance(row, RegistrationRow)]
+        self.removals = [row for row in rows if isinstance(row, RemovalRow)]
         self.saved: list[tuple[list, list, list]] = []
+        self.saved_removals: list[tuple[list, list]] = []
         self.up_to_date = True
 
     def secret(self) -> bytes:
@@ -32,12 +34,18 @@ class Recorder:
     def load_registrations(self):
         return self.rows, self.registrations
 
-    def save_registrations(self, bindings, registrations, removed=()) -> None:
-        self.saved.append((list(bindings), list(registrations), list(removed)))
+    def load_removals(self):
+        return self.removals
+
+    def save_registrations(self, bindings, registrations, removed=(), removals=(), heard=()) -> None:
+        if bindings or registrations or removed:
+            self.saved.append((list(bindings), list(registrations), list(removed)))
+        if removals or heard:
+            self.saved_removals.append((list(removals), list(heard)))
 
 
-def line(bindings=(), registrations=(), removed=(), renewals=()) -> bytes:
-    return json.dumps([bindings, registrations, removed, renewals]).encode() + b"\n"
+def line(bindings=(), registrations=(), removed=(), renewals=(), removals=(), heard=()) -> bytes:
+    return json.dumps([bindings, registrations, removed, renewals, removals, heard]).encode() + b"\n"
 
 
 @pytest.fixture
@@ -134,6 +142,28 @@ def test_renewal_moves_the_times(tmp_path):
     ]
 
 
+def test_removals_are_kept_until_they_are_heard_of(tmp_path):
+    """D13: those of the database and those of the notes; also when a killed process has left the notes."""
+    database = Recorder(removal("a"), removal("b"))
+    store = RegistrationJournal(tmp_path, database)
+    store.note(line(removed=["c"], removals=[removal("c"), removal("c", "fallback")]))
+    store.note(line(heard=[["b", "primary"], ["c", "fallback"]]))
+    assert [removal("a"), removal("c")] == store.load_removals()
+    store.close()
+    RegistrationJournal(tmp_path, database).close()
+    assert [([], [], ["c"])] == database.saved
+    assert [([removal("c")], [("b", "primary"), ("c", "fallback")])] == database.saved_removals
+
+
+def test_removed_once_more_after_a_server_has_heard_of_it(tmp_path, database):
+    store = RegistrationJournal(tmp_path, database)
+    store.note(line(removals=[removal("a", until=1.0)]))
+    store.note(line(heard=[["a", "primary"]]))
+    store.note(line(removals=[removal("a", until=2.0)]))
+    assert [removal("a", until=2.0)] == store.load_removals()
+    store.close()
+
+
 def test_file_is_for_its_owner_only(tmp_path, database):
     store = RegistrationJournal(tmp_path, database)
     assert [0o600] == [path.stat().st_mode & 0o777 for path in journals(tmp_path)]
@@ -188,10 +218,14 @@ def test_lines_of_former_versions_have_no_renewals(tmp_path, database):
     assert [([binding()], [], [])] == database.saved
 
 
-def test_lines_of_former_versions_have_no_user_agent(tmp_path, database):
-    (tmp_path / f"{PREFIX}1").write_bytes(line([binding()[:-1]]))
+def test_lines_of_former_versions_have_shorter_rows(tmp_path, database):
+    """Neither a User-Agent nor what was learned of the phone and its passwords."""
+    before = json.dumps([[binding()[:14], binding("b", agent="Snom")[:15]], [registration()[:5]], [], []])
+    (tmp_path / f"{PREFIX}1").write_bytes(before.encode() + b"\n")
     RegistrationJournal(tmp_path, database).close()
-    assert [([binding(agent=None)], [], [])] == database.saved
+    ((bindings, registrations, removed),) = database.saved
+    assert {binding(agent=None), binding("b", agent="Snom")} == set(bindings)
+    assert ([registration()], []) == (registrations, removed)
 
 
 def test_database_that_cannot_be_written_does_not_empty_the_journal(tmp_path, database):

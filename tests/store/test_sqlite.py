@@ -14,7 +14,7 @@ import pytest
 
 from sbc.events import Alarm
 from sbc.store import sqlite
-from sbc.store.interface import BindingRow, RegistrationRow
+from sbc.store.interface import BindingRow, RegistrationRow, RemovalRow
 from sbc.store.sqlite import SqliteStore, StateUnreadable
 
 
@@ -26,8 +26,18 @@ def binding(token: str = "t1", **changes) -> BindingRow:
     return row._replace(**changes)
 
 
-def registration(token: str = "t1", server: str = "primary", state: str = "registered") -> RegistrationRow:
-    return RegistrationRow(token, server, state, "", 1.7e9)
+def registration(
+    token: str = "t1", server: str = "primary", state: str = "registered", **changes
+) -> RegistrationRow:
+    return RegistrationRow(token, server, state, "", 1.7e9)._replace(**changes)
+
+
+def removal(token: str = "t1", server: str = "primary", **changes) -> RemovalRow:
+    row = RemovalRow(
+        token, server, "office", "sip:alice@example.com", "<sip:alice@203.0.113.7>;q=1", "alice", "udp", "203.0.113.7",
+        5062, "198.51.100.1", 5060, None, 1.7e9,
+    )  # fmt: skip
+    return row._replace(**changes)
 
 
 @pytest.fixture
@@ -58,6 +68,40 @@ def test_rows_come_back_as_they_were(store, tmp_path):
     rows, registrations = reopened(tmp_path).load_registrations()
     assert [binding()] == rows
     assert {registration(), registration(server="fallback", state="failed")} == set(registrations)
+
+
+def test_what_was_learned_of_a_phone_and_its_passwords_comes_back(store, tmp_path):
+    row = binding(method="serial", method_reason="it does not refresh early")
+    of_servers = [
+        registration(nonce='q"\udcff', candidate="198.51.100.7:5060;udp"),
+        registration(server="fallback", state="failed", reason="403 Ung\udcfcltig", retry_at=1.8e9, failures=3),
+    ]
+    store.save_registrations([row], of_servers)
+    rows, registrations = reopened(tmp_path).load_registrations()
+    assert ([row], set(of_servers)) == (rows, set(registrations))
+
+
+def test_removals_come_back_until_they_are_heard_of(store, tmp_path):
+    """D13: by token and server, whatever becomes of the binding."""
+    missed = [removal(), removal(server="fallback", contact="<sip:\udcff@h>"), removal("b", agent="Snom")]
+    store.save_registrations([binding()], [registration()])
+    store.save_registrations([], [], ["t1"], missed)
+    assert set(missed) == set(reopened(tmp_path).load_removals())
+    store.save_registrations([], [], [], [], [("t1", "primary"), ("t1", "unknown")])
+    assert set(missed[1:]) == set(reopened(tmp_path).load_removals())
+
+
+def test_removals_while_the_disk_is_full(store, tmp_path):
+    """What could not be written is written in the order of what happened."""
+    store.save_registrations([], [], [], [removal("a"), removal("b")])
+    writable = store._database
+    store._database = sqlite3.connect(":memory:", isolation_level=None)
+    store.save_registrations([], [], [], [], [("a", "primary")])
+    store.save_registrations([], [], [], [removal("a", until=2e9), removal("c")])
+    store.save_registrations([], [], [], [], [("b", "primary"), ("c", "primary")])
+    store._database = writable
+    store.save_counters({"a": 1})
+    assert [removal("a", until=2e9)] == reopened(tmp_path).load_removals()
 
 
 def test_later_rows_replace_earlier_ones(store, tmp_path):
@@ -215,15 +259,18 @@ PRAGMA user_version = 1;
 """
 
 
-@pytest.fixture
-def old_file(tmp_path):
+@pytest.fixture(params=[1, 2])
+def old_file(tmp_path, request):
     """With a binding of which some values are text, and one of which they are blobs."""
     with sqlite3.connect(tmp_path / "sbc.sqlite3") as database:
         database.executescript(OF_VERSION_1)
-        rows = [binding("a")[:-1], sqlite._storable(binding("b", contact="<sip:\udcff@h>"))[:-1]]
+        rows = [binding("a")[:14], sqlite._storable(binding("b", contact="<sip:\udcff@h>"))[:14]]
         database.executemany(f"INSERT INTO bindings VALUES ({','.join('?' * 14)})", rows)
         database.execute("INSERT INTO registrations VALUES ('a', 'primary', 'registered', '', 1.7e9)")
         database.execute("INSERT INTO counters VALUES ('calls', 7.0)")
+        if request.param == 2:
+            database.execute("ALTER TABLE bindings ADD COLUMN agent TEXT")
+            database.execute("PRAGMA user_version = 2")
     database.close()
     return tmp_path
 
@@ -233,13 +280,21 @@ def test_file_of_a_former_version_is_brought_up_to_date(old_file, events):
     for _ in range(2):
         store = SqliteStore(old_file, events.append)
         rows, registrations = store.load_registrations()
+        assert [] == store.load_removals()
         assert [binding("a"), binding("b", contact="<sip:\udcff@h>")] == rows
         assert [None, None] == [row.agent for row in rows]
         assert ([registration("a")], {"calls": 7.0}) == (registrations, store.load_counters())
         assert sqlite.SCHEMA_VERSION == sqlite._version(store._database)
         store.close()
     store = SqliteStore(old_file, events.append)
-    store.save_registrations([binding("a", agent="Yealink T46")], [])
+    learned = binding("a", agent="Yealink T46", method="serial", method_reason="because")
+    store.save_registrations([learned], [registration("a", nonce="n", retry_at=9.0, failures=2)], [], [removal("z")])
+    again = reopened(old_file)
+    assert ([learned], [registration("a", nonce="n", retry_at=9.0, failures=2)], [removal("z")]) == (
+        [row for row in again.load_registrations()[0] if row.token == "a"],
+        again.load_registrations()[1],
+        again.load_removals(),
+    )
     assert ["Yealink T46", None] == [row.agent for row in reopened(old_file).load_registrations()[0]]
     assert [] == events
 
