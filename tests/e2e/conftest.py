@@ -20,9 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.e2e)
-            if any(definitions[-1].scope == "module" for definitions in item._fixtureinfo.name2fixturedefs.values()):
-                # Where tests share what was started, one process runs all of the file.
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
             if missing:
                 reason = f"not installed: {', '.join(missing)} (tests/run installs them)"
                 item.add_marker(pytest.mark.skip(reason=reason))

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> object:
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> object:
     """The first true value of `condition`, or an AssertionError that says what was waited for."""
     deadline = time.monotonic() + timeout
     while True:
