@@ -249,6 +249,18 @@ def _registration_left_out(event: events.RegistrationLeftOut, names: ServerNames
     )
 
 
+def _extension_refused(event: events.ExtensionRefused, names: ServerNames) -> Story:
+    return Story(
+        level=INFO,
+        text=printable(
+            f"{event.group}: server {event.server} ({event.candidate}) does not take the extension {event.extension}, and is"
+            " registered at without it"
+        ),
+        key=("extension", event.group, event.candidate, event.extension),
+        group=event.group,
+    )
+
+
 def _attempt(event: events.AttemptEnded, names: ServerNames) -> Story:
     return Story(
         level=DEBUG if is_for_debug(event) else INFO,
@@ -336,6 +348,7 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.NetworkStateChanged: _network,
     events.RegistrationChanged: _registration,
     events.RegistrationLeftOut: _registration_left_out,
+    events.ExtensionRefused: _extension_refused,
     events.AttemptEnded: _attempt,
     events.ProbeEnded: _probe,
     events.LateResponse: _late,

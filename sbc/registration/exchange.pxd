@@ -35,6 +35,7 @@ cdef class ExchangeUser:
     cdef long long grant_of_turns(self, Exchange exchange)
     cdef object credentials_rejected(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
+    cdef object answered(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
 
 
@@ -98,6 +99,7 @@ cdef class Exchange(LegUser):
     cdef object _stop_hedging(self)
     cdef Leg _best_accepted(self)
     cdef long long told(self, Py_ssize_t place)
+    cdef bint asks_for_gruu(self)
     cdef object _answer(self)
     cdef object _answer_success(self, Leg best)
     cdef object _pass_challenge(self, Leg leg, list others=*)

@@ -32,6 +32,7 @@ from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
+from sbc.registration.refreshes import OFF
 from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
@@ -60,6 +61,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.registration.refreshes import Refreshes
     from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
@@ -83,6 +85,7 @@ else:
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
+    from sbc.registration.refreshes import Refreshes
     from sbc.registration.rejections import Rejections
     from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
@@ -114,6 +117,7 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
 _FAILED = cython.declare(str, FAILED)
+_OFF = cython.declare(str, OFF)
 
 
 @cython.cclass
@@ -142,6 +146,7 @@ class Registrar(ExchangeUser):
     _at: dict
     groups: object
     _under_way: dict
+    refreshes: Refreshes
     _rng: object
     _cseq_floor: cython.longlong
     _serial: cython.longlong
@@ -184,6 +189,9 @@ class Registrar(ExchangeUser):
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
+        self.refreshes = Refreshes(
+            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self.nonces
+        )
         self._rng = random.Random()
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
@@ -204,6 +212,7 @@ class Registrar(ExchangeUser):
                 keys.add(each.key)
         for key in self._targets.keys() - keys:
             del self._targets[key]
+        self.refreshes.forget_all()
         self.upkeep.serve_only(keys)
 
     # From the proxy
@@ -256,10 +265,12 @@ class Registrar(ExchangeUser):
             # 10.3 items 6 and 7; 500 is the answer of 12.2.2 for the same mistake
             transaction.respond(Response.for_request(request, 500, "CSeq Out of Order"))
             return
+        targets: Targets = self._targets_of(group)
+        agent: str = _agent_of(request) if group.of_several_kinds else None
+        if self.refreshes.is_unchanged(transaction, request, targets, contacts, agent, self.credentials):
+            return
         self._serial += 1
-        exchange: Exchange = new_exchange(
-            self, transaction, request, self._targets_of(group), aor, named[1], contacts, self._serial
-        )
+        exchange: Exchange = new_exchange(self, transaction, request, targets, aor, named[1], contacts, self._serial)
         if self._under_way:
             # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
             self._supersede(exchange, host)
@@ -284,7 +295,7 @@ class Registrar(ExchangeUser):
         name: str = group.key
         targets: Targets = self._targets.get(name)
         if targets is None or targets.group is not group:  # a changed configuration
-            targets = self._targets[name] = Targets(group)
+            targets = self._targets[name] = Targets(group, self._reports)
             self.queue.lane(targets.register_wait)
             self.upkeep.follow(targets)
         return targets
@@ -315,9 +326,9 @@ class Registrar(ExchangeUser):
         return self.bindings.of_aor(canonical_aor(aor))
 
     def binding_with_contact(self, transport: str, host: str, contact_uri: str) -> Binding | None:
-        """The contact of a phone at that host whose URI is spelled so; None without one. It looks at all of them."""
-        for binding in self.bindings:
-            if binding.host == host and binding.transport == transport and binding.contact_uri == contact_uri:
+        """The contact of a phone that is connected from that host whose URI is spelled so; None without one."""
+        for binding in self.bindings.connected_at(transport, host):
+            if binding.contact_uri == contact_uri:
                 return binding
         return None
 
@@ -702,12 +713,21 @@ class Registrar(ExchangeUser):
                 self._set_times(binding, exchange.targets, now)
                 self._expiry.watch(binding)
                 mine += 1
-                response.append_line(_contact_line(contact, seconds))
+                response.append_line(_contact_line(contact, seconds, binding.gruu if exchange.asks_for_gruu() else ""))
             if binding is not None:
                 self._keep(binding)
         if mine == 0 or mine > 1 or binding is None or not self.bindings.is_alone(binding):
             self._append_others(exchange, response, now)
         return longest
+
+    @cython.cfunc
+    def answered(self, exchange: Exchange, response: Response):
+        binding: Binding
+        if len(exchange.contacts) == 1 and exchange.targets.refresh_check != _OFF:
+            contact: Contact = exchange.contacts[0]
+            binding = self.bindings.find(contact.token)
+            if binding is not None:
+                self.refreshes.learn(binding, response)
 
     @cython.cfunc
     def _set_times(self, binding: Binding, targets: Targets, now: cython.double):
@@ -753,7 +773,7 @@ class Registrar(ExchangeUser):
         for binding in self.bindings.of_aor(exchange.aor):
             if binding.token not in mine and binding.expires_at > now:
                 contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
-                response.append_line(_contact_line(contact, max(0, round(binding.expires_at - now))))
+                response.append_line(_contact_line(contact, max(0, round(binding.expires_at - now)), ""))
 
     @cython.cfunc
     def exchange_over(self, exchange: Exchange):
@@ -808,6 +828,7 @@ class Registrar(ExchangeUser):
             self.bindings.add(binding)
             if self.moved_here is not None:
                 self.moved_here(contact.token)
+        self.refreshes.forget(binding)
         flow: Flow = exchange.phone_flow
         request: Request = exchange.request
         host: str = flow.remote[0]
@@ -829,9 +850,7 @@ class Registrar(ExchangeUser):
                 self._disbelieve(binding, exchange, leg.target)
             binding.group = group
             binding.contact = contact.text
-            binding.transport = flow.transport
-            binding.host, binding.port = host, port
-            binding.local_host, binding.local_port = local_host, local_port
+            self.bindings.move(binding, flow.transport, host, port, local_host, local_port)
         if exchange.group.of_several_kinds:
             self._note_agent(binding, request)
             self._at[host, port] = binding
@@ -922,6 +941,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def _forget(self, binding: Binding):
         self._is_no_longer_there(binding)
+        self.refreshes.forget(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
         if self._duties or self._held_requests:
@@ -984,11 +1004,13 @@ class Registrar(ExchangeUser):
 
 
 @cython.cfunc
-def _contact_line(contact: Contact, seconds: cython.longlong) -> OwnLine:
+def _contact_line(contact: Contact, seconds: cython.longlong, gruu: str) -> OwnLine:
     writer: Writer = _WRITER
     writer.begin()
     writer.octets(b"Contact: ")
     contact.write_with_time(writer, seconds)
+    if gruu:
+        writer.text(gruu)
     writer.octets(b"\r\n")
     return written_line(writer.written(), len("Contact"), CONTACT)
 
