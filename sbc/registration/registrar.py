@@ -194,7 +194,7 @@ class Registrar(ExchangeUser):
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self.refreshes = Refreshes(
-            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self.nonces
+            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self._quarantine, self.nonces
         )
         self._rng = random.Random()
         self.boot = secrets.token_hex(4)
