@@ -64,6 +64,7 @@ cdef class Exchange(LegUser):
     cdef Shown _shown
     cdef readonly Turns turns
     cdef Leg _turn
+    cdef readonly bint is_endless
     cdef bint _is_held
     cdef long long _grant
     cdef list _upstreams
@@ -83,12 +84,13 @@ cdef class Exchange(LegUser):
     cdef object _make_legs(self, list targets, double now)
     cdef bint _is_restricted(self, double now)
     cdef object _make_allowed_legs(self, double now)
+    cdef bint _asks_for_password(self, Target target)
     cdef bint _is_refused_at(self, Target target, str call_id, double now)
     cdef object _order_judges(self, double now)
     cdef object _take_turns(self, double now)
     cdef bint _is_asked_together(self, Leg leg, double now)
     cdef bint _shows_for(self, Leg leg, double now)
-    cdef object _start_free(self)
+    cdef object _start_besides(self)
     cdef bint is_wrong_password(self, Leg leg)
     cdef bint _is_together(self, Leg leg)
     cdef bint _holds_without(self, Leg leg)

@@ -198,6 +198,7 @@ class Exchange(LegUser):
     _shown: Shown
     turns: Turns  # None for a phone that need not take turns
     _turn: Leg  # whose challenge is the phone's
+    is_endless: cython.bint  # the server that it answers has challenged it again and again
     _is_held: cython.bint  # the phone is told of what it has elsewhere
     _grant: cython.longlong  # seconds that its turns leave it; 0: as the servers grant
     _upstreams: list
@@ -237,7 +238,7 @@ class Exchange(LegUser):
                 self._registrar.let_in(self)
         self._decide()
         if self.turns is not None:
-            self._start_free()
+            self._start_besides()
 
     @cython.cfunc
     def _is_over(self) -> cython.bint:
@@ -290,7 +291,8 @@ class Exchange(LegUser):
     def _make_allowed_legs(self, now: cython.double):
         """A server that refuses this account is left alone for a while as long as another one is left (V16): with no other the
         phone itself should hear of it. One to which the phone has shown too many wrong passwords is left alone in any case,
-        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8)."""
+        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8). Another
+        one is only one that asks for a password itself: a server that believes us would register whoever has none."""
         target: Target
         upstream: Upstream
         host: str = self.phone_flow.remote[0]
@@ -310,6 +312,8 @@ class Exchange(LegUser):
                 now_allowed.append(target)
         if not now_allowed:
             now_allowed = waiting
+        if soonest > 0.0:
+            now_allowed = [target for target in now_allowed if self._asks_for_password(target)]
         if not now_allowed:
             reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
             self._respond(self._answer_with(403, reason))
@@ -321,6 +325,17 @@ class Exchange(LegUser):
             target = now_allowed[0]
             names = frozenset([target.name for target in now_allowed])
             self._legs.append(new_leg(self, now_allowed[0], self.group.register_plan_among(names, now, self._deadline)))
+
+    @cython.cfunc
+    def _asks_for_password(self, target: Target) -> cython.bint:
+        """Has that server challenged anybody, and does it not trust us?"""
+        if target.settings.trusted:
+            return False
+        challengers = self._registrar.nonces.issuers
+        for server, candidate in self.group.candidates():
+            if server.name == target.name and candidate in challengers:
+                return True
+        return False
 
     @cython.cfunc
     def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:
@@ -368,8 +383,8 @@ class Exchange(LegUser):
             if leg.target.name == name or (name == "" and self._turn is None):
                 leg.reserve = False
                 self._turn = leg
-            elif turns.at_home and self._shows_for(leg, now):
-                leg.free = True
+            elif turns.at_home and self._shown is not None:
+                leg.free = self._shown.is_last_of(turns.binding.at(leg.target.name))
         if self._turn is not None:
             self._legs.remove(self._turn)
             self._legs.insert(0, self._turn)
@@ -387,12 +402,16 @@ class Exchange(LegUser):
         return self._shown is not None and leg.target.settings in self._shown.issuers(self.group, now)
 
     @cython.cfunc
-    def _start_free(self):
+    def _start_besides(self):
         """Servers whose turn it is not, but for which the phone shows credentials without having been asked: they may renew it
-        at no cost. That one of them accepts it does not end the turn of the one that is asked."""
+        at no cost. That one of them accepts it does not end the turn of the one that is asked. With the method aggregate: all
+        that are asked together."""
         leg: Leg
+        together: cython.bint = self._turn is None
         for leg in list(self._legs):
-            if leg.free and not leg.started and not self.answered:
+            if leg.started or self.answered:
+                continue
+            if leg.free or (together and not leg.reserve and self.turns.wants(leg.target)):
                 leg.reserve = False
                 leg.start()
 
@@ -459,12 +478,20 @@ class Exchange(LegUser):
 
     @cython.cfunc
     def _not_accepted_by(self, leg: Leg):
-        if not self.answered and not leg.free:
-            if self._holds_without(leg):
-                self._hold()
-            elif leg.ending is _CHALLENGED and not self._is_together(leg) and (not self.accepted or leg is self._turn):
+        if self.turns is not None and leg.showed_credentials and leg.ending is _CHALLENGED:
+            self.turns.refused(self._shown, leg.candidate, self._queue.now())
+        if self.answered or leg.free:
+            self._registrar.not_accepted(self, leg)
+            return
+        holds: cython.bint = self._holds_without(leg)
+        if holds and leg.ending is _CHALLENGED and not self.is_wrong_password(leg):
+            self.is_endless = self.turns.rota.unheard(leg.target.name)
+        elif leg.ending is _CHALLENGED and not self._is_together(leg) and (not self.accepted or leg is self._turn):
+            if not holds:
                 self._pass_challenge(leg)
         self._registrar.not_accepted(self, leg)
+        if holds:
+            self._hold()
 
     @cython.cfunc
     def is_wrong_password(self, leg: Leg) -> cython.bint:
@@ -486,11 +513,12 @@ class Exchange(LegUser):
         """The phone has answered that server's challenge, to no avail, and is registered elsewhere. Another challenge in this
         attempt many phones would not answer, and be lost everywhere; so it is told of what it has."""
         turns: Turns = self.turns
-        if turns is None or turns.answers != leg.target.name or not turns.is_held(leg.target.name, self._queue.now()):
-            return False
-        if leg.ending is _CHALLENGED:
-            return self.is_wrong_password(leg) or turns.rota.is_enough(leg.target.name)
-        return True
+        return (
+            turns is not None
+            and turns.answers == leg.target.name
+            and not self.is_removal
+            and turns.is_held(leg.target.name, self._queue.now())
+        )
 
     @cython.cfunc
     def _hold(self):
@@ -589,6 +617,7 @@ class Exchange(LegUser):
         any_waiting: cython.bint = False
         any_running: cython.bint = False
         any_accepted: cython.bint = False
+        any_together: cython.bint = False  # challenges that are to be passed on with others
         alive_waiting: cython.bint = False  # not known to be down
         alive_running: cython.bint = False
         if self._all_started:
@@ -604,6 +633,8 @@ class Exchange(LegUser):
                     alive_running = True
             elif leg.ending is _ACCEPTED:
                 any_accepted = True
+            elif leg.ending is _CHALLENGED and self._is_together(leg):
+                any_together = True
         if not any_waiting:
             self._all_started = True
         elif self._is_decided() or (self.is_query and any_accepted):
@@ -615,7 +646,7 @@ class Exchange(LegUser):
             for leg in self._legs:
                 if not leg.started:
                     leg.start()
-        elif not any_running or (alive_waiting and not alive_running):
+        elif not any_together and (not any_running or (alive_waiting and not alive_running)):
             self._ask_another()
 
     @cython.cfunc
@@ -821,6 +852,8 @@ class Exchange(LegUser):
         if self.turns is not None:
             second: cython.bint = self.turns.answers != "" and self.turns.answers != leg.target.name
             self.turns.rota.challenged(leg.target.name, self.request.call_id_text(), second, self._queue.now())
+            if others:
+                self.turns.rota.together = (leg.target.name, *[other.target.name for other in others])
         self._respond(response)
 
     @cython.cfunc
@@ -893,6 +926,7 @@ def new_exchange(
     exchange._shown = shown_in(request, registrar.nonces)
     exchange.turns = None
     exchange._turn = None
+    exchange.is_endless = False
     exchange._is_held = False
     exchange._grant = 0
     exchange._upstreams = []

@@ -30,6 +30,7 @@ from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTE
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
+from sbc.registration.explained import explain
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
 from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
@@ -149,6 +150,7 @@ class Registrar(ExchangeUser):
     _at: dict
     groups: object
     _under_way: dict
+    _restored: list
     refreshes: Refreshes
     _rng: object
     _cseq_floor: cython.longlong
@@ -193,6 +195,7 @@ class Registrar(ExchangeUser):
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
+        self._restored: list[Binding] = []  # until it is known where they should be registered
         self.refreshes = Refreshes(
             self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self._quarantine, self.nonces
         )
@@ -218,6 +221,11 @@ class Registrar(ExchangeUser):
             del self._targets[key]
         self.refreshes.forget_all()
         self.upkeep.serve_only(keys)
+        for binding in self._restored:
+            targets: Targets = self._targets.get(binding.group)
+            if targets is not None and not targets.group.of_several_kinds:
+                self._set_restored_times(binding, targets)
+        self._restored = []
 
     # From the proxy
 
@@ -340,6 +348,7 @@ class Registrar(ExchangeUser):
 
     def moved_away(self, token: str) -> None:
         """Another process of this appliance serves that phone from now on. Its registrations at the servers go on."""
+        self.upkeep.missed.registered_again(token)
         binding = self.bindings.get(token)
         if binding is not None:
             self._forget(binding)
@@ -354,6 +363,7 @@ class Registrar(ExchangeUser):
             self.bindings.add(binding)
             self._expiry.watch(binding)
             self._know_again(binding)
+            self._restored.append(binding)
             if binding.agent is not None:
                 self._at[binding.host, binding.port] = binding
         self.upkeep.missed.restored(kept.removals)
@@ -362,9 +372,21 @@ class Registrar(ExchangeUser):
 
     def _know_again(self, binding: Binding) -> None:
         """Phones that show their last nonce unasked (linphone, sofia) need not be asked again."""
+        now = self.queue.now()
         for upstream in binding.upstreams:
             if upstream.nonce and upstream.candidate is not None:
-                self.nonces.remember(upstream.nonce, upstream.candidate, self.queue.now())
+                self.nonces.remember(upstream.nonce, upstream.candidate, now)
+
+    def _set_restored_times(self, binding: Binding, targets: Targets) -> None:
+        """The servers need not hear of all phones within a minute because we have started: of each before its time there is
+        over, by lot as ever (D12). What is on disk as the time of the phone is longer than it was told (`keep_until`)."""
+        now = self.queue.now()
+        told = targets.phone_expires or binding.granted
+        asked = sum(upstream.wants_phone and upstream.state == REGISTERED for upstream in binding.upstreams)
+        for upstream in binding.upstreams:
+            if upstream.state == REGISTERED:
+                upstream.due_at = self._due_at(upstream, told * max(1, asked), now)
+        self._set_times(binding, targets, now)
 
     # What is known
 
@@ -379,6 +401,10 @@ class Registrar(ExchangeUser):
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
         return describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now)
+
+    def explain(self, aor: str, now: float) -> dict[str, Any]:
+        """All about one address-of-record, for `sbc explain`."""
+        return explain(self, self._targets, self._quarantine, aor, now)
 
     # For the upkeep
 
@@ -611,6 +637,7 @@ class Registrar(ExchangeUser):
             upstream.wants_phone = False
         if rota is not None:
             rota.accepted(upstream.server, upstream.state != _REGISTERED)
+            binding.spare = max(binding.spare, upstream.expires_at - binding.expires_at)
 
     @cython.cfunc
     def _note_challenge(self, exchange: Exchange, leg: Leg):
@@ -670,7 +697,9 @@ class Registrar(ExchangeUser):
         status: cython.int = leg.response._status if leg.response is not None else 0
         is_challenge: cython.bint = leg.ending is Ending.CHALLENGED
         refused_account: cython.bint = leg.ending is Ending.REFUSED and (status == 403 or status == 404)
-        wrong_password: cython.bint = is_challenge and (leg.own_password_refused or exchange.is_wrong_password(leg))
+        wrong_password: cython.bint = is_challenge and (
+            leg.own_password_refused or exchange.is_endless or exchange.is_wrong_password(leg)
+        )
         if is_challenge:
             self._note_challenge(exchange, leg)
         if wrong_password or (leg.showed_credentials and (refused_account or self._is_wrong_again(exchange, leg))):
@@ -680,6 +709,8 @@ class Registrar(ExchangeUser):
         reason: str = leg.reason
         if is_challenge:
             reason = "wrong password" if wrong_password else "asks for a password that only the phone knows"
+            if exchange.is_endless:
+                reason = "challenges again behind every answer"
         failed: cython.bint = refused_account or wrong_password
         group: str = exchange.targets.group_name
         contact: Contact
@@ -812,7 +843,7 @@ class Registrar(ExchangeUser):
             if upstream.state != _REGISTERED:
                 continue
             last = max(last, upstream.expires_at)
-            if upstream.registered_at == now:
+            if upstream.registered_at == now or upstream.registered_at > upstream.due_at:
                 upstream.due_at = self._due_at(upstream, binding.granted * max(1, number), now)
             if quiet_until == 0.0 or upstream.due_at < quiet_until:
                 quiet_until = upstream.due_at
