@@ -40,6 +40,7 @@ cdef class Registrar(ExchangeUser):
     cdef dict _duties
     cdef dict _held_requests
     cdef dict _missed_removals
+    cdef dict _resyncs
 
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
     cpdef ServerGroup kind_of_sender(self, ServerGroup group, Request request, Flow flow)

@@ -139,6 +139,7 @@ class Registrar(ExchangeUser):
     _duties: dict
     _held_requests: dict
     _missed_removals: dict
+    _resyncs: dict
 
     def __init__(
         self,
@@ -180,6 +181,7 @@ class Registrar(ExchangeUser):
         self._duties = self.upkeep.duties
         self._held_requests = self.upkeep.held.waiting
         self._missed_removals = self.upkeep.missed.entries
+        self._resyncs = self.upkeep.resyncs.entries
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
         """Serve the phones of these groups from now on, and of no others (start, and a changed configuration)."""
@@ -647,7 +649,7 @@ class Registrar(ExchangeUser):
             if binding is None:
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
-            elif contact.token in self._duties or not _is_well(binding, exchange.targets):
+            elif contact.token in self._duties or self._resyncs or not _is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
@@ -800,7 +802,7 @@ class Registrar(ExchangeUser):
         self._is_no_longer_there(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
-        if self._duties or self._held_requests:
+        if self._duties or self._held_requests or self._resyncs:
             self.upkeep.forgotten(binding)
 
     @cython.cfunc
