@@ -16,7 +16,7 @@
 `app`            builds and connects all of it, `together` several of it; `cli` the commands, of which `preflight` and
                  `resolve` do without an appliance: what is out there, and how it is found
 `control`        what a command asks of the running appliance, over a socket in its state folder
-`clock`          time for all of them; `events` what happened, `flow` the way to a peer
+`clock`          time for all of them; `events` what happened, `flow` the way to a peer, `nonces` who has challenged whom
 
 The path of one INVITE from a phone to a dead primary and on to the fallback:
 

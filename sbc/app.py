@@ -191,6 +191,7 @@ class App:
             name=config.appliance.name,
             report=self.report,
             overload=self.overload,
+            nonces=self.registrar.nonces,
         )
         self.layer.user = self.proxy
         self.edge = Edge(self.proxy, self.report)

@@ -19,8 +19,8 @@ MAY_IMPORT = {
     "transaction": {"sip", "clock", "flow"},
     "location": {"sip", "clock", "events"},
     "redundancy": {"location", "events"},
-    "registration": {"sip", "transaction", "location", "redundancy", "events", "clock", "flow", "store"},
-    "proxy": {"sip", "transaction", "location", "redundancy", "events", "clock", "flow", "store"},
+    "registration": {"sip", "transaction", "location", "redundancy", "events", "clock", "flow", "nonces", "store"},
+    "proxy": {"sip", "transaction", "location", "redundancy", "events", "clock", "flow", "nonces", "store"},
     "survival": {"sip", "transaction", "location", "redundancy", "events", "clock", "flow", "store"},
     "transport": {"sip", "location", "events", "clock", "flow"},
     "store": {"events"},
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "clock": set(),
     "control": set(),
     "flow": set(),
+    "nonces": {"sip", "location"},
     "garbage": {"clock"},
     "events": set(),
 }
@@ -38,6 +39,7 @@ MAY_IMPORT = {
 because they put everything together: `app`, `together`, `cli`, `preflight`, `resolve`."""
 
 ONLY_TYPES = {
+    "nonces": {"location": {"sbc.location.candidate"}},
     "redundancy": {"location": {"sbc.location.candidate"}},
     "registration": {"location": {"sbc.location.candidate"}, "store": {"sbc.store.interface"}},
     "proxy": {"location": {"sbc.location.candidate"}, "store": {"sbc.store.interface"}},
@@ -143,7 +145,7 @@ def test_the_global_reactor_is_never_imported_with_a_module(path):
 def test_nothing_reads_a_clock_of_its_own(path):
     """Objects that decide are told `now`; objects that wait are given a clock."""
     package = package_of(path)
-    if package not in ("sip", "transaction", "location", "redundancy", "registration", "proxy", "survival"):
+    if package not in ("sip", "transaction", "location", "redundancy", "registration", "nonces", "proxy", "survival"):
         return
     for module, _, _ in imports(path):
         assert module != "time", f"{name_of(path)} imports time"

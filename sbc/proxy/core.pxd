@@ -43,6 +43,5 @@ cdef class Proxy(Surroundings):
     cpdef object stray_response_received(self, Response response, Flow flow)
     cpdef object server_transaction_ended(self, Transaction transaction)
     cdef object _forward(self, ServerTransaction transaction, Request request, object destination)
-    cdef object _learn_challenge(self, ResponseContext context, Response response, Candidate candidate)
     cdef object _remember_moved(self, ResponseContext context, Candidate candidate)
     cdef object _refuse_when_full(self, Request request)

@@ -17,10 +17,10 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.nonces import Nonces
 from sbc.proxy.large import LargeRequests
 from sbc.proxy.late import LateAnswers
 from sbc.proxy.network import FlowFinder
-from sbc.proxy.nonce_pins import NoncePins, mark_stale
 from sbc.proxy.overload import LEAST_SHED
 from sbc.proxy.response_context import TIMER_C
 from sbc.proxy.validation import Refused
@@ -34,6 +34,7 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.network import Network
     from cython.cimports.sbc.proxy.overload import Overload
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
+    from cython.cimports.sbc.proxy.pins import Answers, Pins
     from cython.cimports.sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from cython.cimports.sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from cython.cimports.sbc.proxy.sides import Sides
@@ -41,7 +42,7 @@ if cython.compiled:
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.redundancy.plan import AttemptPlan
     from cython.cimports.sbc.sip.message import Request, Response, ok_to
-    from cython.cimports.sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
+    from cython.cimports.sbc.sip.scanner import AUTHORIZATION, BYE, INVITE, OPTIONS, PROXY_AUTHORIZATION, REGISTER
     from cython.cimports.sbc.transaction.interface import Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
@@ -53,6 +54,7 @@ else:
     from sbc.proxy.network import Network
     from sbc.proxy.overload import Overload
     from sbc.proxy.own_routes import OwnRoutes
+    from sbc.proxy.pins import Answers, Pins
     from sbc.proxy.response_context import Branch, ResponseContext, Route, Surroundings, new_context
     from sbc.proxy.routes import Ways, new_bye_route, new_phone_route, new_servers_route
     from sbc.proxy.sides import Sides
@@ -60,7 +62,7 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.redundancy.plan import AttemptPlan
     from sbc.sip.message import Request, Response, ok_to
-    from sbc.sip.scanner import BYE, INVITE, OPTIONS, REGISTER
+    from sbc.sip.scanner import AUTHORIZATION, BYE, INVITE, OPTIONS, PROXY_AUTHORIZATION, REGISTER
     from sbc.transaction.interface import Transaction
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
@@ -118,7 +120,9 @@ class Proxy(Surroundings):
         name: str,
         report: Report,
         overload: Overload | None = None,
+        nonces: Nonces | None = None,
     ) -> None:
+        """`nonces` are those of the registrar: a phone may show in a call what it was given for its registration."""
         self.clock = clock
         self.layer = layer
         self.t1 = layer.timers.t1
@@ -136,7 +140,8 @@ class Proxy(Surroundings):
         network: Network = Network(flows, is_ours)
         self._network = network
         large = LargeRequests(flows)
-        self._ways = Ways(self.queue, network, OwnRoutes(key, network), NoncePins(), large, registrar)
+        pins: Pins = Pins(Nonces() if nonces is None else nonces)
+        self._ways = Ways(self.queue, network, OwnRoutes(key, network), pins, large, registrar)
         self._late = LateAnswers(clock, layer, self.t1, branches.new, report)
         self._under_way = 0
         self._moved: dict[tuple[str, str, int], Candidate] = {}
@@ -239,6 +244,8 @@ class Proxy(Surroundings):
                 candidate = servers.group.working(self.clock.seconds())
             if candidate is not None:
                 onward = self._network.to_server(candidate)
+                if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
+                    self._ways.show_credentials(request, servers.group, candidate)
         if onward is not None:
             request.allow_hops(hops_left(request) - 1)
             self.layer.send_stateless(request, onward, branch)
@@ -291,26 +298,17 @@ class Proxy(Surroundings):
     @cython.cfunc
     def passed_up(self, context: ResponseContext, response: Response, candidate: Candidate):
         status: cython.int = response._status
+        route: Route = context.route
         if (status == 401 or status == 407) and candidate is not None:
-            self._learn_challenge(context, response, candidate)
+            route.challenged(context.request, response, candidate)
         if not context.is_invite or status < 180 or status >= 300:
             return
-        route: Route = context.route
         if status >= 200 and candidate is not None and not route.knows_dialog(candidate):
             self._remember_moved(context, candidate)
         if not context.set_up_reported:
             context.set_up_reported = True
             if route.group_name is not None:
                 self._reports.call_set_up(route.group_name, self.queue.now() - context.started)
-
-    @cython.cfunc
-    def _learn_challenge(self, context: ResponseContext, response: Response, candidate: Candidate):
-        """What answers it must go to the server that asked (D9); a phone that answered another one is told it was stale."""
-        now: cython.double = self.queue.now()
-        asked_before: Candidate = self._ways.pins.issuer(context.request, now)
-        if asked_before is not None and not asked_before.same_as(candidate):
-            mark_stale(response)
-        self._ways.pins.learn(response, candidate, now)
 
     @cython.cfunc
     def _remember_moved(self, context: ResponseContext, candidate: Candidate):
@@ -351,19 +349,31 @@ class Proxy(Surroundings):
                 servers.group = self.registrar.kind_of_sender(servers.group, request, transaction.flow)
             group = servers.group
             first: Candidate = servers.first
-            if first is None:
-                first = self._ways.pins.issuer(request, now)
+            answers: Answers = self._ways.pins.answers_in(request, now)
+            if answers is not None:
+                first = self._first_for(servers, answers, now)
             plan: AttemptPlan = group.plan(request.method, now, first, servers.in_dialog)
             if servers.peer is not None and request.method_code == BYE:
                 route = new_bye_route(
-                    self._ways, servers, plan, transaction.flow, request, now + NON_INVITE_BUDGET
+                    self._ways, servers, plan, transaction.flow, request, answers, now + NON_INVITE_BUDGET
                 )
             else:
-                route = new_servers_route(self._ways, servers, plan, transaction.flow, request)
+                route = new_servers_route(self._ways, servers, plan, transaction.flow, request, answers)
         context: ResponseContext = new_context(self, transaction, request, route)
         transaction.context = context
         self._under_way += 1
         context.start()
+
+    def _first_for(self, servers: ToServers, answers: Answers, now: float) -> Candidate | None:
+        """Who has challenged it, before all others (D9). Inside a dialog only who has challenged this very request: else the
+        phone has the nonce from elsewhere, and the dialog's own server is asked."""
+        group = servers.group
+        challenger = answers.challenger
+        if challenger is None and servers.first is None and not group.settings.shared_nonce:
+            challenger = self._ways.pins.challenger(answers, group.working(now), now)
+        if challenger is None or group.owner(challenger) is None or not group.health(challenger).usable:
+            return servers.first
+        return challenger
 
     def _serve(self, transaction: ServerTransaction, request: Request, destination: ToUs) -> None:
         if request.method_code == REGISTER and destination.group is not None:

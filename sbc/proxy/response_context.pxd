@@ -23,6 +23,7 @@ cdef class Route:
     cpdef object wait(self, Attempt attempt, Branch branch)
     cpdef object answered(self, Attempt attempt, Response response, Branch branch)
     cpdef object record(self, Attempt attempt, Outcome outcome, Branch branch)
+    cpdef object challenged(self, Request request, Response response, Candidate candidate)
     cpdef bint knows_dialog(self, Candidate candidate)
     cpdef tuple last_words(self, Request request)
 

@@ -128,6 +128,10 @@ class Route:
         raise NotImplementedError
 
     @cython.ccall
+    def challenged(self, request: Request, response: Response, candidate: Candidate):
+        """Its 401 or 407 is about to leave for the sender."""
+
+    @cython.ccall
     def knows_dialog(self, candidate: Candidate) -> cython.bint:
         """False when the request's dialog was made with another server than this one."""
         return True

@@ -22,8 +22,8 @@ if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.proxy.destination import ToPhone, ToServers
     from cython.cimports.sbc.proxy.network import Network, PhoneAddress
-    from cython.cimports.sbc.proxy.nonce_pins import NoncePins
     from cython.cimports.sbc.proxy.own_routes import OwnRoutes
+    from cython.cimports.sbc.proxy.pins import Answers, Pins, forget_credentials
     from cython.cimports.sbc.proxy.response_context import Branch, Route
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.redundancy.outcome import Answered, Cancelled, FoundDown, NotRegistered, Outcome, TransportFailed
@@ -36,8 +36,8 @@ else:
     from sbc.location.candidate import Candidate
     from sbc.proxy.destination import ToPhone, ToServers
     from sbc.proxy.network import Network, PhoneAddress
-    from sbc.proxy.nonce_pins import NoncePins
     from sbc.proxy.own_routes import OwnRoutes
+    from sbc.proxy.pins import Answers, Pins, forget_credentials
     from sbc.proxy.response_context import Branch, Route
     from sbc.redundancy.group import ServerGroup
     from sbc.redundancy.outcome import Answered, Cancelled, FoundDown, NotRegistered, Outcome, TransportFailed
@@ -81,7 +81,7 @@ class Ways:
     queue: TimerQueue
     network: Network
     own_routes: OwnRoutes
-    pins: NoncePins
+    pins: Pins
     large: object
     registrations: object
 
@@ -90,7 +90,7 @@ class Ways:
         queue: TimerQueue,
         network: Network,
         own_routes: OwnRoutes,
-        pins: NoncePins,
+        pins: Pins,
         large: LargeRequests,
         registrations: RegistersFirst,
     ) -> None:
@@ -100,6 +100,22 @@ class Ways:
         self.pins = pins
         self.large = large
         self.registrations = registrations
+
+    @cython.cfunc
+    def show_credentials(self, request: Request, group: ServerGroup, candidate: Candidate):
+        """Leave on an ACK for that server what it may see."""
+        server = group.owner(candidate)
+        if server is not None and server.trusted:
+            forget_credentials(request)
+        elif not group.settings.shared_nonce:
+            self.withhold(request, candidate)
+
+    @cython.cfunc
+    def withhold(self, request: Request, candidate: Candidate):
+        """Take answers to the challenges of others off a request."""
+        answers: Answers = self.pins.answers_in(request, self.queue.now())
+        if answers is not None:
+            answers.withhold(request, candidate, True)
 
 
 @cython.cclass
@@ -117,10 +133,20 @@ class ServersRoute(Route):
     _is_large: cython.bint
     _by_tcp: Attempt
     _once_more: Attempt
+    _answers: Answers
 
     @cython.cfunc
-    def _begin(self, ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, request: Request):
+    def _begin(
+        self,
+        ways: Ways,
+        destination: ToServers,
+        plan: AttemptPlan,
+        came_in: Flow,
+        request: Request,
+        answers: Answers,
+    ):
         self._ways = ways
+        self._answers = answers
         self._destination = destination
         group: ServerGroup = destination.group
         self.group_name = group.name
@@ -158,8 +184,29 @@ class ServersRoute(Route):
     @cython.ccall
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
-            self._ways.pins.withhold(request, attempt.candidate, self._ways.queue.now())
+            self._show_credentials(request, attempt)
         self._ways.own_routes.put_on(request, attempt.candidate, self._destination.phone, self._came_in, flow)
+
+    @cython.cfunc
+    def _show_credentials(self, request: Request, attempt: Attempt):
+        group: ServerGroup = self._destination.group
+        answers: Answers = self._answers
+        if group.server(attempt.server).trusted:
+            forget_credentials(request)
+        elif answers is not None and not group.settings.shared_nonce:
+            answers.withhold(request, attempt.candidate, attempt.number == 1)
+
+    @cython.ccall
+    def challenged(self, request: Request, response: Response, candidate: Candidate):
+        group: ServerGroup = self._destination.group
+        answers: Answers = self._answers
+        is_stale: cython.bint = False
+        # Only a password that was not tried cannot be wrong: where it was, another stale=true would be answered again, by
+        # some phones for ever.
+        if answers is not None and answers.shown is not None and not answers.has_answered(candidate):
+            server = group.owner(candidate)
+            is_stale = not group.settings.shared_nonce and (server is None or not server.trusted)
+        self._ways.pins.challenged(request, response, candidate, is_stale, self._ways.queue.now())
 
     @cython.ccall
     def wait(self, attempt: Attempt, branch: Branch):
@@ -267,6 +314,7 @@ class ByeRoute(ServersRoute):
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         if attempt is self._peer_attempt:
             request.remove("Route")
+            forget_credentials(request)
         else:
             ServersRoute.prepare(self, request, attempt, flow)
 
@@ -324,6 +372,8 @@ class PhoneRoute(Route):
     def prepare(self, request: Request, attempt: Attempt, flow: Flow):
         if self._destination.request_uri is not None:
             request.request_uri = self._destination.request_uri
+        if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
+            self._ways.withhold(request, attempt.candidate)  # another phone's, which the server has left on it
         self._ways.own_routes.put_on(
             request, self._destination.candidate, self._destination.phone, self._came_in, flow
         )
@@ -346,21 +396,27 @@ class PhoneRoute(Route):
 
 @cython.cfunc
 def new_servers_route(
-    ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, request: Request
+    ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, request: Request, answers: Answers
 ) -> ServersRoute:
     """`plan` decides."""
     route: ServersRoute = ServersRoute.__new__(ServersRoute)
-    route._begin(ways, destination, plan, came_in, request)
+    route._begin(ways, destination, plan, came_in, request, answers)
     return route
 
 
 @cython.cfunc
 def new_bye_route(
-    ways: Ways, destination: ToServers, plan: AttemptPlan, came_in: Flow, request: Request, deadline: cython.double
+    ways: Ways,
+    destination: ToServers,
+    plan: AttemptPlan,
+    came_in: Flow,
+    request: Request,
+    answers: Answers,
+    deadline: cython.double,
 ) -> ByeRoute:
     """For a BYE whose `destination` has a peer."""
     route: ByeRoute = ByeRoute.__new__(ByeRoute)
-    route._begin(ways, destination, plan, came_in, request)
+    route._begin(ways, destination, plan, came_in, request, answers)
     route._deadline = deadline
     route._peer_attempt = None
     route._servers_over = False

@@ -3,7 +3,8 @@
 `registrar` is the door: every REGISTER of a phone comes in there, and inbound calls ask it where a phone is. Read
 `exchange` next, the way of one REGISTER, then `leg`, its part at one server, and `written`, what is sent. `bindings` and
 `expiry` are what is known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the
-phone's and ours), `targets` what the settings say of a group's servers, `nonces` and `own_digest` whose challenge is whose,
+phone's and ours), `targets` what the settings say of a group's servers, `own_digest` answers
+challenges with the password file (whose challenge is whose is for `sbc.nonces` to know),
 `rejections` who has answered wrongly too often, `described` what of all this the status page shows.
 
 What the appliance registers by itself begins with `upkeep`, and the decision with `steps`; `errand` is one REGISTER of that

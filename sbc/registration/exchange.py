@@ -33,8 +33,8 @@ from __future__ import annotations
 
 import cython
 
+from sbc.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.leg import Ending
-from sbc.registration.nonces import ANSWERED_BY, shown_credentials, with_stale
 from sbc.registration.own_digest import is_proof
 
 if cython.compiled:
@@ -248,7 +248,7 @@ class Exchange(LegUser):
                 continue
             if not is_proof(credentials, self._registrar.credentials, self.request):
                 continue
-            if nonces.is_fresh(credentials.nonce, credentials.nc or 0, now):
+            if nonces.is_first_use(credentials, now):
                 self.accepted = self.proven = True
                 self.username = credentials.username
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from sbc.registration.nonces import ANSWERED_BY, challenges
+from sbc.nonces import ANSWERED_BY, challenges
 from sbc.sip import digest
 from sbc.sip.digest import Challenge, Credentials, HtdigestFile
 from sbc.sip.message import Request, Response

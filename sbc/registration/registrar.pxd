@@ -5,6 +5,7 @@ from sbc.clock cimport Timer
 from sbc.events cimport Reports
 from sbc.flow cimport Flow
 from sbc.redundancy.group cimport ServerGroup
+from sbc.registration.accounts cimport Accounts
 from sbc.registration.archive cimport Archive
 from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.contacts cimport Contact, TokenMaker
@@ -28,6 +29,7 @@ cdef class Registrar(ExchangeUser):
     cdef Reports _reports
     cdef TokenMaker _tokens
     cdef readonly Rejections _rejections
+    cdef readonly Accounts _accounts
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef readonly dict _targets
@@ -60,6 +62,7 @@ cdef class Registrar(ExchangeUser):
     cdef object _is_no_longer_there(self, Binding binding)
     cdef object _forget(self, Binding binding)
     cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
+    cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)
     cdef object _save(self, Exchange exchange)

@@ -23,13 +23,13 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
+from sbc.nonces import Nonces
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
-from sbc.registration.nonces import Nonces
 from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
@@ -43,6 +43,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
+    from cython.cimports.sbc.registration.accounts import Accounts
     from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import (
@@ -70,6 +71,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
+    from sbc.registration.accounts import Accounts
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
@@ -127,6 +129,7 @@ class Registrar(ExchangeUser):
     _reports: Reports
     _tokens: TokenMaker
     _rejections: Rejections
+    _accounts: Accounts
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
@@ -168,6 +171,7 @@ class Registrar(ExchangeUser):
         self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
         self._rejections = Rejections()
+        self._accounts = Accounts()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by key of the group
@@ -380,6 +384,7 @@ class Registrar(ExchangeUser):
         upstream.expires_at = upstream.registered_at + errand.seconds
         upstream.candidate = errand.candidate
         binding.unsaved = True
+        self._accounts.accepted(upstream)
         self._change(binding, upstream, _REGISTERED, "")
         self._expiry.watch(binding)
         self._archive.keep(binding)
@@ -392,7 +397,10 @@ class Registrar(ExchangeUser):
             return
         if state == _UNREGISTERED and upstream.state == _REGISTERED and not errand.is_removal:
             state = _REGISTERED  # one that could not be renewed holds until it lapses
-        self._change(binding, upstream, state, reason)
+        if state == _FAILED:
+            self._refuse(binding, upstream, errand.group, reason)
+        else:
+            self._change(binding, upstream, state, reason)
         if binding.unsaved:
             self._archive.keep(binding)
 
@@ -541,6 +549,7 @@ class Registrar(ExchangeUser):
             upstream.expires_at = now + seconds
             upstream.registered_at = now
             upstream.candidate = leg.candidate
+            self._accounts.accepted(upstream)
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
                 if other.ending is None:
@@ -576,7 +585,7 @@ class Registrar(ExchangeUser):
                         group, leg.target.name, exchange.aor, _UNREGISTERED, _FAILED, reason
                     )
             elif failed:
-                self._change(binding, upstream, _FAILED, reason)
+                self._refuse(binding, upstream, exchange.group, reason)
             else:
                 # A registration that could not be renewed holds until it lapses.
                 self._change(
@@ -653,18 +662,19 @@ class Registrar(ExchangeUser):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
-    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[tuple[str, bool]]:
-        """The servers from which the phone's REGISTER had to go on to the next one, and whether they refused its account,
-        which is noted (V16)."""
+    def _gone_on_from(self, exchange: Exchange, binding: Binding) -> list[str]:
+        """The servers that failed, so that the phone's REGISTER had to go on to the next one. Those that refused its account
+        are noted here (V16)."""
         leg: Leg
         found = []
         for leg in exchange._legs:
             for server, status, reason in leg.gone_on_from or ():
-                if server != leg.target.name:
-                    refused = status in (403, 404)
-                    found.append((server, refused))
-                    if refused:
-                        self._change(binding, self._upstream_of(binding, server, exchange), _FAILED, reason)
+                if server == leg.target.name:
+                    continue
+                if status in (403, 404):
+                    self._refuse(binding, self._upstream_of(binding, server, exchange), exchange.group, reason)
+                else:
+                    found.append(server)
         if binding.unsaved:
             self._archive.keep(binding)
         return found
@@ -815,6 +825,13 @@ class Registrar(ExchangeUser):
         upstream.reason = reason
         if old != state:
             self._reports.registration_changed(binding.group, upstream.server, binding.aor, old, state, reason)
+
+    @cython.cfunc
+    def _refuse(self, binding: Binding, upstream: Upstream, group: ServerGroup, reason: str):
+        """The server answers, and refuses this account (V16)."""
+        binding.unsaved = True
+        self._accounts.refused(upstream, group.settings, self.queue.now())
+        self._change(binding, upstream, _FAILED, reason)
 
     def _lapsed(self, binding: Binding) -> None:
         """Something about it has expired: a registration at a server, or all of it."""

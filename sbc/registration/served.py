@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sbc.redundancy.phones import Importance
+from sbc.registration.accounts import back_off
 from sbc.registration.errand import Errand
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 ATTEMPT = 32.0
 """Seconds: 64*T1, the longest that a REGISTER of ours is under way (F11)."""
-
-LONGEST_AFTER_REFUSAL = 1800.0
-"""Seconds between two tries of an account that is refused, where `register_retry_max` is shorter: a server may lock it."""
 
 ONLY_THE_PHONE = "asks for a password that only the phone knows"
 
@@ -81,30 +79,25 @@ class Served:
         self.usable = before.usable & self.named.keys()
         self.returned = {name: at for name, at in before.returned.items() if name in self.named}
 
-    def wait(self, times: int, *, refused: bool = False) -> float:
-        """Seconds after so many failures in a row, RFC 5626 4.5: base * 2^failures up to a maximum, 50 to 100 % by lot."""
-        longest = self.settings.register_retry_max
-        if refused:
-            longest = max(longest, LONGEST_AFTER_REFUSAL)
-        bound = min(longest, self.settings.register_retry_base * 2.0 ** min(times, 20))
-        return bound * self._rng.uniform(0.5, 1.0)
+    def wait(self, times: int) -> float:
+        """Seconds after so many failures in a row (RFC 5626 4.5)."""
+        return back_off(self.settings.register_retry_base, self.settings.register_retry_max, times, self._rng)
 
 
 class Failure:
-    """Failures in a row: of one contact at one server, or of all at a server that is down."""
+    """Failures in a row: of one contact at one server, or of all at a server that is down. An account that is refused is none
+    (`accounts`)."""
 
-    __slots__ = ("times", "not_before", "refused")
+    __slots__ = ("times", "not_before")
 
     def __init__(self) -> None:
         self.times = 0
         self.not_before = 0.0
-        self.refused = False
-        """The server refuses the account (V16)."""
 
     def count(self, served: Served, now: float) -> None:
         """One more."""
         self.times += 1
-        self.not_before = now + served.wait(self.times, refused=self.refused)
+        self.not_before = now + served.wait(self.times)
 
 
 class Duty:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from sbc.registration.bindings import REGISTERED
+from sbc.registration.accounts import waits
+from sbc.registration.bindings import FAILED, REGISTERED
 from sbc.registration.errand import account_of, may_vouch_for
 from sbc.registration.served import Books, Duty, Served
 
@@ -72,11 +73,11 @@ class Steps:
         found = []
         for target, candidate in goals:
             may_register = self.may_register(duty, served, target)
-            failure = duty.failures.get(target.name)
-            if failure is not None and failure.refused and failure.not_before > now:
+            upstream = duty.binding.upstream(target.name)
+            if upstream is not None and waits(upstream, now):
                 # V16: this account is not wanted there; later once more, and the next server meanwhile.
                 if may_register:
-                    found.append(Step(failure.not_before, target, candidate, False))
+                    found.append(Step(upstream.retry_at, target, candidate, False))
                 continue
             if not may_register and not _is_anywhere(duty.binding):
                 continue
@@ -159,6 +160,8 @@ class Steps:
         failure = duty.failures.get(name)
         if failure is not None:
             due = max(due, failure.not_before)
+        if upstream is not None and waits(upstream, due):
+            due = upstream.retry_at
         if name not in served.usable and name in served.tries:
             due = max(due, served.tries[name].not_before)
         return due
@@ -172,6 +175,8 @@ class Steps:
                 continue
             upstream = duty.binding.upstream(target.name)
             if upstream is not None and self._is_current(duty.binding, served, upstream):
+                continue
+            if upstream is not None and waits(upstream, now):
                 continue
             failure = duty.failures.get(target.name)
             if failure is None or failure.not_before <= now:
@@ -211,7 +216,8 @@ class Steps:
     def _will_register(self, duty: Duty, served: Served, target: Target, now: float) -> bool:
         """Is there every reason to believe that it will succeed?"""
         failure = duty.failures.get(target.name)
-        if failure is not None and (failure.refused or failure.not_before > now):
+        upstream = duty.binding.upstream(target.name)
+        if (failure is not None and failure.not_before > now) or (upstream is not None and upstream.state == FAILED):
             return False
         if not self.may_register(duty, served, target):
             return False

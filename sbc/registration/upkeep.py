@@ -103,9 +103,9 @@ class Upkeep:
         self.held.serve_only(self._served)
         self.missed.serve_only(self._served)
 
-    def settled(self, binding: Binding, gone_on_from: Iterable[tuple[str, bool]] = ()) -> None:
+    def settled(self, binding: Binding, gone_on_from: Iterable[str] = ()) -> None:
         """A REGISTER of the phone is over, or a registration has lapsed. `gone_on_from`: the servers that it tried before the
-        one where it ended, and whether they refused its account: what they said to the phone they would say to us.
+        one where it ended, and that failed; those that refused its account are noted already (`accounts`).
         """
         served = self._served_of(binding)
         if served is None:
@@ -118,12 +118,10 @@ class Upkeep:
             upstream = binding.upstream(target.name)
             if upstream is not None and upstream.state == REGISTERED:
                 self._succeeded(duty, target.name)
-            elif upstream is not None and upstream.state == FAILED:
-                self._note_failure(duty, served, target.name, now, refused=True)
-            elif served.is_concurrent:
+            elif served.is_concurrent and (upstream is None or upstream.state != FAILED):
                 self._note_failure(duty, served, target.name, now)
-        for name, refused in gone_on_from:
-            self._note_failure(duty, served, name, now, refused=refused)
+        for name in gone_on_from:
+            self._note_failure(duty, served, name, now)
         self._plan(duty, served, now)
 
     def interrupted(self, token: str, is_removal: bool) -> None:
@@ -221,7 +219,7 @@ class Upkeep:
         duty = self.known(binding)
         for name in returned:
             failure = duty.failures.get(name)
-            if failure is not None and not failure.refused:
+            if failure is not None:
                 failure.not_before = 0.0
             duty.removals.pop(name, None)
         for target, is_ours in self.steps.missing(duty, served, now):
@@ -382,7 +380,8 @@ class Upkeep:
             refused = errand.ending is Ending.CHALLENGED or (
                 errand.ending is Ending.REFUSED and errand.status in (403, 404)
             )
-            self._note_failure(duty, served, name, now, refused=refused)
+            if not refused:
+                self._note_failure(duty, served, name, now)
             reason = "wrong password" if errand.ending is Ending.CHALLENGED else errand.reason or "granted no time"
             self._books.errand_failed(errand, FAILED if refused else UNREGISTERED, reason)
             again = inf if refused else duty.failures[name].not_before
@@ -405,8 +404,7 @@ class Upkeep:
         duty.failures.pop(name, None)
         duty.helpless.pop(name, None)
 
-    def _note_failure(self, duty: Duty, served: Served, name: str, now: float, *, refused: bool = False) -> None:
+    def _note_failure(self, duty: Duty, served: Served, name: str, now: float) -> None:
         failure = duty.failures.setdefault(name, Failure())
         if failure.not_before <= now:
-            failure.refused = refused
             failure.count(served, now)

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from tests.e2e.peers import Peers
+from tests.e2e.peers import Peers, site
+from tests.e2e.peers.accounts import Line
 from tests.e2e.peers.process import wait_until
 from tests.e2e.peers.sockets import AbsentServer, answers_options
 
@@ -30,6 +31,34 @@ def test_two_phones_call_through_a_call_server(peers: Peers, address: str) -> No
 
     assert len(bob.call("alice")) == 1
     assert len(server.received("BYE")) == 2
+
+
+@pytest.mark.parametrize("kind", site.PHONES)
+def test_phone_registers_and_calls(peers: Peers, kind: str) -> None:
+    """Every phone shows what becomes of a right and a wrong password, calls, and takes calls; calls are challenged."""
+    if kind not in site.kinds():
+        pytest.skip(f"{kind} is not installed (tests/run installs it where it can)")
+    server = peers.kamailio("primary", forgetful=True)
+    proxy = f"127.0.0.1:{server.port}"
+    lines = [Line("alice", proxy), Line("dave", proxy, password="wrong")]
+    started = site.PHONES[kind](kind, peers.folder, lines)
+    for phone in started:
+        peers.started(phone)
+    alice, dave = started[0], started[-1]
+    wait_until(lambda: alice.shows_registered(lines[0]), f"{kind} is registered")
+    wait_until(lambda: dave.refusals(lines[1]), f"{kind} says that its other password is wrong")
+    assert not alice.refusals(lines[0])
+    assert not dave.shows_registered(lines[1])
+    assert len(server.contacts("alice")) == 1
+    assert not server.contacts("dave")
+
+    bob = peers.sipp_phone("bob", proxy)
+    bob.register()
+    callee = bob.take_calls()
+    alice.dial("bob")
+    alice.hang_up()
+    callee.finish()
+    assert len(bob.call("alice")) == 1
 
 
 def test_call_server_remembers_registrations(peers: Peers) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.peers import Peers
-from tests.e2e.peers.accounts import DOMAIN
+from tests.e2e.peers.accounts import DOMAIN, Line
 from tests.e2e.peers.appliance import RARE_PROBES, Sbc, htdigest_line
-from tests.e2e.peers.baresip import Baresip, Line
+from tests.e2e.peers.baresip import Baresip
 from tests.e2e.peers.kamailio import Kamailio
 from tests.e2e.peers.process import at, free_port, wait_until
 from tests.helpers.certificates import Authority

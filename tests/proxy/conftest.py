@@ -89,7 +89,7 @@ class Site:
         # Their times count from here.
         assert self.primary.sent == self.fallback.sent == self.phone.sent == []
 
-    def new_proxy(self) -> Proxy:
+    def new_proxy(self, **changes) -> Proxy:
         """A proxy as after a start of the process: only the key is the same."""
         proxy = Proxy(
             clock=self.clock,
@@ -101,6 +101,7 @@ class Site:
             key=KEY,
             name="branch-42",
             report=self.facts.append,
+            **changes,
         )
         self.layer.user = proxy
         self.edge = Edge(proxy, self.facts.append)

@@ -10,9 +10,9 @@ from sbc.proxy import (
     destination,
     edge,
     network,
-    nonce_pins,
     overload,
     own_routes,
+    pins,
     response_context,
     route_cookie,
     routes,
@@ -21,7 +21,7 @@ from sbc.proxy import (
 )
 
 MODULES = [
-    core, destination, edge, network, nonce_pins, own_routes, overload, response_context, route_cookie, routes, sides,
+    core, destination, edge, network, own_routes, overload, pins, response_context, route_cookie, routes, sides,
     validation,
 ]  # fmt: skip
 PURE = os.environ.get("SBC_PURE_PYTHON") == "1"
@@ -39,7 +39,7 @@ def test_module_is_what_was_asked_for(module):
     "kind",
     [
         core.Proxy, destination.Destinations, destination.ToPhone, destination.ToServers, destination.ToUs, edge.Edge,
-        network.Network, network.PhoneAddress, nonce_pins.NoncePins, own_routes.OwnRoutes, overload.Overload,
+        network.Network, network.PhoneAddress, own_routes.OwnRoutes, overload.Overload, pins.Answers, pins.Pins,
         response_context.Branch, response_context.ResponseContext, response_context.Route, route_cookie.RouteCookie,
         routes.ByeRoute, routes.PhoneRoute, routes.ServersRoute, routes.Ways, sides.Origin, sides.Sides,
         validation.Branches,

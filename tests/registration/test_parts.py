@@ -1,4 +1,4 @@
-"""The small parts: Contacts, nonces, the expiry queue, rejections."""
+"""The small parts: Contacts, the expiry queue, rejections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from sbc.registration.contacts import (
     with_parameter,
 )
 from sbc.registration.expiry import ExpiryQueue
-from sbc.registration.nonces import LIFETIME, Nonces
 from sbc.registration.rejections import LIMIT, PAUSE, Rejections
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Response
@@ -122,69 +121,6 @@ def test_bindings_by_number():
     assert [made[2]] == bindings.of_aor("sip:a@d")
     bindings.remove(made[2])
     assert ([], 0) == (bindings.of_aor("sip:a@d"), len(bindings))
-
-
-# Nonces
-
-
-def challenge(nonce):
-    return Response.create(401, None, [("WWW-Authenticate", f'Digest realm="r", nonce="{nonce}"')])
-
-
-def test_nonce_is_known_for_an_hour_after_its_last_use():
-    nonces = Nonces()
-    nonces.learn(challenge("n"), P, 0.0)
-    assert P == nonces.issuer("n", LIFETIME - 1)
-    assert None is nonces.issuer("n", LIFETIME)
-    nonces.used("n", LIFETIME - 1)
-    assert P == nonces.issuer("n", 2 * LIFETIME - 2)
-
-
-def test_old_nonces_are_forgotten():
-    nonces = Nonces()
-    for number in range(10):
-        nonces.learn(challenge(f"n{number}"), P, number * LIFETIME / 5)
-    assert 5 == len(nonces)
-
-
-def test_flood_of_nonces_is_bounded(monkeypatch):
-    monkeypatch.setattr("sbc.registration.nonces._MOST", 10)
-    nonces = Nonces()
-    for number in range(100):
-        nonces.learn(challenge(f"n{number}"), P, 0.0)
-    assert 10 == len(nonces)
-    assert P == nonces.issuer("n99", 0.0)
-
-
-def test_same_nonce_from_another_candidate_belongs_to_both():
-    """They are one server, reached in two ways: either takes the answer."""
-    nonces = Nonces()
-    nonces.learn(challenge("n"), P, 0.0)
-    assert nonces.is_fresh("n", 1, 0.0)
-    nonces.learn(challenge("n"), F, 1.0)
-    assert (F, P) == nonces.issuers_of("n", 1.0)
-    assert F == nonces.issuer("n", 1.0)
-    assert nonces.is_fresh("n", 1, 1.0)
-    nonces.learn(challenge("n"), P, 2.0)
-    assert (F, P) == nonces.issuers_of("n", 2.0)
-    assert () == nonces.issuers_of("n", 2.0 + LIFETIME)
-    nonces.learn(challenge("n"), P, 2.0 + LIFETIME)
-    assert (P,) == nonces.issuers_of("n", 2.0 + LIFETIME)
-
-
-def test_a_count_is_fresh_once():
-    nonces = Nonces()
-    nonces.learn(challenge("n"), P, 0.0)
-    assert [True, False, True, False] == [nonces.is_fresh("n", count, 1.0) for count in (1, 1, 5, 4)]
-    nonces.learn(challenge("n"), P, 2.0)
-    assert not nonces.is_fresh("n", 5, 2.0)
-    assert not nonces.is_fresh("unknown", 1, 2.0)
-
-
-def test_without_count_an_answer_is_fresh_once():
-    nonces = Nonces()
-    nonces.learn(challenge("n"), P, 0.0)
-    assert [True, False] == [nonces.is_fresh("n", 0, 1.0), nonces.is_fresh("n", 0, 1.0)]
 
 
 # Expiry

@@ -1,4 +1,5 @@
-"""Real call servers and phones for the end-to-end tests: Kamailio, baresip, SIPp, and sockets that play dead.
+"""Real call servers and phones for the end-to-end tests: Kamailio, baresip, linphone, PJSIP, twinkle, SIPp, and sockets that
+play dead.
 
 Every peer is a process of its own, in a process group of its own, with its log in the test's folder. `Peers` starts
 them and, when the test is over however it ended, stops each by its process id.

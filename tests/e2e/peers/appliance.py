@@ -92,9 +92,9 @@ probe_interval_down = 3600"""
 """So that calls find out for themselves."""
 
 
-def htdigest_line(name: str, digest: str) -> str:
+def htdigest_line(name: str, digest: str, realm: str = DOMAIN) -> str:
     """One account of the credentials file."""
-    account = f"{name}:{DOMAIN}"
+    account = f"{name}:{realm}"
     return f"{account}:{hashlib.new(digest, f'{account}:{password_of(name)}'.encode()).hexdigest()}\n"
 
 

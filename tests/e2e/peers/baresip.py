@@ -9,37 +9,16 @@ import re
 import socket
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.peers.accounts import DOMAIN, password_of
+from tests.e2e.peers.accounts import DOMAIN, Line
 from tests.e2e.peers.process import Program, free_port, wait_until
 
 TEMPLATES = Path(__file__).parent.parent / "baresip"
 
 
-@dataclass(frozen=True)
-class Line:
-    """An account of a phone, and the way to its outbound proxy (`host:port`)."""
-
-    name: str
-    proxy: str
-    transport: str = "udp"
-    domain: str = DOMAIN
-    expires: int = 60
-
-    @property
-    def address_of_record(self) -> str:
-        return f"sip:{self.name}@{self.domain}"
-
-    def account(self) -> str:
-        """As baresip writes it."""
-        proxy = self.proxy if self.transport == "udp" else f"{self.proxy};transport={self.transport}"
-        values = {
-            "name": self.name, "domain": self.domain, "password": password_of(self.name), "expires": self.expires,
-            "proxy": proxy,
-        }  # fmt: skip
-        return string.Template((TEMPLATES / "accounts").read_text()).substitute(values)
+def _account(line: Line) -> str:
+    return line.written(TEMPLATES / "accounts")
 
 
 class Baresip(Program):
@@ -66,7 +45,7 @@ class Baresip(Program):
         }
         for part in ("config", "contacts"):
             (home / part).write_text(string.Template((TEMPLATES / part).read_text()).substitute(values))
-        accounts = [line.account() for line in lines or [Line(name, proxy, expires=expires)]]
+        accounts = [_account(line) for line in lines or [Line(name, proxy, expires=expires)]]
         (home / "accounts").write_text("".join(accounts))
         super().__init__(name, ["baresip", "-v", "-f", str(home)], folder)
 
@@ -122,9 +101,16 @@ class Baresip(Program):
         registered = re.compile(rf"{re.escape(line.name)}@.*{{0/{way}}} 200 OK .*\[1 binding\]")
         wait_until(lambda: registered.search(self.text()), f"baresip {self.name}: {line.name} is registered", timeout)
 
+    def shows_registered(self, line: Line) -> bool:
+        return self._registrations(line)[-1:] == ["REGISTER_OK"]
+
+    def refusals(self, line: Line) -> list[str]:
+        """What the phone has said so far of registrations that failed."""
+        return [kind for kind in self._registrations(line) if kind == "REGISTER_FAIL"]
+
     def add_line(self, line: Line) -> None:
         """One more, while the phone runs; wait until it is registered."""
-        self.command("uanew", line.account().strip())
+        self.command("uanew", _account(line).strip())
         self.wait_line_registered(line)
 
     def use_line(self, line: Line) -> None:
@@ -141,6 +127,11 @@ class Baresip(Program):
         """End the call and wait until the phone thinks so too."""
         self.command("hangup")
         self.wait_event("CALL_CLOSED", timeout)
+
+    def _registrations(self, line: Line) -> list[str]:
+        self._read()
+        of_line = (message for message in self._seen if message.get("accountaor") == line.address_of_record)
+        return [str(event["type"]) for event in of_line if event.get("type") in ("REGISTER_OK", "REGISTER_FAIL")]
 
     def _connect(self) -> socket.socket | None:
         assert self.running, f"baresip {self.name} ended; see {self.log}"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.e2e.peers.process import Program, wait_until
 
 _FIELDS = (
     "frame.time_epoch", "udp.srcport", "udp.dstport", "sip.Method", "sip.Status-Code", "sip.CSeq.method", "sip.Expires",
-    "sip.contact.parameter", "dns.flags.response", "dns.qry.type", "dns.qry.name",
+    "sip.contact.parameter", "sip.to.user", "dns.flags.response", "dns.qry.type", "dns.qry.name",
 )  # fmt: skip
 _QUESTION_TYPES = {"1": "A", "28": "AAAA", "33": "SRV", "35": "NAPTR"}
 
@@ -56,8 +56,18 @@ class Capture(Program):
 
         `whats`: methods, whose answers are told as well, or record types.
         """
+        chosen = self._chosen(whats, peers)
+        return [(at, message) for at, message, _ in chosen]
+
+    def seen_by_account(self, *whats: str) -> dict[str, list[tuple[float, str]]]:
+        """The same for each account: by the user in To."""
+        found: dict[str, list[tuple[float, str]]] = {}
+        for at, message, account in self._chosen(whats):
+            found.setdefault(account, []).append((at, message))
+        return found
+
+    def _chosen(self, whats: tuple[str, ...], peers: tuple[str, ...] = ()) -> Iterator[tuple[float, str, str]]:
         self._catch_up()
-        found = []
         for line in self.text().splitlines():
             fields = line.split("|")
             if len(fields) != len(_FIELDS):
@@ -65,8 +75,7 @@ class Capture(Program):
             at = float(fields[0]) - self._began
             told = self._told(fields)
             if at >= 0 and told is not None and (not whats or told[1] in whats) and (not peers or told[2] in peers):
-                found.append((at, f"{told[0]} {told[3]} {told[2]}"))
-        return found
+                yield at, f"{told[0]} {told[3]} {told[2]}", fields[_FIELDS.index("sip.to.user")]
 
     def _catch_up(self) -> None:
         """tshark works a second behind: send a packet that nobody minds, and wait until it is seen."""
@@ -78,7 +87,7 @@ class Capture(Program):
 
     def _told(self, fields: list[str]) -> tuple[str, str, str, str] | None:
         """What it is, the method or type by which it is chosen, the peer, and the direction."""
-        _, source, target, method, status, cseq_method, expires, parameter, is_response, kind, question = fields
+        _, source, target, method, status, cseq_method, expires, parameter, _, is_response, kind, question = fields
         one, other = (self._names.get(int(port or 0), "") for port in (source, target))
         if "sbc" not in (one, other) and "dns" not in (one, other):
             return None

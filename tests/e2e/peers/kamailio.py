@@ -20,7 +20,9 @@ class Kamailio(Program):
     """A registrar and record-routing proxy of the ordinary kind (kamailio/registrar.cfg).
 
     `streams`: also by TCP at the same port; with a certificate and its key, by TLS at the port above. `more_addresses`: there
-    too. `forgetful`: a crash loses the registrations; else SQLite refuses one that comes while another is written.
+    too. `longest`: seconds that it grants at most. `more_realms`: it serves the domain realms.local too, with this realm, and
+    trusted.local; REGISTERs for that one need no password if it is `trusting`. `forgetful`: a crash loses the registrations;
+    else SQLite refuses one that comes while another is written.
     """
 
     def __init__(
@@ -36,6 +38,9 @@ class Kamailio(Program):
         challenge_calls: bool = True,
         any_domain: bool = False,
         forgetful: bool = False,
+        longest: int = 3600,
+        more_realms: str = "",
+        trusting: bool = False,
         shares_dialogs_of: tuple[str, int] | None = None,
     ) -> None:
         self.address = address
@@ -65,6 +70,9 @@ class Kamailio(Program):
             *([] if forgetful else [f'MEMORY="sqlite://{memory}"']),
             *(["CHALLENGE_CALLS"] if challenge_calls else []),
             *(["ANY_DOMAIN"] if any_domain else []),
+            f"LONGEST={longest}",
+            *([f'MORE_REALMS="{more_realms}"'] if more_realms else []),
+            *(["TRUSTING"] if trusting else []),
         ):
             options += ["-A", define]
         if shares_dialogs_of is not None:
@@ -94,14 +102,18 @@ class Kamailio(Program):
 
     def contacts(self, name: str) -> list[str]:
         """The contact addresses registered here for an account."""
-        found = []
+        return self.all_contacts().get(name, [])
+
+    def all_contacts(self) -> dict[str, list[str]]:
+        """The contact addresses registered here, by account."""
+        found: dict[str, list[str]] = {}
         owner = ""
         for line in self.ask("ul.dump").splitlines():
             key, _, value = line.strip().partition(": ")
             if key == "AoR":
                 owner = value
-            elif key == "Address" and owner == name:
-                found.append(value)
+            elif key == "Address":
+                found.setdefault(owner, []).append(value)
         return found
 
     def received(self, method: str) -> list[str]:

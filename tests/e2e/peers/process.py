@@ -60,6 +60,9 @@ def at(address: str, port: int) -> str:
 class Program:
     """A process that we own. Its output goes to `<name>.log`; a second start continues the same file."""
 
+    TAKES_COMMANDS = False
+    """Whether it takes commands on its standard input, by `type`."""
+
     def __init__(self, name: str, arguments: list[str], folder: Path) -> None:
         self.name = name
         self.arguments = arguments
@@ -77,11 +80,17 @@ class Program:
                 ["setpriv", "--pdeathsig", "KILL", "--", *self.arguments],
                 cwd=self.folder,
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self.TAKES_COMMANDS else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def type(self, line: str) -> None:
+        """Give it a line of commands."""
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
 
     @property
     def running(self) -> bool:
@@ -114,6 +123,9 @@ class Program:
         # Also when the leader is gone: children of a crashed server would keep its port.
         self._signal(signal.SIGKILL)
         self._process.wait(5)
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def wait(self, timeout: float) -> int:
         """The exit code."""

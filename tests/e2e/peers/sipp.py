@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.e2e.peers.accounts import DOMAIN
+from tests.e2e.peers.accounts import DOMAIN, Line, password_of
 from tests.e2e.peers.process import Program, free_port
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ class Sipp(Program):
     def finish(self) -> None:
         """Wait until all calls are over; fail unless each went by the scenario."""
         code = self.wait(self._timeout + 5)
+        assert code == 0, f"SIPp {self.name} says {code}: {self.errors() or self.text()[-2000:]}"
+
+    def errors(self) -> str:
+        """What it could not make sense of."""
         errors = self.folder / f"{self.name}.errors"
-        said = errors.read_text(errors="replace") if errors.exists() else ""
-        assert code == 0, f"SIPp {self.name} says {code}: {said or self.text()[-2000:]}"
+        return errors.read_text(errors="replace") if errors.exists() else ""
 
 
 class SippPhone:
@@ -90,3 +93,46 @@ class SippPhone:
             f"{self.name}-{scenario}", SCENARIOS / f"{scenario}.xml", address=self.address, port=self.port, calls=calls,
             timeout=timeout, target=self._proxy if target is None else target, options=(*options, *self._transport),
         )
+
+
+class SippDeskPhone(Sipp):
+    """A phone of one line that stays registered and takes every call; it answers the first challenge of several.
+
+    `showing`: it shows the last nonce again at each renewal, as linphone and sofia do. It calls out by another port.
+    """
+
+    def __init__(self, name: str, folder: Path, line: Line, *, showing: bool = False) -> None:
+        self._line = line
+        self._call: Sipp | None = None
+        self._registered = folder / f"{name}.registered"
+        super().__init__(
+            name, folder, SCENARIOS / ("phone_showing.xml" if showing else "phone.xml"), target=line.proxy, timeout=3600,
+            options=("-s", line.name, "-key", "domain", line.domain, "-key", "expires", str(line.expires), "-au", line.name,
+                     "-ap", line.password or password_of(line.name), "-auth_uri", line.domain, "-trace_logs", "-log_file",
+                     str(self._registered), "-oocsf", str(SCENARIOS / "callee.xml")),
+        )  # fmt: skip
+
+    def shows_registered(self, line: Line) -> bool:
+        return self.running and self._registered.exists() and "registered" in self._registered.read_text()
+
+    def refusals(self, line: Line) -> list[str]:
+        """What the phone has said so far of registrations that failed."""
+        return self.errors().splitlines()
+
+    def dial(self, name: str, timeout: float = 10.0, domain: str = DOMAIN) -> None:
+        """Call an extension and wait until it has answered."""
+        self._call = Sipp(
+            f"{self.name}-caller", self.folder, SCENARIOS / "caller.xml", target=self._line.proxy, timeout=timeout,
+            options=("-s", name, "-key", "caller", self._line.name, "-key", "domain", domain, "-au", self._line.name, "-ap",
+                     self._line.password or password_of(self._line.name), "-auth_uri", domain, "-d", "100"),
+        )  # fmt: skip
+        self._call.start()
+        self._call.finish()
+
+    def hang_up(self, timeout: float = 40.0) -> None:
+        """The caller has done so by itself."""
+
+    def stop(self) -> None:
+        if self._call is not None:
+            self._call.stop()
+        super().stop()
