@@ -374,6 +374,15 @@ class Registrar(ExchangeUser):
         """Has that server ever challenged?"""
         return candidate in self.nonces.issuers
 
+    def doubt(self, binding: Binding, server: str) -> None:
+        """What that server, which was away, has of the contact may be lost. No news for the log: there it is news when it is
+        registered again."""
+        upstream: Upstream = binding.at(server)
+        if upstream is not None and upstream.state == _REGISTERED:
+            upstream.state = _UNREGISTERED
+            upstream.reason = "the server was away and may have lost it"
+            self._archive.keep(binding)
+
     def errand_registered(self, errand: Errand) -> None:
         """A server has said 2xx."""
         binding: Binding = errand.binding

@@ -194,14 +194,15 @@ class Resync:
         self.invited: set[str] = set()
         self._later: list[tuple[float, str]] = []
         self._removals: deque[Any] = deque()
-        self._removal_under_way: Any = None
+        self._removals_under_way: set[Any] = set()
+        self._has_heard = False  # of a removal
         self._canary: str | None = None
         self._canary_until = inf
         self._next_canary = -inf
         self._canaries = 0  # that were not accepted, in a row
         self._is_accepted = False
         self._pace = Pace(1.0 if rate else FASTEST, now)
-        self._bucket = TokenBucket(self._base_rate(), now)
+        self._bucket = TokenBucket(self._base_rate(0), now)
         self._spent_on_ours = self._spent_on_phones = 0.0
 
     # Who waits
@@ -248,7 +249,7 @@ class Resync:
     @property
     def removals(self) -> int:
         """Those that wait or are under way."""
-        return len(self._removals) + (self._removal_under_way is not None)
+        return len(self._removals) + len(self._removals_under_way)
 
     @property
     def is_over(self) -> bool:
@@ -296,8 +297,9 @@ class Resync:
 
     def removal_over(self, key: Any) -> None:
         """It is heard of, or will be tried again by itself."""
-        if self._removal_under_way == key:
-            self._removal_under_way = None
+        if key in self._removals_under_way:
+            self._removals_under_way.remove(key)
+            self._has_heard = True
         elif key in self._removals:
             self._removals.remove(key)
 
@@ -325,15 +327,20 @@ class Resync:
         self._set_rate(now)
         return self._bucket.rate
 
+    def rate_for(self, phones: int) -> float:
+        """The first rate, when so many are to be registered."""
+        return self._base_rate(phones)
+
     def next_removal(self, now: float) -> Any:
         """One that is to be sent now; None when none is. Until the first is over, it is alone."""
-        if not self._removals or (self._removal_under_way is not None and not self._is_accepted):
+        if not self._removals or (self._removals_under_way and not self._has_heard):
             return None
         self._set_rate(now)
         if not self._bucket.take(self.cost, now):
             return None
-        self._removal_under_way = self._removals.popleft()
-        return self._removal_under_way
+        key = self._removals.popleft()
+        self._removals_under_way.add(key)
+        return key
 
     def next_token(self, now: float, lasts: float) -> str | None:
         """A phone that is to be registered now by us; None when none is. It has `lasts` seconds for it."""
@@ -361,10 +368,7 @@ class Resync:
             waiting.free -= 1
             return True
         self._put_back(now)
-        if self.removals or not self._has_turn(now):
-            return False
-        ours = self._first_ready()
-        if ours is not None and (not self._is_accepted or self._waiting[ours].place < waiting.place):
+        if not self._may_come(waiting, now):
             return False
         self._set_rate(now)
         if not self._bucket.take(self.cost, now):
@@ -373,6 +377,15 @@ class Resync:
         self._let_go(token, now, RESERVED)
         waiting.free = self.cost - 1
         return True
+
+    def would_admit(self, token: str, now: float) -> bool:
+        """Is it one of those whose turn it is, and would it be let through?"""
+        waiting = self._waiting.get(token)
+        if waiting is None or token not in self.invited or waiting.let_go_until > now:
+            return False
+        self._put_back(now)
+        self._set_rate(now)
+        return self._may_come(waiting, now) and self._bucket.next_at(now) <= now
 
     def admits_at_once(self, token: str, now: float, *, at_any_price: bool) -> bool:
         """The same of one that waits, but is in service nowhere else: as soon as there is a token, or without one."""
@@ -407,11 +420,11 @@ class Resync:
 
     def wakes_at(self, now: float) -> float:
         """When `next_removal` or `next_token` may give one; inf without one."""
+        if self._removals_under_way and (not self._removals or not self._has_heard):
+            return inf
         if self._removals:
-            if self._removal_under_way is not None and not self._is_accepted:
-                return inf
             return self._bucket.next_at(now)
-        if self._removal_under_way is not None:
+        if not self._waiting:
             return inf
         later = self._later[0][0] if self._later else inf
         token = self._first_ready()
@@ -440,14 +453,14 @@ class Resync:
 
     # Inside
 
-    def _base_rate(self) -> float:
+    def _base_rate(self, phones: int) -> float:
         if self._configured:
             return self._configured * self._share
-        return max(LEAST_RATE * self._share, (self.done + len(self._waiting)) * self.cost / ALL_WITHIN)
+        return max(LEAST_RATE * self._share, phones * self.cost / ALL_WITHIN)
 
     def _set_rate(self, now: float) -> None:
         self._pace.advance(now)
-        rate = self._base_rate() * self._pace.factor
+        rate = self._base_rate(self.done + len(self._waiting)) * self._pace.factor
         if rate != self._bucket.rate:
             self._bucket.set_rate(rate, now)
 
@@ -458,6 +471,13 @@ class Resync:
         if self._canary is not None and now >= self._canary_until:
             self._canary = None
         return self._canary is None and now >= max(self.holds_until, self._next_canary)
+
+    def _may_come(self, waiting: _Waiting, now: float) -> bool:
+        """Is it time for a phone that comes by itself, and none of ours goes before it?"""
+        if self.removals or not self._has_turn(now):
+            return False
+        ours = self._first_ready()
+        return ours is None or (self._is_accepted and self._waiting[ours].place >= waiting.place)
 
     def _gives_way(self, token: str) -> bool:
         """Is this one of ours no more important than some that come by themselves, and they have not had their share?"""

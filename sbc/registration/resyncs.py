@@ -7,8 +7,8 @@ server dies again; then the next return begins another one.
 *Phones whose password only they know* (D18 (5)). Nothing can be done without their own REGISTER. So while a server of theirs is
 down they are granted two minutes at most, 50 to 100 % of it by lot, and come by so often that after its return all of them have
 been here within that time. Where such a refresh costs no server anything (`refresh_check`) that is all; elsewhere they are told
-so only once the server is back, and so long that their refreshes come at its rate. When it is the turn of some, their next
-refresh is no longer answered from memory (`Binding.quiet_until`); whether it goes to the server is then for `admits` to say.
+so only once the server is back, and so long that their refreshes come at its rate. When it is the turn of some, and there is a place for a REGISTER at the moment in
+which one of them comes by, it is not answered from memory (`wants`), and `admits` lets it through.
 """
 
 from __future__ import annotations
@@ -80,6 +80,41 @@ class Resyncs:
         self._wake_in(key, 0.0)
         return entry
 
+    def by_command(self, server: str, group: str | None, rate: float | None) -> dict[str, Any]:
+        """`sbc resync`: as when that server of the group, or of all of them, has come back just now. What is to be told, and how
+        many phones are to be registered at which rate."""
+        every = [served for served in self._upkeep.all_served() if group in (None, served.group.name)]
+        found = [served for served in every if server in served.named]
+        if not found:
+            names = dict.fromkeys(name for served in every for name in served.named)
+            return {"ok": False, "text": [f"there is no server {server}, only {', '.join(names)}"]}
+        now = self._clock.seconds()
+        begun: dict[Key, list[Served]] = {}
+        refused = []
+        for served in found:
+            reason = self._why_not(served, server)
+            if reason:
+                refused.append(f"{served.group.name}: {reason}")
+                continue
+            served.returned[server] = now
+            self.begin(served, server, now, rate=rate)
+            begun.setdefault((served.group.name, server), []).append(served)
+        told = []
+        for key, several in begun.items():
+            phones = sum(self._upkeep.look_at_all(served) for served in several)
+            told.append({"group": key[0], "server": server, "phones": phones, "rate": self.entries[key].rate_for(phones)})
+        return {"ok": bool(told), "text": refused, "resyncs": told}
+
+    @staticmethod
+    def _why_not(served: Served, server: str) -> str:
+        if not served.named[server].settings.register:
+            return f"nobody is registered at {server} (register = false)"
+        if server not in served.usable:
+            return f"{server} is down; its phones are registered there when it is back"
+        if not served.is_concurrent and server != served.targets.goal:
+            return f"nobody is to be registered at {server} now, but at {served.targets.goal}"
+        return ""
+
     def lost(self, group: str, servers: Iterable[str]) -> None:
         """These servers have died."""
         for server in servers:
@@ -110,9 +145,7 @@ class Resyncs:
         """That phone is to be registered there, which is being resynchronised."""
         key = (served.group.name, server)
         self.entries[key].expect(binding.token, served.importance.place(binding.aor), is_phones, now)
-        upstream = binding.upstream(server)
-        if upstream is not None:
-            upstream.due_at = 0.0
+        self._books.doubt(binding, server)
         self._wake_in(key, 0.0)
 
     def expect_removal(self, group: str, server: str, key: tuple[str, str]) -> None:
@@ -204,6 +237,12 @@ class Resyncs:
             return entry.admits_at_once(binding.token, now, at_any_price=not entry.returned)
         return entry.admits(binding.token, now)
 
+    def wants(self, binding: Binding, now: float) -> bool:
+        """Is it that phone's turn at a server which has come back, and is there a place for it at this moment?"""
+        return any(
+            group == binding.group and entry.would_admit(binding.token, now) for (group, _), entry in self.entries.items()
+        )
+
     def longest_grant(self, served: Served, binding: Binding, now: float) -> float:
         """See `Upkeep.longest_grant`."""
         is_free = served.settings.refresh_check == "source"
@@ -273,12 +312,6 @@ class Resyncs:
         if phase is Phase.PACED:
             number = max(number, math.ceil(_INVITED * _COMES_AFTER * entry.rate(now) / entry.cost))
         entry.invite(number)
-        for token in list(entry.invited):
-            binding = self._books.bindings.get(token)
-            if binding is None:
-                entry.forgotten(token, now)
-            else:
-                binding.quiet_until = 0.0
 
     def _note_cost(self, entry: Resync, served: Served, server: str) -> None:
         """A server that asks for passwords gets two REGISTERs of each phone."""

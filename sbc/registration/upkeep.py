@@ -28,7 +28,7 @@ Ordinary Python: a phone whose registrations are in order never comes here.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -152,6 +152,11 @@ class Upkeep:
         with and without credentials: True takes one of the places."""
         return not self.resyncs.entries or self.resyncs.admits(self._served_of(binding), binding, server, now)
 
+    def wants(self, binding: Binding, now: float) -> bool:
+        """Should a refresh of that phone not be answered from memory, because it is the phone's turn at a server that has come
+        back, and there is a place for it at this moment?"""
+        return self.resyncs.wants(binding, now)
+
     def longest_grant(self, binding: Binding, now: float) -> float:
         """Seconds: the phone is to be told no more, because a server of its group waits for it to come by, or will when it is
         back (D18 (5)); inf without one. Drawn by lot: to be asked once for each answer."""
@@ -186,7 +191,7 @@ class Upkeep:
         if left and served.targets.goal and left != served.targets.goal:
             self._move_to(served, left, now)
         self.missed.returned(served, returned)
-        self._look_at_all(served, returned)
+        self.look_at_all(served, returned)
 
     def _move_to(self, served: Served, left: str, now: float) -> None:
         """All phones are to be registered at another server, its goal. In no hurry when the one that they leave is alive."""
@@ -197,12 +202,14 @@ class Upkeep:
             hold = max(0.0, served.returned[name] + served.settings.resync_hold - now)
         self.resyncs.begin(served, name, now, hold=hold, returned=is_return)
 
-    def _look_at_all(self, served: Served, returned: set[str]) -> None:
+    def look_at_all(self, served: Served, returned: Collection[str] = ()) -> int:
+        """See what is to be done for each of its phones; how many these are. The servers in `returned` are back."""
         served.looks += 1
         tokens = [binding.token for binding in self._books.bindings if self._served_of(binding) is served]
         self._look_at(served, tokens, returned)
+        return len(tokens)
 
-    def _look_at(self, served: Served, tokens: list[str], returned: set[str]) -> None:
+    def _look_at(self, served: Served, tokens: list[str], returned: Collection[str]) -> None:
         """The phones of a group, some at a time, because calls wait meanwhile."""
         now = self._clock.seconds()
         for token in tokens[:_LOOKED_AT_ONCE]:
@@ -215,7 +222,7 @@ class Upkeep:
         else:
             served.looks -= 1
 
-    def _look_at_one(self, served: Served, binding: Binding, returned: set[str], now: float) -> None:
+    def _look_at_one(self, served: Served, binding: Binding, returned: Collection[str], now: float) -> None:
         duty = self.known(binding)
         for name in returned:
             failure = duty.failures.get(name)
@@ -234,6 +241,10 @@ class Upkeep:
             self._arm(duty, max(step.due, now))
 
     # For the resyncs
+
+    def all_served(self) -> list[Served]:
+        """All groups and kinds of phones."""
+        return list(self._served.values())
 
     def is_looking(self, group: str) -> bool:
         """Are the phones of that group being looked at?"""
