@@ -41,6 +41,7 @@ _MOST = 100_000
 _MOST_SENDERS = 10_000
 """Of one nonce: all phones of a site may be challenged within a second."""
 
+_ANNOUNCING = ("Authentication-Info", "Proxy-Authentication-Info")
 _NEXT_NONCE = re.compile(r'\bnextnonce\s*=\s*("(?:[^"\\]|\\.)*")', re.IGNORECASE)  # RFC 7616 3.5
 
 
@@ -81,10 +82,9 @@ class Nonces:
             self._remember(challenge.nonce, candidate, now, in_call)
             if not in_call:
                 self.issuers.add(candidate)
-        for name in ("Authentication-Info", "Proxy-Authentication-Info"):
-            announced = _NEXT_NONCE.search(response.get(name) or "")
-            if announced:
-                self._remember(unquote(announced[1]), candidate, now, in_call)
+        announced: str = announced_nonce(response)
+        if announced:
+            self._remember(announced, candidate, now, in_call)
 
     @cython.ccall
     def remember(self, nonce: str, candidate: Candidate, now: cython.double):
@@ -192,6 +192,25 @@ def challenges(response: Response) -> Iterator[tuple[str, Challenge]]:
                 yield name, Challenge.parse(value)
             except MalformedMessage:
                 continue  # another scheme: not ours to answer
+
+
+def announced_nonce(response: Response) -> str:
+    """The nonce that a success announces for the next time (RFC 7616 3.5), "" without one."""
+    for name in _ANNOUNCING:
+        announced = _NEXT_NONCE.search(response.get(name) or "")
+        if announced:
+            return unquote(announced[1])
+    return ""
+
+
+def is_stale(response: Response) -> bool:
+    """Does it say that the password may be right, and only the nonce is old?"""
+    return any(challenge.stale for _, challenge in challenges(response))
+
+
+def realm_of(response: Response) -> str:
+    """Of its first challenge, "" without one."""
+    return next((challenge.realm for _, challenge in challenges(response)), "")
 
 
 def shown_credentials(message: Message) -> list[tuple[str, str, Credentials]]:

@@ -250,9 +250,9 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
     writer.octets(b",")
     writer.number(binding.local_port)
     writer.octets(b",")
-    _write_seconds(writer, binding.granted)
+    _write_seconds(writer, binding.granted + binding.spare)
     writer.octets(b",")
-    _write_seconds(writer, binding.expires_at + wall_offset)
+    _write_seconds(writer, binding.expires_at + binding.spare + wall_offset)
     writer.octets(b",")
     if binding.agent is None:
         writer.octets(b"null")
@@ -295,9 +295,9 @@ def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double)
     writer.octets(b"[")
     writer.quoted(binding.token)
     writer.octets(b",")
-    _write_seconds(writer, binding.granted)
+    _write_seconds(writer, binding.granted + binding.spare)
     writer.octets(b",")
-    _write_seconds(writer, binding.expires_at + wall_offset)
+    _write_seconds(writer, binding.expires_at + binding.spare + wall_offset)
     upstream: Upstream
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:

@@ -3,6 +3,12 @@
 from sbc.registration.contacts cimport Contact
 
 
+cdef class Question:
+    cdef readonly object credentials
+    cdef readonly str realm
+    cdef public str announced
+
+
 cdef class Upstream:
     cdef public str server
     cdef public str state
@@ -16,6 +22,8 @@ cdef class Upstream:
     cdef public double due_at
     cdef public double retry_at
     cdef public int failures
+    cdef public bint wants_phone
+    cdef public Question question
 
 
 cdef class Binding:
@@ -38,6 +46,8 @@ cdef class Binding:
     cdef public double expires_at
     cdef public double quiet_until
     cdef public double grace
+    cdef public double spare
+    cdef public object rota
     cdef public double queued_for
     cdef public bint unsaved
     cdef public tuple upstreams

@@ -29,6 +29,20 @@ _REGISTERED = cython.declare(str, REGISTERED)
 
 
 @cython.cclass
+class Question:
+    """What a server wants the phone to answer."""
+
+    credentials: object  # the password file with which we could not
+    realm: str
+    announced: str  # the next nonce that was announced to the phone with a success (RFC 7616 3.5); "" = none
+
+    def __init__(self, credentials: object, realm: str) -> None:
+        self.credentials = credentials
+        self.realm = realm
+        self.announced = ""
+
+
+@cython.cclass
 class Upstream:
     """One contact at one server: the series of our REGISTERs and what came of them."""
 
@@ -45,6 +59,8 @@ class Upstream:
     # The account that it refuses (V16): when it may be tried again, and how many refusals in a row there were.
     retry_at: cython.double
     failures: cython.int
+    wants_phone: cython.bint  # it has challenged, and only the phone could answer
+    question: Question  # its last challenge to the phone; None: not known, as after a restart
 
     def __init__(self, server: str, cseq: int = 0) -> None:
         self.server = server
@@ -59,6 +75,8 @@ class Upstream:
         self.due_at = 0.0
         self.retry_at = 0.0
         self.failures = 0
+        self.wants_phone = False
+        self.question = None
 
 
 @cython.cclass
@@ -88,6 +106,9 @@ class Binding:
     quiet_until: cython.double  # until then no server needs to hear of a refresh that changes nothing; 0 = of the next one
     # Seconds for which it is kept longer than that: the renewal that the store has missed may have granted them.
     grace: cython.double
+    # Seconds for which the servers have it longer than the phone was told, which so comes by more often.
+    spare: cython.double
+    rota: object  # whose turn it is (`rota.Rota`); None as long as not several servers want the phone's own answer
     queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
     unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
     upstreams: tuple  # an `Upstream` for each server that was ever told
@@ -133,6 +154,8 @@ class Binding:
         self.expires_at = expires_at
         self.quiet_until = 0.0
         self.grace = 0.0
+        self.spare = 0.0
+        self.rota = None
         self.queued_for = 0.0
         self.unsaved = False
         self.upstreams = ()
@@ -163,7 +186,7 @@ class Binding:
     @cython.cfunc
     def lapses_at(self) -> cython.double:
         """`next_lapse`, for those that are compiled."""
-        first: cython.double = self.expires_at + self.grace
+        first: cython.double = self.expires_at + self.spare + self.grace
         upstream: Upstream
         for upstream in self.upstreams:
             if upstream.expires_at < first and upstream.state == _REGISTERED:
@@ -174,8 +197,8 @@ class Binding:
         """As it is stored. `wall_offset`: wall clock less monotonic clock."""
         row = BindingRow(
             self.token, self.group, self.aor, self.contact, self.username, self.call_id, self.cseq, self.transport,
-            self.host, self.port, self.local_host, self.local_port, self.granted, self.expires_at + wall_offset,
-            self.agent, self.method, self.method_reason,
+            self.host, self.port, self.local_host, self.local_port, self.granted + self.spare,
+            self.expires_at + self.spare + wall_offset, self.agent, self.method, self.method_reason,
         )  # fmt: skip
         return row, [self.upstream_row(upstream, wall_offset) for upstream in self.upstreams]
 

@@ -9,7 +9,9 @@ from sbc.registration.bindings cimport Bindings, Upstream
 from sbc.registration.leg cimport Leg, LegUser
 from sbc.sip.message cimport Request, Response
 from sbc.flow cimport Flow
+from sbc.registration.shown cimport Shown
 from sbc.registration.targets cimport Target, Targets
+from sbc.registration.turns cimport Turns
 from sbc.registration.written cimport Template
 from sbc.transaction.layer cimport TransactionLayer
 from sbc.transaction.server cimport ServerTransaction
@@ -30,6 +32,7 @@ cdef class ExchangeUser:
     cdef object let_in(self, Exchange exchange)
     cdef object accepted(self, Exchange exchange, Leg leg)
     cdef object not_accepted(self, Exchange exchange, Leg leg)
+    cdef long long grant_of_turns(self, Exchange exchange)
     cdef object credentials_rejected(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
@@ -45,6 +48,8 @@ cdef class Exchange(LegUser):
     cdef readonly bint accepted
     cdef readonly bint proven
     cdef readonly str username
+    cdef readonly str nonce
+    cdef readonly str realm
     cdef readonly bint answered
     cdef bint contested
     cdef ExchangeUser _registrar
@@ -52,7 +57,11 @@ cdef class Exchange(LegUser):
     cdef ServerTransaction _transaction
     cdef str _user
     cdef str _token
-    cdef list _shown
+    cdef Shown _shown
+    cdef readonly Turns turns
+    cdef Leg _turn
+    cdef bint _is_held
+    cdef long long _grant
     cdef list _upstreams
     cdef Template _template
     cdef list _legs
@@ -67,8 +76,17 @@ cdef class Exchange(LegUser):
     cdef bint _is_over(self)
     cdef object release(self)
     cdef object supersede(self)
-    cdef object _order_judges(self)
-    cdef object _check_credentials(self, double now)
+    cdef object _order_judges(self, double now)
+    cdef object _take_turns(self, double now)
+    cdef bint _is_asked_together(self, Leg leg, double now)
+    cdef bint _shows_for(self, Leg leg, double now)
+    cdef object _start_free(self)
+    cdef bint is_wrong_password(self, Leg leg)
+    cdef bint _is_together(self, Leg leg)
+    cdef bint _holds_without(self, Leg leg)
+    cdef object _hold(self)
+    cdef object _leave_reserves(self)
+    cdef bint _is_untrusted_alive(self)
     cdef object _accepted_by(self, Leg leg)
     cdef object _not_accepted_by(self, Leg leg)
     cdef object _decide(self)
@@ -82,7 +100,7 @@ cdef class Exchange(LegUser):
     cdef long long told(self, Py_ssize_t place)
     cdef object _answer(self)
     cdef object _answer_success(self, Leg best)
-    cdef object _pass_challenge(self, Leg leg)
+    cdef object _pass_challenge(self, Leg leg, list others=*)
     cdef object _pass_refusal(self, Response refusal)
     cdef object _nobody_answered(self)
     cdef Response _answer_with(self, int status, str reason)

@@ -33,9 +33,9 @@ from __future__ import annotations
 
 import cython
 
-from sbc.nonces import ANSWERED_BY, shown_credentials, with_stale
+from sbc.nonces import ANSWERED_BY, is_stale, mark_stale
 from sbc.registration.leg import Ending
-from sbc.registration.own_digest import is_proof
+from sbc.registration.rota import AGGREGATE, SERIAL
 
 if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
@@ -44,11 +44,13 @@ if cython.compiled:
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
+    from cython.cimports.sbc.registration.shown import Shown, shown_in
     from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.registration.turns import Turns, turns_for
     from cython.cimports.sbc.registration.written import Template, new_template, take_over
     from cython.cimports.sbc.sip.lines import OwnLine, new_line
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.scanner import AUTHORIZATION, CALL_ID, CSEQ, EXPIRES, FROM, PROXY_AUTHORIZATION, TO, VIA
+    from cython.cimports.sbc.sip.scanner import CALL_ID, CSEQ, EXPIRES, FROM, TO, VIA
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
@@ -58,11 +60,13 @@ else:
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
+    from sbc.registration.shown import Shown, shown_in
     from sbc.registration.targets import Target, Targets
+    from sbc.registration.turns import Turns, turns_for
     from sbc.registration.written import Template, new_template, take_over
     from sbc.sip.lines import OwnLine, new_line
     from sbc.sip.message import Request, Response
-    from sbc.sip.scanner import AUTHORIZATION, CALL_ID, CSEQ, EXPIRES, FROM, PROXY_AUTHORIZATION, TO, VIA
+    from sbc.sip.scanner import CALL_ID, CSEQ, EXPIRES, FROM, TO, VIA
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -127,6 +131,12 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
+    def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
+        """The phone is about to be told that it is registered: the longest time that its turns at the servers leave it, 0
+        where it takes none."""
+        raise NotImplementedError
+
+    @cython.cfunc
     def credentials_rejected(self, exchange: Exchange):
         """The phone has shown credentials, and they did not get it in."""
         raise NotImplementedError
@@ -160,6 +170,8 @@ class Exchange(LegUser):
     accepted: cython.bint
     proven: cython.bint
     username: str
+    nonce: str  # of the phone's credentials that a server has accepted; "" = none
+    realm: str  # theirs
     answered: cython.bint
     contested: cython.bint
     _registrar: ExchangeUser
@@ -167,7 +179,11 @@ class Exchange(LegUser):
     _transaction: ServerTransaction
     _user: str
     _token: str  # of the first contact, which names the series
-    _shown: list
+    _shown: Shown
+    turns: Turns  # None for a phone that need not take turns
+    _turn: Leg  # whose challenge is the phone's
+    _is_held: cython.bint  # the phone is told of what it has elsewhere
+    _grant: cython.longlong  # seconds that its turns leave it; 0: as the servers grant
     _upstreams: list
     _template: Template  # None until the first is sent
     _legs: list
@@ -188,12 +204,20 @@ class Exchange(LegUser):
         target: Target
         for target in self.targets.asked:
             self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
-        self._order_judges()
+        self._order_judges(now)
+        if self.turns is not None:
+            self._take_turns(now)
         if self._shown is not None:
-            self._check_credentials(now)
-            if self.accepted:
+            proven = self._shown.proven_name(
+                self._registrar.credentials, self.request, self.contacts, self._registrar.bindings, now
+            )
+            if proven is not None:
+                self.accepted = self.proven = True
+                self.username = proven
                 self._registrar.let_in(self)
         self._decide()
+        if self.turns is not None:
+            self._start_free()
 
     @cython.cfunc
     def _is_over(self) -> cython.bint:
@@ -223,40 +247,61 @@ class Exchange(LegUser):
     # Acceptance
 
     @cython.cfunc
-    def _order_judges(self):
+    def _order_judges(self, now: cython.double):
         """Who issued a nonce that the phone shows comes first, then by rank."""
         if self._shown is None:
             _sort_by_rank(self._legs)
             return
-        now = self._queue.now()
-        found = [self._registrar.nonces.issuers_of(credentials.nonce, now) for _, _, credentials in self._shown]
-        issuers = [self.group.owner(candidate) for candidates in found for candidate in candidates]
+        issuers = self._shown.issuers(self.group, now)
         self._legs.sort(key=lambda leg: (leg.target.settings not in issuers, leg.target.rank))
 
     @cython.cfunc
-    def _check_credentials(self, now: cython.double):
-        """Our own check: the digest fits the password file, and answers a challenge that one of our servers issued.
+    def _take_turns(self, now: cython.double):
+        """Of the servers that want the phone's answer only those are asked whose turn it is."""
+        leg: Leg
+        turns: Turns = self.turns
+        turns.arrived(self._shown, now)
+        together: cython.bint = turns.rota.method == AGGREGATE
+        name: str = turns.answers
+        if name == "" and turns.at_home and not together:
+            name = turns.next(now)
+        for leg in self._legs:
+            if not turns.wants(leg.target):
+                continue
+            if together:
+                leg.reserve = not self._is_asked_together(leg, now)
+                continue
+            leg.reserve = True
+            if leg.target.name == name or (name == "" and self._turn is None):
+                leg.reserve = False
+                self._turn = leg
+            elif turns.at_home and self._shows_for(leg, now):
+                leg.free = True
+        if self._turn is not None:
+            self._legs.remove(self._turn)
+            self._legs.insert(0, self._turn)
 
-        It tells who the phone is. That this user may register this address-of-record is the servers' to say, so it
-        counts only where that is plain: the same name, or a name with which a server has accepted this contact before.
-        """
-        nonces = self._registrar.nonces
-        for _, _, credentials in self._shown:
-            if nonces.issuer(credentials.nonce, now) is None:
-                continue
-            if not self._is_own_account(credentials.username):
-                continue
-            if not is_proof(credentials, self._registrar.credentials, self.request):
-                continue
-            if nonces.is_first_use(credentials, now):
-                self.accepted = self.proven = True
-                self.username = credentials.username
+    @cython.cfunc
+    def _is_asked_together(self, leg: Leg, now: cython.double) -> cython.bint:
+        """aggregate: those whose challenges the phone answers, or all that it is to be challenged by."""
+        if self.turns.answers:
+            return self._shows_for(leg, now)
+        return not leg.is_hopeless() and self.turns.may_be_asked(leg.target, now)
 
-    def _is_own_account(self, username: str) -> bool:
-        if username == self.request.to.uri.user_unescaped:
-            return True
-        bindings = [self._registrar.bindings.get(contact.token) for contact in self.contacts]
-        return bool(bindings) and all(binding is not None and binding.username == username for binding in bindings)
+    @cython.cfunc
+    def _shows_for(self, leg: Leg, now: cython.double) -> cython.bint:
+        """Does the phone show credentials for that server?"""
+        return self._shown is not None and leg.target.settings in self._shown.issuers(self.group, now)
+
+    @cython.cfunc
+    def _start_free(self):
+        """Servers whose turn it is not, but for which the phone shows credentials without having been asked: they may renew it
+        at no cost. That one of them accepts it does not end the turn of the one that is asked."""
+        leg: Leg
+        for leg in list(self._legs):
+            if leg.free and not leg.started and not self.answered:
+                leg.reserve = False
+                leg.start()
 
     @cython.cfunc
     def own_username(self) -> str:
@@ -287,9 +332,9 @@ class Exchange(LegUser):
         """Those that answer a challenge of that candidate, as they came."""
         if self._shown is None:
             return None
-        now = self._queue.now()
-        issuers = self._registrar.nonces.issuers_of
-        return [(name, value) for name, value, shown in self._shown if candidate in issuers(shown.nonce, now)]
+        if self.targets.shared_nonce:
+            return self._shown.are_for_group(self.group, self._queue.now())
+        return self._shown.are_for(candidate, self._queue.now())
 
     @cython.cfunc
     def learn_nonces(self, response: Response, candidate: Candidate):
@@ -309,21 +354,57 @@ class Exchange(LegUser):
     def _accepted_by(self, leg: Leg):
         self.accepted = True
         if leg.showed_credentials:
-            now = self._queue.now()
-            nonces = self._registrar.nonces
-            for _, _, credentials in self._shown:
-                if leg.candidate in nonces.issuers_of(credentials.nonce, now):
-                    self.proven = True
-                    self.username = credentials.username
-                    nonces.used(credentials.nonce, now)
-            nonces.learn(leg.response, leg.candidate, now)
+            now: cython.double = self._queue.now()
+            credentials = self._shown.accepted_by(leg.candidate, now)
+            if credentials is not None:
+                self.proven = True
+                self.username = credentials.username
+                self.nonce = credentials.nonce
+                self.realm = credentials.realm
+            self._registrar.nonces.learn(leg.response, leg.candidate, now)
         self._registrar.accepted(self, leg)
 
     @cython.cfunc
     def _not_accepted_by(self, leg: Leg):
-        if leg.ending is _CHALLENGED and not self.accepted and not self.answered:
-            self._pass_challenge(leg)
+        if not self.answered and not leg.free:
+            if self._holds_without(leg):
+                self._hold()
+            elif leg.ending is _CHALLENGED and not self._is_together(leg) and (not self.accepted or leg is self._turn):
+                self._pass_challenge(leg)
         self._registrar.not_accepted(self, leg)
+
+    @cython.cfunc
+    def is_wrong_password(self, leg: Leg) -> cython.bint:
+        """A challenge after the phone's own answer to the one before: not when the nonce was one that is used up."""
+        upstream: Upstream = leg.upstream
+        return (
+            leg.showed_credentials
+            and self._shown.is_new_to(upstream, leg.target.name, self.group, self._queue.now())
+            and not is_stale(leg.response)
+        )
+
+    @cython.cfunc
+    def _is_together(self, leg: Leg) -> cython.bint:
+        """Is its challenge passed on with those of others, when all have spoken?"""
+        return self.turns is not None and self._turn is None and not leg.reserve and not leg.showed_credentials
+
+    @cython.cfunc
+    def _holds_without(self, leg: Leg) -> cython.bint:
+        """The phone has answered that server's challenge, to no avail, and is registered elsewhere. Another challenge in this
+        attempt many phones would not answer, and be lost everywhere; so it is told of what it has."""
+        turns: Turns = self.turns
+        if turns is None or turns.answers != leg.target.name or not turns.is_held(leg.target.name, self._queue.now()):
+            return False
+        if leg.ending is _CHALLENGED:
+            return self.is_wrong_password(leg) or turns.rota.is_enough(leg.target.name)
+        return True
+
+    @cython.cfunc
+    def _hold(self):
+        """Tell the phone that it is registered, as it is at other servers."""
+        self._is_held = True
+        self.turns.rota.given_up(self.turns.answers)
+        self._answer_success(self._best_accepted())
 
     @cython.cfunc
     def _decide(self):
@@ -437,6 +518,7 @@ class Exchange(LegUser):
         elif self.accepted and not self.is_query:
             self._stop_hedging()
             self._all_started = True
+            self._leave_reserves()
             for leg in self._legs:
                 if not leg.started:
                     leg.start()
@@ -444,9 +526,27 @@ class Exchange(LegUser):
             self._ask_another()
 
     @cython.cfunc
+    def _leave_reserves(self):
+        """The phone is accepted: what is not its turn waits for another REGISTER. But with the method serial the next server
+        has its turn at once."""
+        leg: Leg
+        following: Leg = None
+        if self.turns is None:
+            return
+        if self.turns.rota.method == SERIAL and self.turns.answers and not self.answered:
+            name: str = self.turns.next_at_once(self._queue.now())
+            for leg in self._legs:
+                if leg.reserve and not leg.started and leg.target.name == name:
+                    following = leg
+        if following is not None:
+            following.reserve = False
+            self._turn = following
+        self._legs = [leg for leg in self._legs if leg.started or not leg.reserve]
+
+    @cython.cfunc
     def _ask_another(self):
         """Another judge of those that have not started: the first that is not known to be down, else the first. One that
-        is down gets T1 only: if it has come back, that is enough."""
+        is down gets T1 only: if it has come back, that is enough. One that trusts us is none as long as another one lives."""
         leg: Leg
         judge: Leg = None
         is_hopeless: cython.bint = True
@@ -455,6 +555,8 @@ class Exchange(LegUser):
             if leg.started:
                 continue
             waiting += 1
+            if leg.target.trusted and self._is_untrusted_alive():
+                continue
             if judge is None or (is_hopeless and not leg.is_hopeless()):
                 judge = leg
                 is_hopeless = leg.is_hopeless()
@@ -467,12 +569,25 @@ class Exchange(LegUser):
         judge.start()
 
     @cython.cfunc
+    def _is_untrusted_alive(self) -> cython.bint:
+        """Is there one that lets nobody in for our sake, and may still speak?"""
+        leg: Leg
+        for leg in self._legs:  # noqa: SIM110
+            if not leg.target.trusted and leg.ending is None and not leg.is_hopeless():
+                return True
+        return False
+
+    @cython.cfunc
     def judge_is_slow(self):
         leg: Leg
+        slow: Leg = self._judge
         self._judge = None
         for leg in self._legs:
             leg.slow = leg.is_running()
-        self._ask_another()
+        if slow is not None and not self.answered and self._holds_without(slow):
+            self._hold()
+        else:
+            self._ask_another()
         self._decide()
 
     @cython.cfunc
@@ -518,6 +633,11 @@ class Exchange(LegUser):
     def _answer(self):
         """Answer with what there is."""
         best: Leg = self._best_accepted()
+        if self.turns is not None and self._turn is None:
+            together = [leg for leg in self._legs if leg.ending is _CHALLENGED and self._is_together(leg)]
+            if together:
+                self._pass_challenge(together[0], together[1:])
+                return
         if best is not None or (self.is_removal and self.accepted):
             self._answer_success(best)
             return
@@ -555,12 +675,16 @@ class Exchange(LegUser):
                 seconds = leg.granted_for(place)
                 if seconds > 0 and (shortest == 0 or seconds < shortest):
                     shortest = seconds
-        return shortest
+        if self._grant > 0 and (self._is_held or shortest > 0):
+            shortest = self._grant if shortest == 0 else min(shortest, self._grant)
+        return self.targets.time_to_tell(shortest, contact.expires)
 
     @cython.cfunc
     def _answer_success(self, best: Leg | None):
         """`best` is the highest-ranked that accepted, None when the phone was let in without any."""
         response: Response = self._answer_with(200, None)
+        if not self.is_query and not self.is_removal:
+            self._grant = self._registrar.grant_of_turns(self)
         longest: cython.longlong = self._registrar.settle(self, response)
         if best is not None:
             take_over(best.response, response, best.showed_credentials)
@@ -569,16 +693,29 @@ class Exchange(LegUser):
         self._respond(response)
 
     @cython.cfunc
-    def _pass_challenge(self, leg: Leg):
-        """401 or 407: the server's own words. With stale=true where the phone had shown credentials that this server
-        was never given, so that it does not take its password for wrong."""
+    def _pass_challenge(self, leg: Leg, others: list | None = None):
+        """401 or 407: the server's own words, and those of `others` in the same answer.
+
+        With stale=true where the phone had shown credentials that this server was never given, or that were good until now, so
+        that it does not take its password for wrong. Where it had shown none, nothing is added: no phone that was tried needs
+        it at the beginning of an attempt (E3, K5), and it would say something of a nonce that nobody has named.
+        """
+        other: Leg
         response: Response = self._answer_with(leg.response._status, leg.response.reason_text())
         take_over(leg.response, response, True)
+        for other in others or ():
+            for name in ANSWERED_BY:
+                for value in other.response.get_all(name):
+                    response.append(name, value)
         if self._shown is not None:
-            self._registrar.credentials_rejected(self)
-            if not leg.showed_credentials:
-                for name in ANSWERED_BY:
-                    response.set_all(name, [with_stale(value) for value in response.get_all(name)])
+            is_wrong: cython.bint = self.is_wrong_password(leg)
+            if is_wrong or self.turns is None:
+                self._registrar.credentials_rejected(self)
+            if not is_wrong:
+                mark_stale(response)
+        if self.turns is not None:
+            second: cython.bint = self.turns.answers != "" and self.turns.answers != leg.target.name
+            self.turns.rota.challenged(leg.target.name, self.request.call_id_text(), second, self._queue.now())
         self._respond(response)
 
     @cython.cfunc
@@ -641,15 +778,19 @@ def new_exchange(
     exchange.accepted = False
     exchange.proven = False
     exchange.username = ""
+    exchange.nonce = ""
+    exchange.realm = ""
     exchange.answered = False
     exchange.contested = False
     exchange._registrar = registrar
     exchange._queue = registrar.queue
     exchange._transaction = transaction
     exchange._user = user
-    exchange._shown = None
-    if request.may_have(AUTHORIZATION | PROXY_AUTHORIZATION):
-        exchange._shown = shown_credentials(request) or None
+    exchange._shown = shown_in(request, registrar.nonces)
+    exchange.turns = None
+    exchange._turn = None
+    exchange._is_held = False
+    exchange._grant = 0
     exchange._upstreams = []
     contact: Contact
     binding: Binding = None
@@ -661,6 +802,10 @@ def new_exchange(
             exchange._upstreams.extend(binding.upstreams)
     else:
         exchange._token = registrar.query_token(aor)
+    if binding is not None and not exchange.is_removal:
+        exchange.turns = turns_for(
+            registrar, targets, binding, transaction.flow, request.call_id_text(), registrar.queue.now()
+        )
     exchange._template = None
     exchange._legs = []
     exchange._all_started = False

@@ -43,6 +43,8 @@ cdef class Leg(ClientTransactionUser):
     cdef readonly bint own_password_refused
     cdef readonly bint showed_credentials
     cdef readonly bint started
+    cdef bint reserve
+    cdef bint free
     cdef public bint slow
     cdef readonly list gone_on_from
     cdef LegUser _exchange

@@ -153,6 +153,8 @@ class Leg(ClientTransactionUser):
     own_password_refused: cython.bint  # the server did not accept what the password file made us answer
     showed_credentials: cython.bint  # the last request carried the phone's own credentials
     started: cython.bint
+    reserve: cython.bint  # asked only when nobody else is left: the phone is well there, or cannot answer two at once
+    free: cython.bint  # asked besides, because the phone shows credentials for it: its challenge is nobody's
     slow: cython.bint  # as the judge it was silent for so long that another server was asked
     gone_on_from: list  # (server, status or 0, reason) of each attempt before the last; None when there was no other
     _exchange: LegUser
@@ -240,7 +242,9 @@ class Leg(ClientTransactionUser):
     def _send(self):
         exchange: LegUser = self._exchange
         attempt: Attempt = self._attempt
-        credentials: list = exchange.phone_credentials_for(self.candidate) if self._own_answers == 0 else None
+        credentials: list = None
+        if self._own_answers == 0 and not self.target.trusted:
+            credentials = exchange.phone_credentials_for(self.candidate)
         self.showed_credentials = credentials is not None and len(credentials) > 0
         if not self.showed_credentials:
             credentials = self._own_credentials()
@@ -270,7 +274,7 @@ class Leg(ClientTransactionUser):
         """Answer the last challenge again without being asked, which saves a round."""
         exchange: LegUser = self._exchange
         upstream: Upstream = self.upstream
-        if upstream.digest is None:
+        if upstream.digest is None or self.target.trusted:
             return None
         digest = upstream.digest
         file = exchange.own_credentials(self.target)
@@ -331,7 +335,9 @@ class Leg(ClientTransactionUser):
         exchange: LegUser = self._exchange
         exchange.learn_nonces(response, self.candidate)
         upstream: Upstream = self.upstream
-        own = answerable(response, exchange.own_credentials(self.target), exchange.own_username())
+        own = None
+        if not self.target.trusted:  # D8, method 3: it gets no credentials, whatever it says
+            own = answerable(response, exchange.own_credentials(self.target), exchange.own_username())
         refused = self._own_answers > 0 and not (own is not None and own.challenge.stale)
         if own is not None and not refused and self._own_answers < _MAX_OWN_ANSWERS:
             self._observe(response)
@@ -473,6 +479,8 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.own_password_refused = False
     leg.showed_credentials = False
     leg.started = False
+    leg.reserve = False
+    leg.free = False
     leg.slow = False
     leg.gone_on_from = None
     leg._exchange = exchange

@@ -14,6 +14,7 @@ what must not reach a server: requests out of order, and credentials that were r
 
 from __future__ import annotations
 
+import random
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -23,13 +24,14 @@ import cython
 
 from sbc.clock import Clock
 from sbc.events import Report
-from sbc.nonces import Nonces
+from sbc.nonces import Nonces, announced_nonce, realm_of
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
+from sbc.registration.own_digest import answerable
 from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
@@ -45,7 +47,7 @@ if cython.compiled:
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.accounts import Accounts
     from cython.cimports.sbc.registration.archive import Archive
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from cython.cimports.sbc.registration.contacts import (
         Contact,
         TokenMaker,
@@ -59,7 +61,9 @@ if cython.compiled:
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.rejections import Rejections
+    from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.registration.turns import Turns, turns_for
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import CONTACT, REQUIRE
@@ -73,14 +77,16 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import Accounts
     from sbc.registration.archive import Archive
-    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
     from sbc.registration.errand import Errand
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
     from sbc.registration.rejections import Rejections
+    from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
+    from sbc.registration.turns import Turns, turns_for
     from sbc.sip.lines import OwnLine, written_line
     from sbc.sip.message import Request, Response
     from sbc.sip.scanner import CONTACT, REQUIRE
@@ -136,6 +142,7 @@ class Registrar(ExchangeUser):
     _at: dict
     groups: object
     _under_way: dict
+    _rng: object
     _cseq_floor: cython.longlong
     _serial: cython.longlong
     upkeep: object
@@ -178,6 +185,7 @@ class Registrar(ExchangeUser):
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
+        self._rng = random.Random()
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
         self._serial = 0
@@ -559,9 +567,10 @@ class Registrar(ExchangeUser):
             upstream.registered_at = now
             upstream.candidate = leg.candidate
             self._accounts.accepted(upstream)
+            self._note_nonce(exchange, leg, binding, upstream)
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
-                if other.ending is None:
+                if other.ending is None and not other.reserve:
                     upstream = self._upstream_of(binding, other.target.name, exchange)
                     if upstream.state == _UNREGISTERED:
                         self._change(binding, upstream, _REGISTERING, "")
@@ -570,11 +579,83 @@ class Registrar(ExchangeUser):
             self._save(exchange)
 
     @cython.cfunc
+    def _note_nonce(self, exchange: Exchange, leg: Leg, binding: Binding, upstream: Upstream):
+        """What that server has accepted it with, and so what it wants the next time."""
+        rota: Rota = binding.rota
+        if leg.showed_credentials:
+            if upstream.nonce == "":
+                binding.unsaved = True  # a later one need not be on disk: that there is one tells that the phone has to answer
+            upstream.nonce = exchange.nonce
+            upstream.wants_phone = True
+            if upstream.question is None:
+                upstream.question = Question(self.credentials, exchange.realm)
+            upstream.question.announced = announced_nonce(leg.response)
+        else:
+            upstream.wants_phone = False
+        if rota is not None:
+            rota.accepted(upstream.server, upstream.state != _REGISTERED)
+
+    @cython.cfunc
+    def _note_challenge(self, exchange: Exchange, leg: Leg):
+        """It has challenged, and the phone has to answer, as far as the password file does not know how."""
+        contact: Contact
+        binding: Binding
+        upstream: Upstream
+        if leg.target.trusted or answerable(leg.response, self.credentials, exchange.own_username()) is not None:
+            return
+        for contact in exchange.contacts:
+            binding = self.bindings.find(contact.token)
+            upstream = binding.at(leg.target.name) if binding is not None else None
+            if upstream is not None:
+                upstream.wants_phone = True
+                upstream.question = Question(self.credentials, sys.intern(realm_of(leg.response)))
+
+    @cython.cfunc
+    def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
+        contact: Contact
+        leg: Leg
+        targets: Targets = exchange.targets
+        if not targets.concurrent or targets.shared_nonce or len(targets.asked) < 2:
+            return 0
+        contact = exchange.contacts[0]
+        binding: Binding = self.bindings.find(contact.token)
+        if binding is None:
+            return 0
+        for leg in exchange._legs:
+            if leg.is_running() and leg.candidate in self.nonces.issuers and not leg.is_hopeless():
+                self._presume_challenge(exchange, leg, binding)
+        now: cython.double = self.queue.now()
+        turns: Turns = exchange.turns
+        if turns is None:
+            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request.call_id_text(), now)
+            if turns is None:
+                return 0
+        return turns.grant(exchange._is_held, now)
+
+    @cython.cfunc
+    def _presume_challenge(self, exchange: Exchange, leg: Leg, binding: Binding):
+        """A server that challenges everybody is slow to answer: it will challenge this phone as well."""
+        upstream: Upstream = self._upstream_of(binding, leg.target.name, exchange)
+        if not leg.target.trusted and upstream.state != _REGISTERED and not leg.showed_credentials:
+            if self.credentials is None or not self.credentials.knows(exchange.own_username()):
+                upstream.wants_phone = True
+                upstream.question = Question(self.credentials, "")
+
+    def admits(self, binding: Binding, server: str, now: float) -> bool:
+        """May a REGISTER of that phone, which is not registered at that server, go there now?"""
+        return self.upkeep.admits(binding, server, now)
+
+    def longest_grant(self, binding: Binding, now: float) -> float:
+        return self.upkeep.longest_grant(binding, now)
+
+    @cython.cfunc
     def not_accepted(self, exchange: Exchange, leg: Leg):
         status: cython.int = leg.response._status if leg.response is not None else 0
         is_challenge: cython.bint = leg.ending is Ending.CHALLENGED
         refused_account: cython.bint = leg.ending is Ending.REFUSED and (status == 403 or status == 404)
-        wrong_password: cython.bint = is_challenge and (leg.showed_credentials or leg.own_password_refused)
+        wrong_password: cython.bint = is_challenge and (leg.own_password_refused or exchange.is_wrong_password(leg))
+        if is_challenge:
+            self._note_challenge(exchange, leg)
         if is_challenge and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
         reason: str = leg.reason
@@ -595,6 +676,8 @@ class Registrar(ExchangeUser):
                     )
             elif failed:
                 self._refuse(binding, upstream, exchange.group, reason)
+            elif is_challenge and upstream.state == _REGISTERED:
+                continue  # it is the phone's to answer
             else:
                 # A registration that could not be renewed holds until it lapses.
                 self._change(
@@ -627,6 +710,7 @@ class Registrar(ExchangeUser):
                 binding.granted = seconds
                 binding.expires_at = now + seconds
                 binding.grace = 0.0
+                self._set_times(binding, exchange.targets, now)
                 self._expiry.watch(binding)
                 mine += 1
                 response.append_line(_contact_line(contact, seconds))
@@ -635,6 +719,36 @@ class Registrar(ExchangeUser):
         if mine == 0 or mine > 1 or binding is None or not self.bindings.is_alone(binding):
             self._append_others(exchange, response, now)
         return longest
+
+    @cython.cfunc
+    def _set_times(self, binding: Binding, targets: Targets, now: cython.double):
+        """How much longer than the phone was told the servers have it, and until when they need not hear of it (D12)."""
+        upstream: Upstream
+        last: cython.double = 0.0
+        quiet_until: cython.double = 0.0
+        number: cython.int = 0
+        for upstream in binding.upstreams:
+            if upstream.wants_phone and upstream.state == _REGISTERED:
+                number += 1
+        for upstream in binding.upstreams:
+            if upstream.state != _REGISTERED:
+                continue
+            last = max(last, upstream.expires_at)
+            if upstream.registered_at == now:
+                upstream.due_at = self._due_at(upstream, binding.granted * max(1, number), now)
+            if quiet_until == 0.0 or upstream.due_at < quiet_until:
+                quiet_until = upstream.due_at
+        binding.spare = 0.0
+        if binding.rota is not None or targets.phone_expires > 0:
+            binding.spare = max(0.0, last - binding.expires_at)
+        binding.quiet_until = quiet_until if quiet_until > now and _is_well(binding, targets) else 0.0
+
+    @cython.cfunc
+    def _due_at(self, upstream: Upstream, lead: cython.double, now: cython.double) -> cython.double:
+        """After 90 % of its time, by lot 10 % sooner or later; but so that the phone comes by often enough before the end,
+        `lead` seconds, to renew it (D12)."""
+        left: cython.double = upstream.expires_at - now
+        return max(now, min(now + left * 0.9 * self._rng.uniform(0.9, 1.1), upstream.expires_at - lead - _SLACK))
 
     @cython.cfunc
     def _append_others(self, exchange: Exchange, response: Response, now: cython.double):
@@ -845,7 +959,7 @@ class Registrar(ExchangeUser):
     def _lapsed(self, binding: Binding) -> None:
         """Something about it has expired: a registration at a server, or all of it."""
         now = self.clock.seconds()
-        if binding.expires_at + binding.grace <= now:
+        if binding.expires_at + binding.spare + binding.grace <= now:
             self._unbind(binding, "expired")
             self._archive.forget_later(binding.token)
             return

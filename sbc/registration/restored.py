@@ -110,6 +110,7 @@ def _add_upstreams(
         elif row.state == FAILED:
             upstream.state = FAILED
         upstream.nonce = row.nonce
+        upstream.wants_phone = row.nonce != ""
         upstream.candidate = candidates[row.candidate]
         upstream.failures = row.failures
         if row.retry_at:

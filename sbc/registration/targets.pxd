@@ -9,6 +9,7 @@ cdef class Target:
     cdef readonly long rank
     cdef readonly str series
     cdef readonly bint registers
+    cdef readonly bint trusted
     cdef long long _longest
 
     cdef long long time_to_ask(self, Targets targets, long long wanted)
@@ -22,8 +23,13 @@ cdef class Targets:
     cdef readonly double register_wait
     cdef public str goal
     cdef readonly bint concurrent
+    cdef readonly str challenge_method
+    cdef readonly bint shared_nonce
+    cdef readonly double short_grant
+    cdef readonly long long phone_expires
     cdef object _actions
     cdef long long _min_expires
 
     cdef Target named(self, str name)
+    cdef long long time_to_tell(self, long long granted, long long wanted)
     cdef bint may_move_on(self, int status)

@@ -30,6 +30,7 @@ class Target:
     rank: cython.long
     series: str
     registers: cython.bint
+    trusted: cython.bint
     _longest: cython.longlong
 
     def __init__(self, settings: ServerSettings, group: GroupSettings) -> None:
@@ -37,6 +38,7 @@ class Target:
         self.name = settings.name
         self.rank = settings.rank
         self.registers = settings.register
+        self.trusted = settings.trusted
         self.series = f"{zlib.crc32(settings.name.encode()):08x}"
         self._longest = min(settings.expires, group.max_expires or settings.expires)
 
@@ -45,7 +47,7 @@ class Target:
         """Seconds to ask for: what the phone wants (below 0: it does not say), within what the administrator allows."""
         if wanted == 0:
             return 0
-        if wanted < 0:
+        if wanted < 0 or targets.phone_expires > 0:  # then the phone's rhythm is none of theirs
             wanted = self._longest
         if wanted < targets._min_expires:
             wanted = targets._min_expires
@@ -63,6 +65,11 @@ class Targets:
     register_wait: cython.double
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
+    # How phones answer the challenges of several servers, and what they are granted (`sbc.redundancy.settings`).
+    challenge_method: str
+    shared_nonce: cython.bint
+    short_grant: cython.double
+    phone_expires: cython.longlong
     _actions: object
     _min_expires: cython.longlong
 
@@ -76,6 +83,10 @@ class Targets:
         self.register_wait = settings.register_wait
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
+        self.challenge_method = settings.challenge_method
+        self.shared_nonce = settings.shared_nonce
+        self.short_grant = settings.short_grant
+        self.phone_expires = settings.phone_expires
         self._actions = settings.status_failover.get("REGISTER", {})
         self._min_expires = settings.min_expires
 
@@ -87,6 +98,15 @@ class Targets:
             if target.name == name:
                 return target
         return None
+
+    @cython.cfunc
+    def time_to_tell(self, granted: cython.longlong, wanted: cython.longlong) -> cython.longlong:
+        """Seconds for the phone of those that the servers granted, when it wants so many (below 0: it does not say)."""
+        if self.phone_expires == 0 or granted <= 0:
+            return granted
+        if 0 < wanted < self.phone_expires:
+            return min(granted, max(wanted, self._min_expires))
+        return min(granted, self.phone_expires)
 
     @cython.cfunc
     def may_move_on(self, status: cython.int) -> cython.bint:

@@ -1,0 +1,39 @@
+# What compiled modules may use of turns.py without going through Python. The words are in turns.py.
+
+from sbc.flow cimport Flow
+from sbc.registration.bindings cimport Binding, Upstream
+from sbc.registration.rota cimport Rota
+from sbc.registration.shown cimport Shown
+from sbc.registration.targets cimport Target, Targets
+
+
+cdef class Turns:
+    cdef readonly Binding binding
+    cdef readonly Rota rota
+    cdef readonly str answers
+    cdef readonly bint at_home
+    cdef object _books
+    cdef Targets _targets
+    cdef object _credentials
+    cdef str _call_id
+    cdef bint _begins_anew
+
+    cdef object _begin(self, double now)
+    cdef object _learn(self, str method, str reason, double now)
+    cdef bint wants(self, Target target)
+    cdef bint _waits(self, Upstream upstream, double now)
+    cdef list standings(self, double now)
+    cdef object arrived(self, Shown shown, double now)
+    cdef object _give_up(self, str server, str said, double now)
+    cdef str _other_realm(self, Upstream upstream)
+    cdef str next(self, double now)
+    cdef str next_at_once(self, double now)
+    cdef bint may_be_asked(self, Target target, double now)
+    cdef double time_held(self, str but, double now)
+    cdef bint is_held(self, str but, double now)
+    cdef long long grant(self, bint is_held, double now)
+    cdef double _time_at_others(self, double now)
+
+
+cdef bint wants_phone(Target target, Upstream upstream, object credentials)
+cdef Turns turns_for(object books, Targets targets, Binding binding, Flow flow, str call_id, double now)

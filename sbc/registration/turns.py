@@ -1,0 +1,278 @@
+"""What one REGISTER means for the turns of its phone: `Turns`, between an exchange and the phone's `Rota`.
+
+It looks up how the phone stands at the servers that want its answer, asks the rota, and writes down what was learned. Made
+only for phones for which more than one server wants the phone's own answer.
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, Protocol
+
+import cython
+
+from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
+from sbc.registration.rota import (
+    AGGREGATE,
+    ALTERNATING,
+    BETTER_AGAIN,
+    FALLS_BACK_TO,
+    FIRST_ONLY,
+    SERIAL,
+    Standing,
+    missing,
+    order,
+    spread,
+)
+
+if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.registration.rota import Rota
+    from cython.cimports.sbc.registration.shown import Shown
+    from cython.cimports.sbc.registration.targets import Target, Targets
+else:
+    from sbc.flow import Flow
+    from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.rota import Rota
+    from sbc.registration.shown import Shown
+    from sbc.registration.targets import Target, Targets
+
+COMPILED = bool(cython.compiled)
+
+_FAILED = cython.declare(str, FAILED)
+_REGISTERED = cython.declare(str, REGISTERED)
+_ATTEMPT = cython.declare(cython.double, 32.0)  # seconds: 64*T1, in which a phone has answered all that it will answer
+_FIRST_METHODS = (SERIAL, AGGREGATE)
+
+
+class Books(Protocol):
+    """What the registrar knows of passwords and servers."""
+
+    credentials: Any
+
+    def admits(self, binding: Binding, server: str, now: float) -> bool: ...
+
+    def longest_grant(self, binding: Binding, now: float) -> float: ...
+
+
+@cython.cfunc
+def wants_phone(target: Target, upstream: Upstream | None, credentials: object) -> cython.bint:
+    """Does that server want an answer that only the phone can give?"""
+    if upstream is None or not upstream.wants_phone or target.trusted:
+        return False
+    # Another password file may know more.
+    return upstream.question.credentials is credentials if upstream.question is not None else credentials is None
+
+
+@cython.cfunc
+def turns_for(
+    books: Books, targets: Targets, binding: Binding | None, flow: Flow, call_id: str, now: cython.double
+) -> Turns:
+    """None when at most one server wants the phone's own answer, or the phone has nothing to choose."""
+    target: Target
+    number: cython.int = 0
+    if binding is None or not targets.concurrent or targets.shared_nonce or len(targets.asked) < 2:
+        return None
+    credentials = books.credentials
+    for target in targets.asked:
+        if wants_phone(target, binding.at(target.name), credentials):
+            number += 1
+    if number < 2:
+        return None
+    turns: Turns = Turns.__new__(Turns)
+    turns._books = books
+    turns._targets = targets
+    turns._credentials = credentials
+    turns.binding = binding
+    turns.rota = binding.rota
+    turns._call_id = call_id
+    turns.at_home = (
+        flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
+    )
+    turns.answers = ""
+    turns._begins_anew = binding.call_id != call_id
+    turns._begin(now)
+    return turns
+
+
+@cython.cclass
+class Turns:
+    """`answers` is the server whose challenge this REGISTER answers, "" for none; `at_home`: it comes from where the phone
+    was when a server accepted it."""
+
+    binding: Binding
+    rota: Rota
+    answers: str
+    at_home: cython.bint
+    _books: object
+    _targets: Targets
+    _credentials: object
+    _call_id: str
+    _begins_anew: cython.bint
+
+    @cython.cfunc
+    def _begin(self, now: cython.double):
+        """With the method that was learned for the phone, for as long as that counts, else the configured one."""
+        binding: Binding = self.binding
+        if self.rota is not None and binding.method and self.rota.is_to_begin_again(now):
+            self._learn("", "", now)
+        method: str = self._targets.challenge_method
+        if binding.method == FIRST_ONLY or (binding.method == ALTERNATING and method in _FIRST_METHODS):
+            method = binding.method
+        if self.rota is None:
+            self.rota = binding.rota = Rota(method, now)
+        elif self.rota.method != method:
+            self.rota.begin(method, now)
+
+    @cython.cfunc
+    def _learn(self, method: str, reason: str, now: cython.double):
+        self.binding.method = method
+        self.binding.method_reason = reason
+        self.binding.unsaved = True
+        self.rota.begin(method or self._targets.challenge_method, now)
+
+    @cython.cfunc
+    def wants(self, target: Target) -> cython.bint:
+        return wants_phone(target, self.binding.at(target.name), self._credentials)
+
+    @cython.cfunc
+    def _waits(self, upstream: Upstream, now: cython.double) -> cython.bint:
+        """Has the phone been given up there for now? One that begins anew may have another account than was refused."""
+        return now < upstream.retry_at and not (self._begins_anew and upstream.state == _FAILED)
+
+    @cython.cfunc
+    def standings(self, now: cython.double) -> list:
+        """How the phone stands at each server that wants its answer."""
+        found: list = []
+        target: Target
+        upstream: Upstream
+        left: cython.double
+        for target in self._targets.asked:
+            upstream = self.binding.at(target.name)
+            if wants_phone(target, upstream, self._credentials):
+                left = max(0.0, upstream.expires_at - now) if upstream.state == _REGISTERED else 0.0
+                alive = self._targets.group.may_accept(target.name)
+                found.append(Standing(target.name, target.rank, left, alive, self._waits(upstream, now)))
+        return found
+
+    # At its arrival
+
+    @cython.cfunc
+    def arrived(self, shown: Shown | None, now: cython.double):
+        """Whom it answers, and what that says of the phone."""
+        target: Target
+        server: str = self.rota.pending
+        self.answers = ""
+        if shown is not None:
+            for target in self._targets.asked:
+                if shown.is_new_to(self.binding.at(target.name), target.name, self._targets.group, now) and (
+                    self.answers == "" or target.name == server
+                ):
+                    self.answers = target.name
+        said: str = self.rota.arrived(self._call_id, self.answers, now)
+        if said:
+            self._give_up(server, said, now)
+
+    @cython.cfunc
+    def _give_up(self, server: str, said: str, now: cython.double):
+        """The method does not work with this phone; or only that server does not, whose realm is another one."""
+        upstream: Upstream = self.binding.at(server) if server else None
+        realm: str = self._other_realm(upstream)
+        if realm:
+            upstream.retry_at = now + BETTER_AGAIN
+            upstream.reason = f"the phone answers only realm {realm}"
+            upstream.state = UNREGISTERED if upstream.state != _REGISTERED else upstream.state
+            self.binding.unsaved = True
+        elif self.rota.method in FALLS_BACK_TO:
+            self._learn(FALLS_BACK_TO[self.rota.method], f"{self.rota.method}: the phone {said}", now)
+
+    @cython.cfunc
+    def _other_realm(self, upstream: Upstream | None) -> str:
+        """The realm that the phone has answered elsewhere, when that server has another one; else ""."""
+        other: Upstream
+        if upstream is None or upstream.question is None:
+            return ""
+        for other in self.binding.upstreams:
+            if other.question is not None and other.nonce and other.question.realm != upstream.question.realm:
+                return other.question.realm
+        return ""
+
+    @cython.cfunc
+    def next(self, now: cython.double) -> str:
+        """The server whose turn it is; "" when none can be asked."""
+        one: Standing
+        for one in order(self.standings(now), self.rota.method, self._targets.short_grant, self.rota.passed_over):
+            if one.remaining > 0.0 or one.name == self.rota.reserved or self._books.admits(self.binding, one.name, now):
+                return one.name
+        return ""
+
+    @cython.cfunc
+    def next_at_once(self, now: cython.double) -> str:
+        """serial: the next server, of those that have not accepted the phone in this attempt; "" when all have."""
+        one: Standing
+        upstream: Upstream
+        for one in order(self.standings(now), self.rota.method, self._targets.short_grant, self.answers):
+            upstream = self.binding.at(one.name)
+            if one.name != self.answers and (one.remaining <= 0.0 or upstream.registered_at + _ATTEMPT < now):
+                if one.remaining > 0.0 or self._books.admits(self.binding, one.name, now):
+                    return one.name
+        return ""
+
+    @cython.cfunc
+    def may_be_asked(self, target: Target, now: cython.double) -> cython.bint:
+        """aggregate: may it challenge the phone as well?"""
+        upstream: Upstream = self.binding.at(target.name)
+        if self._waits(upstream, now):
+            return False
+        return upstream.state == _REGISTERED or self._books.admits(self.binding, target.name, now)
+
+    # At its end
+
+    @cython.cfunc
+    def time_held(self, but: str, now: cython.double) -> cython.double:
+        """Seconds for which the phone stays registered without that server: 0.0 when it is nowhere else."""
+        standings = [one for one in self.standings(now) if one.name != but and one.alive]
+        return spread(standings, self.rota.method)
+
+    @cython.cfunc
+    def is_held(self, but: str, now: cython.double) -> cython.bint:
+        """May the phone be told that it is registered though that server has not accepted its answer? It is elsewhere, and
+        nothing is changed by telling it so."""
+        return self.at_home and self.time_held(but, now) >= self._targets.short_grant
+
+    @cython.cfunc
+    def grant(self, is_held: cython.bint, now: cython.double) -> cython.longlong:
+        """The seconds for the phone, at most, now that it is told that it is registered; `is_held`: where it was already."""
+        one: Standing
+        standings: list = self.standings(now)
+        is_short: cython.bint = False
+        lacking: list = missing(standings, self.rota.method)
+        if lacking and self.rota.may_be_short():
+            for one in lacking:
+                if one.name == self.rota.reserved or self._books.admits(self.binding, one.name, now):
+                    self.rota.reserved = one.name
+                    is_short = True
+                    break
+        seconds: cython.double = self._targets.short_grant
+        if not is_short:
+            seconds = max(seconds, spread(standings, self.rota.method))
+            if is_held:
+                seconds = min(seconds, self._time_at_others(now))
+            seconds = min(seconds, self._books.longest_grant(self.binding, now))
+        self.rota.granted(seconds, is_short, not lacking, self._call_id, now)
+        return int(seconds)
+
+    @cython.cfunc
+    def _time_at_others(self, now: cython.double) -> cython.double:
+        """Seconds until it lapses at a server that does not want the phone's answer."""
+        target: Target
+        upstream: Upstream
+        least: cython.double = inf
+        for target in self._targets.asked:
+            upstream = self.binding.at(target.name)
+            if upstream is not None and upstream.state == _REGISTERED and not self.wants(target):
+                least = min(least, upstream.expires_at - now)
+        return max(least, self._targets.short_grant)
