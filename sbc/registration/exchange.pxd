@@ -33,6 +33,7 @@ cdef class ExchangeUser:
     cdef object accepted(self, Exchange exchange, Leg leg)
     cdef object not_accepted(self, Exchange exchange, Leg leg)
     cdef long long grant_of_turns(self, Exchange exchange)
+    cdef list held_back(self, Exchange exchange)
     cdef object credentials_rejected(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)

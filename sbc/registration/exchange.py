@@ -121,6 +121,11 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
+    def held_back(self, exchange: Exchange) -> list:
+        """The servers that are not to be asked now, because they get their registrations back one by one; None without any."""
+        raise NotImplementedError
+
+    @cython.cfunc
     def accepted(self, exchange: Exchange, leg: Leg):
         """A server has said 2xx."""
         raise NotImplementedError
@@ -202,7 +207,10 @@ class Exchange(LegUser):
         self._deadline = now + PHONE_PATIENCE
         self._queue.arm(self, now, PHONE_PATIENCE)
         target: Target
+        held_back: list = self._registrar.held_back(self)
         for target in self.targets.asked:
+            if held_back is not None and target.name in held_back:
+                continue
             self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
         self._order_judges(now)
         if self.turns is not None:

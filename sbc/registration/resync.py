@@ -213,7 +213,7 @@ class Resync:
         if known is not None:
             if known.is_phones == is_phones:
                 return
-            self.forgotten(token, now)
+            self.forgotten(token)
         self._waiting[token] = _Waiting(place, is_phones)
         if is_phones:
             self._phones[place] = self._phones.get(place, 0) + 1
@@ -257,20 +257,20 @@ class Resync:
 
     # What became of it
 
-    def registered(self, token: str, now: float) -> None:
+    def registered(self, token: str) -> None:
         """The server has accepted it."""
         if token not in self._waiting:
             return
-        self._bucket.spend(-self._leave(token).free, now)
+        self._leave(token)
         self.done += 1
         if not self._is_accepted:
             self._is_accepted = True
             self._canary = None
 
-    def forgotten(self, token: str, now: float) -> None:
+    def forgotten(self, token: str) -> None:
         """It is gone, or nothing is to be done for it here any more."""
         if token in self._waiting:
-            self._bucket.spend(-self._leave(token).free, now)
+            self._leave(token)
             if token == self._canary:
                 self._canary = None
 
@@ -281,7 +281,7 @@ class Resync:
         if waiting is None:
             return
         if again == inf:
-            self.forgotten(token, now)
+            self.forgotten(token)
         else:
             waiting.let_go_until, waiting.back_at, waiting.free = -inf, again, 0
             heapq.heappush(self._later, (again, token))
@@ -386,6 +386,12 @@ class Resync:
         self._put_back(now)
         self._set_rate(now)
         return self._may_come(waiting, now) and self._bucket.next_at(now) <= now
+
+    def has_place(self, token: str, now: float) -> bool:
+        """Would it be let through at once, because it is in service nowhere else?"""
+        waiting = self._waiting.get(token)
+        self._set_rate(now)
+        return waiting is None or waiting.let_go_until > now or self._bucket.next_at(now) <= now
 
     def admits_at_once(self, token: str, now: float, *, at_any_price: bool) -> bool:
         """The same of one that waits, but is in service nowhere else: as soon as there is a token, or without one."""
@@ -515,11 +521,10 @@ class Resync:
             if not waiting.is_phones:
                 self._ready.setdefault(waiting.place, deque()).append(token)
 
-    def _leave(self, token: str) -> _Waiting:
+    def _leave(self, token: str) -> None:
         waiting = self._waiting.pop(token)
         if waiting.is_phones:
             self._phones[waiting.place] -= 1
             if not self._phones[waiting.place]:
                 del self._phones[waiting.place]
         self.invited.discard(token)
-        return waiting

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,8 @@ class Resyncs:
         self._upkeep = upkeep
         self._rng = rng
         self.share = 1.0
+        self.limits: set[object] = set()
+        """Not empty while `longest_grant` has something to say: of any group."""
         self.entries: dict[Key, Resync] = {}
         self._timers: dict[Key, tuple[float, Any]] = {}
         """When it is due, and the call."""
@@ -76,6 +78,7 @@ class Resyncs:
             rate = served.settings.resync_rate
         entry = self.entries[key] = Resync(now, holds_until=now + hold, rate=rate, share=self.share, returned=returned)
         self._note_cost(entry, served, server)
+        self.limits.add(key)
         self._upkeep.watch_registers(served.group.name, lambda name, outcome, seconds: self._observe(key[0], name, outcome, seconds))
         self._wake_in(key, 0.0)
         return entry
@@ -115,13 +118,18 @@ class Resyncs:
             return f"nobody is to be registered at {server} now, but at {served.targets.goal}"
         return ""
 
-    def lost(self, group: str, servers: Iterable[str]) -> None:
-        """These servers have died."""
-        for server in servers:
-            self._end((group, server))
+    def seen(self, served: Served, usable: set[str]) -> None:
+        """These of its servers are not known to be down; until now it was `served.usable`."""
+        for server in served.usable - usable:
+            self._end((served.group.name, server))
+        if all(target.name in usable for target in served.registrars):
+            self.limits.discard(served.group.key)
+        else:
+            self.limits.add(served.group.key)
 
     def serve_only(self, groups: Mapping[str, Served]) -> None:
-        """The configuration has changed, and knows these."""
+        """The configuration has changed, and knows these, by key."""
+        self.limits.intersection_update([*groups, *self.entries])
         for key in list(self.entries):
             served = groups.get(key[0])
             if served is None or key[1] not in served.named:
@@ -130,6 +138,7 @@ class Resyncs:
     def _end(self, key: Key) -> None:
         if self.entries.pop(key, None) is None:
             return
+        self.limits.discard(key)
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer[1].cancel()
@@ -181,7 +190,7 @@ class Resyncs:
             return
         entry.spend(errand.sent - entry.cost, now)
         if again == 0.0 and not is_phones:
-            entry.registered(token, now)
+            entry.registered(token)
         elif is_phones:
             entry.cost = 2
             self.expect(served, errand.target.name, errand.binding, True, now)
@@ -198,7 +207,7 @@ class Resyncs:
             if entry is None or upstream is None or not entry.is_waiting(binding.token):
                 continue
             if upstream.state == REGISTERED and upstream.registered_at >= entry.began:
-                entry.registered(binding.token, now)
+                entry.registered(binding.token)
                 self._wake_in(key, 0.0)
             elif upstream.state == FAILED:
                 self._failed(entry, served, binding.token, inf, now)
@@ -208,7 +217,7 @@ class Resyncs:
         """The contact is gone."""
         for key, entry in self.entries.items():
             if key[0] == binding.group:
-                entry.forgotten(binding.token, self._clock.seconds())
+                entry.forgotten(binding.token)
                 self._wake_in(key, 0.0)
 
     def _failed(self, entry: Resync, served: Served, token: str, again: float, now: float) -> None:
@@ -236,6 +245,21 @@ class Resyncs:
             # brings it here.
             return entry.admits_at_once(binding.token, now, at_any_price=not entry.returned)
         return entry.admits(binding.token, now)
+
+    def is_awaited(self, binding: Binding, server: str) -> bool:
+        """Is that server being resynchronised, and the contact not registered there yet?"""
+        entry = self.entries.get((binding.group, server))
+        return entry is not None and entry.is_waiting(binding.token)
+
+    def must_wait(self, served: Served, binding: Binding, now: float) -> bool:
+        """Is the phone in service nowhere, and has no server that lives a place for it at this moment?"""
+        if _is_elsewhere(binding, served, "", now):
+            return False
+        alive = [target.name for target in served.registrars if target.name in served.usable]
+        entries = [self.entries.get((binding.group, name)) for name in alive]
+        return bool(entries) and all(
+            entry is not None and entry.returned and not entry.has_place(binding.token, now) for entry in entries
+        )
 
     def wants(self, binding: Binding, now: float) -> bool:
         """Is it that phone's turn at a server which has come back, and is there a place for it at this moment?"""
@@ -289,7 +313,7 @@ class Resyncs:
             self._upkeep.missed.remove(removal)
         while (token := entry.next_token(now, 2 * ATTEMPT)) is not None:
             if not self._upkeep.let_go(token):
-                entry.forgotten(token, now)
+                entry.forgotten(token)
         if entry.is_over and not self._upkeep.is_looking(key[0]):
             self._end(key)
             if entry.done and entry.returned:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 _LOOKED_AT_ONCE = 500  # phones, in a few milliseconds
 _PAUSE = 0.02  # seconds between two lots of them
 _REQUEST_IS_OVER = 32.0  # seconds, 64*T1: no server is waited for longer by a request that was held
+_RETRY_AFTER = (30.0, 90.0)  # seconds (D29)
 _BUSY_FOR = 1.0  # seconds until a contact is looked at again for which a REGISTER is under way
 
 
@@ -152,6 +153,18 @@ class Upkeep:
         with and without credentials: True takes one of the places."""
         return not self.resyncs.entries or self.resyncs.admits(self._served_of(binding), binding, server, now)
 
+    def is_awaited(self, binding: Binding, server: str) -> bool:
+        """Is that server being resynchronised (D18), and the contact not registered there yet? Then its turn comes."""
+        return self.resyncs.is_awaited(binding, server)
+
+    def retry_after(self, binding: Binding, now: float) -> int:
+        """Seconds after which that phone may try again, because it is in service nowhere and no server has a place for its
+        REGISTER now (D18 (6)), by lot; 0: it may go on."""
+        served = self._served_of(binding)
+        if served is None or not self.resyncs.must_wait(served, binding, now):
+            return 0
+        return round(self._rng.uniform(*_RETRY_AFTER))
+
     def wants(self, binding: Binding, now: float) -> bool:
         """Should a refresh of that phone not be answered from memory, because it is the phone's turn at a server that has come
         back, and there is a place for it at this moment?"""
@@ -176,7 +189,7 @@ class Upkeep:
         usable = {
             server.name for server, candidate in served.group.candidates() if served.group.health(candidate).usable
         }
-        self.resyncs.lost(served.group.name, served.usable - usable)
+        self.resyncs.seen(served, usable)
         returned, served.usable = usable - served.usable, usable
         for name in returned:
             served.tries.pop(name, None)

@@ -26,7 +26,7 @@ def run(made: Resync, until: float, *, answers_after: float = 0.01, now: float =
     accepted: list[tuple[float, str]] = []
     while now < until:
         while accepted and accepted[0][0] <= now:
-            made.registered(accepted.pop(0)[1], now)
+            made.registered(accepted.pop(0)[1])
         while (token := made.next_token(now, LASTS)) is not None:
             gone.append((now, token))
             accepted.append((now + answers_after, token))
@@ -160,7 +160,7 @@ def test_d18_2_one_canary_must_be_accepted():
     assert "p0" == made.next_token(0.0, LASTS)
     assert Phase.CANARY is made.phase(5.0)
     assert None is made.next_token(5.0, LASTS)
-    made.registered("p0", 6.0)
+    made.registered("p0")
     assert Phase.PACED is made.phase(6.0)
     assert "p1" == made.next_token(6.0, LASTS)
 
@@ -176,7 +176,7 @@ def test_d18_2_when_it_fails_another_one_follows_later_and_no_storm():
     made.failed("p1", 42.0, again=inf, wait=40.0)
     assert (2, 2) == (made.canaries_failed, made.left), "p1 is refused, and no business of this any more"
     assert "p2" == made.next_token(82.0, LASTS)
-    made.registered("p2", 82.1)
+    made.registered("p2")
     assert None is made.next_token(99.0, LASTS)
     assert "p0" == made.next_token(100.0, LASTS)
 
@@ -192,7 +192,7 @@ def test_a_canary_that_is_never_heard_of_again_is_replaced():
 def test_a_canary_that_is_gone_is_replaced():
     made = resync(2)
     assert "p0" == made.next_token(0.0, LASTS)
-    made.forgotten("p0", 1.0)
+    made.forgotten("p0")
     assert "p1" == made.next_token(1.0, LASTS)
 
 
@@ -200,7 +200,7 @@ def test_without_a_phone_of_ours_the_first_that_comes_by_is_the_canary():
     made = resync(3, is_phones=lambda n: True)
     assert made.admits("p2", 0.0)
     assert not made.admits("p0", 1.0)
-    made.registered("p2", 1.0)
+    made.registered("p2")
     assert made.admits("p0", 1.5)
 
 
@@ -208,7 +208,7 @@ def test_while_the_canary_is_one_of_ours_no_other_comes():
     made = resync(3, is_phones=lambda n: n > 0)
     assert not made.admits("p1", 0.0)
     assert "p0" == made.next_token(0.0, LASTS)
-    made.registered("p0", 0.1)
+    made.registered("p0")
     assert made.admits("p1", 0.5)
 
 
@@ -226,14 +226,14 @@ def test_d18_4_phones_that_come_by_themselves_are_called_by_importance():
     assert ["p2", "p5", "p1"] == made.invite(3)
     assert [] == made.invite(3)
     made.admits("p2", 0.0)
-    made.registered("p2", 0.1)
+    made.registered("p2")
     assert ["p4"] == made.invite(3)
 
 
 def test_d18_4_a_phone_that_comes_by_itself_waits_for_more_important_ones_of_ours():
     made = resync(3, place=lambda n: n, is_phones=lambda n: n == 2)
     made.next_token(0.0, LASTS)
-    made.registered("p0", 0.1)
+    made.registered("p0")
     assert not made.admits("p2", 1.0)
     assert "p1" == made.next_token(1.0, LASTS)
     assert made.admits("p2", 1.5)
@@ -271,16 +271,16 @@ def test_both_sorts_have_their_share():
     """Phones that come by themselves at any time find a place, though we could take all."""
     made = resync(1000, rate=20.0, is_phones=lambda n: n % 2 == 1)
     made.next_token(0.0, LASTS)
-    made.registered("p0", 0.0)
+    made.registered("p0")
     now, ours, theirs = 0.0, 0, 0
     coming = [f"p{n}" for n in range(1, 1000, 2)]
     while now < 20.0:
         now += 0.01
         while (token := made.next_token(now, LASTS)) is not None:
-            made.registered(token, now)
+            made.registered(token)
             ours += 1
         if round(now * 100) % 7 == 0 and made.admits(coming[0], now):
-            made.registered(coming.pop(0), now)
+            made.registered(coming.pop(0))
             theirs += 1
     assert ours + theirs == pytest.approx(400, abs=10)
     assert theirs > 150
@@ -298,26 +298,16 @@ def test_a_phone_that_comes_by_itself_has_paid_for_its_answer_to_the_challenge()
         made.expect(f"p{n}", 0, True, 0.0)
     assert made.admits("p0", 0.0)
     assert made.admits("p0", 0.05)
-    made.registered("p0", 0.1)
+    made.registered("p0")
     assert not made.admits("p1", 0.5)
     assert made.admits("p1", 1.0)
-
-
-def test_what_it_does_not_need_is_given_back():
-    made = Resync(0.0, rate=2.0)
-    made.cost = 2
-    for n in range(3):
-        made.expect(f"p{n}", 0, True, 0.0)
-    assert made.admits("p0", 0.0)
-    made.registered("p0", 0.1)
-    assert made.admits("p1", 0.5)
 
 
 def test_phones_that_are_well_there_take_places_too():
     """Their REGISTERs are passed on, and counted."""
     made = resync(2, rate=1.0)
     made.next_token(0.0, LASTS)
-    made.registered("p0", 0.0)
+    made.registered("p0")
     assert made.admits("p0", 1.0)
     assert None is made.next_token(1.0, LASTS)
     assert "p1" == made.next_token(2.0, LASTS)
