@@ -7,6 +7,7 @@ it is removed there as soon as the server is back, unless it has registered agai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sbc.clock import Clock
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sbc.registration.resyncs import Resyncs
     from sbc.registration.restored import Removal
     from sbc.registration.targets import Target
+
+_MOST_SHOWN = 100
 
 
 class _Missed:
@@ -172,13 +175,13 @@ class MissedRemovals:
         self._report(RemovalLeftOut(missed.binding.group, key[1], missed.binding.aor, ONLY_THE_PHONE, left))
 
     def describe(self, now: float) -> list[dict[str, Any]]:
-        """Those that their servers have not heard of, as plain data."""
+        """Those that their servers have not heard of, the oldest first, as plain data."""
         return [
             {
                 "group": missed.binding.group, "server": server, "aor": missed.binding.aor,
                 "lapses_in": round(missed.until - now), "reason": ONLY_THE_PHONE if missed.left_out else "",
             }
-            for (_, server), missed in self.entries.items()
+            for (_, server), missed in islice(self.entries.items(), _MOST_SHOWN)
         ]  # fmt: skip
 
     def _drop(self, key: tuple[str, str]) -> None:

@@ -377,7 +377,12 @@ class Registrar(ExchangeUser):
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
-        return describe(self.bindings, self.groups, self._targets, now)
+        upkeep = self.upkeep
+        return {
+            **describe(self.bindings, self.groups, self._targets, now),
+            "resyncs": upkeep.resyncs.describe(now),
+            "removals": upkeep.missed.describe(now),
+        }
 
     # For the upkeep
 

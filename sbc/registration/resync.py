@@ -449,7 +449,7 @@ class Resync:
     def describe(self, now: float) -> dict[str, Any]:
         return {
             "phase": self.phase(now).value,
-            "since": self.began,
+            "seconds": round(now - self.began, 1),
             "done": self.done,
             "left": self.left,
             "left_to_phones": self.left_to_phones,
