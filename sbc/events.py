@@ -177,6 +177,18 @@ class Resynchronised:
 
 @cython.cclass
 @dataclass(frozen=True)
+class ExtensionRefused:
+    """A server has said 420 to an extension that it was offered in a REGISTER; it is registered at without."""
+
+    group: str
+    server: str
+    candidate: str
+    extension: str
+    """The option tag: path, gruu."""
+
+
+@cython.cclass
+@dataclass(frozen=True)
 class LateResponse:
     """An answer came from a branch that had been given up."""
 

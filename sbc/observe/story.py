@@ -275,6 +275,18 @@ def _resynchronised(event: events.Resynchronised, names: ServerNames) -> Story:
     )
 
 
+def _extension_refused(event: events.ExtensionRefused, names: ServerNames) -> Story:
+    return Story(
+        level=INFO,
+        text=printable(
+            f"{event.group}: server {event.server} ({event.candidate}) does not take the extension {event.extension}, and is"
+            " registered at without it"
+        ),
+        key=("extension", event.group, event.candidate, event.extension),
+        group=event.group,
+    )
+
+
 def _attempt(event: events.AttemptEnded, names: ServerNames) -> Story:
     return Story(
         level=DEBUG if is_for_debug(event) else INFO,
@@ -364,6 +376,7 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.RegistrationLeftOut: _registration_left_out,
     events.RemovalLeftOut: _removal_left_out,
     events.Resynchronised: _resynchronised,
+    events.ExtensionRefused: _extension_refused,
     events.AttemptEnded: _attempt,
     events.ProbeEnded: _probe,
     events.LateResponse: _late,

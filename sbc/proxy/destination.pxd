@@ -53,6 +53,7 @@ cdef class Destinations:
     cdef OwnRoutes _own_routes
     cdef dict _by_domain
     cdef dict _targets
+    cdef str _path_token
 
     cpdef object find(self, Request request, Flow flow)
     cdef object reach(self, Target target, Request request, Flow flow)
@@ -64,7 +65,8 @@ cdef class Destinations:
     cdef ServerGroup _group_for(self, Request request, Target target)
     cdef list _take_our_routes(self, Target target, Request request)
     cdef object _untangle_strict_route(self, Request request, list cookies)
-    cdef object _by_cookie(self, Request request, list cookies, Flow flow, Origin origin)
+    cdef str _contact_behind(self, Target target)
+    cdef object _by_cookie(self, Target target, Request request, list cookies, Flow flow, Origin origin)
     cdef PhoneAddress _peer_behind(self, Request request)
     cdef object _for_us(self, Request request, Target target, Origin origin)
     cdef bint _looks_like_phone(self, RouteCookie cookie, Flow flow)

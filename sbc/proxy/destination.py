@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import cython
 
+from sbc.proxy.own_routes import CONTACT_TOKEN
 from sbc.proxy.route_cookie import PARAMETER
 from sbc.proxy.validation import Refused
 from sbc.sip.errors import MalformedMessage
@@ -41,9 +42,6 @@ else:
     from sbc.sip.scanner import OPTIONS, PROXY_REQUIRE, REGISTER, ROUTE, VIA
 
 COMPILED = bool(cython.compiled)
-
-CONTACT_TOKEN = "gw-tok"
-"""The URI parameter of the Contact that we give to servers for a phone (pitfall D25)."""
 
 _MOST_TARGETS = 16384
 """Request-URIs kept: the Contacts of the phones and the numbers they call."""
@@ -128,6 +126,7 @@ class Destinations:
     _own_routes: OwnRoutes
     _by_domain: dict
     _targets: dict
+    _path_token: str  # of the request whose Routes were taken off last
 
     def __init__(
         self, groups: Iterable[ServerGroup], sides: Sides, registrar: object, network: Network, own_routes: OwnRoutes
@@ -138,6 +137,7 @@ class Destinations:
         self._network = network
         self._own_routes = own_routes
         self._targets: dict[bytes, Target] = {}
+        self._path_token = None
         self._by_domain: dict[str, ServerGroup] = {}
         for group in groups:
             for domain in group.settings.domains:
@@ -160,14 +160,21 @@ class Destinations:
         A socket whose `side` is servers is none for strangers, nor for phones. Only whoever has a Route that we have signed is
         part of a call: it may come from a server that DNS does not name any more.
         """
-        cookies: list = self._take_our_routes(target, request) if request.may_have(ROUTE) else None
+        cookies: list = None
+        path_token: str = None
+        if request.may_have(ROUTE):
+            self._path_token = None
+            cookies = self._take_our_routes(target, request)
+            path_token = self._path_token
         origin: Origin = self._sides.server_of(flow)
         if cookies is not None:
-            return self._by_cookie(request, cookies, flow, origin)
+            return self._by_cookie(target, request, cookies, flow, origin)
         if target.is_pass:  # and has perhaps been replaced
             target = self.target_of(request)
         if origin is None and flow.side == "servers" and not self._only_asks(request, target):
             raise Refused(403, "Source Address Is Not A Configured Server")
+        if origin is not None and path_token is not None and not target.token:
+            return self._by_path(request, path_token, origin)
         if self._is_ours(target):
             return self._for_us(request, target, origin)
         if origin is not None:
@@ -205,6 +212,8 @@ class Destinations:
             if route.has_cookie:
                 # Inside a dialog the cookie says it all, to anyone; but a connection is at one of them.
                 return route.ours and route.cookie is not None and self._has_lost(route.cookie.phone, request)
+            if route.ours and route.token is not None:
+                return self._registrar.binding_for_token(route.token) is None
         target: Target = self.target_of(request)
         if not self._is_ours(target):
             return False
@@ -306,6 +315,8 @@ class Destinations:
             if not route.ours:
                 break
             request.drop_first(ROUTE)
+            if route.token is not None:
+                self._path_token = route.token
             if route.has_cookie:
                 if route.cookie is None:
                     raise Refused(403, "Route Not Signed By This Appliance")
@@ -329,7 +340,7 @@ class Destinations:
             request.append("Route", route)
 
     @cython.cfunc
-    def _by_cookie(self, request: Request, cookies: list, flow: Flow, origin: Origin) -> object:  # Destination
+    def _by_cookie(self, target: Target, request: Request, cookies: list, flow: Flow, origin: Origin) -> object:  # Destination
         cookie: RouteCookie = cookies[0]
         from_server: cython.bint = origin is not None or not self._looks_like_phone(cookie, flow)
         if len(cookies) > 1 and not from_server:
@@ -341,11 +352,18 @@ class Destinations:
             phone: PhoneAddress = cookie.phone
             if phone.transport != "udp" and self._network.to_phone(phone) is None:
                 phone = self._connected_again(phone, request)
-            return to_phone(phone, cookie.candidate, groups[0] if groups else None, None)
+            return to_phone(phone, cookie.candidate, groups[0] if groups else None, self._contact_behind(target))
         group: ServerGroup = groups[0] if len(groups) == 1 else self._group_of_dialog(request, groups)
         if group is None:
             raise Refused(481, "The Server Of This Dialog Is No Longer Configured")
         return to_servers(group, phone_behind(flow), cookie.candidate, True, self._peer_behind(request))
+
+    @cython.cfunc
+    def _contact_behind(self, target: Target) -> str:
+        """The phone's own spelling of a Contact of ours; None for any other Request-URI. Inside a dialog a server puts ours in
+        when it translates a GRUU (RFC 5627 6)."""
+        binding = self._registrar.binding_for_token(target.token) if target.token and self._is_ours(target) else None
+        return None if binding is None else binding.contact_uri
 
     def _has_lost(self, phone: PhoneAddress, request: Request) -> bool:
         """True for a phone whose connection is not here."""
@@ -414,6 +432,17 @@ class Destinations:
             raise Refused(404, "No Such Phone Here")
         phone = PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)
         return to_phone(phone, origin.candidate, origin.groups[0], binding.contact_uri)
+
+    def _by_path(self, request: Request, token: str, origin: Origin) -> object:  # Destination
+        """Our Path says which phone it is (RFC 3327). The Request-URI stays where it is a GRUU, which the phone knows for its
+        own (RFC 5627); anything else is no name that the phone has for itself."""
+        binding = self._registrar.binding_for_token(token)
+        if binding is None:
+            raise Refused(404, "No Such Phone Here")
+        uri = None if request.scheme in (TEL_SCHEME, URN_SCHEME) else request.read_uri()
+        is_gruu = uri is not None and "gr" in uri.parameters
+        phone = PhoneAddress(binding.transport, binding.host, binding.port, binding.local_port)
+        return to_phone(phone, origin.candidate, origin.groups[0], None if is_gruu else binding.contact_uri)
 
     def _newest_binding(self, request: Request, groups: Iterable[ServerGroup]):
         """A server that was configured to send calls to `number@appliance` instead of a registered Contact."""

@@ -15,6 +15,7 @@ cdef class ReadRoute:
     cdef readonly bint ours
     cdef readonly bint has_cookie
     cdef readonly RouteCookie cookie
+    cdef readonly str token
     cdef object _uri
     cdef long _epoch
 

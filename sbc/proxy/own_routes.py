@@ -35,6 +35,9 @@ else:
 
 COMPILED = bool(cython.compiled)
 
+CONTACT_TOKEN = "gw-tok"
+"""The URI parameter of the Contact that we give to servers for a phone, and of the Path (pitfall D25)."""
+
 _MOST_READ = 16384
 """Route values kept: two for each phone that is in a call or was lately."""
 
@@ -47,11 +50,15 @@ _MOST_WRITTEN = 8192
 @cython.final
 @cython.cclass
 class ReadRoute:
-    """What a Route value says: is it ours (as of an epoch), does it bring a cookie, and which (None when it is forged)."""
+    """What a Route value says: is it ours (as of an epoch), does it bring a cookie, and which (None when it is forged).
+
+    `token` is that of a Path which we have given to a server for a contact, None in all others.
+    """
 
     ours: cython.bint
     has_cookie: cython.bint
     cookie: RouteCookie
+    token: str
     _uri: object
     _epoch: cython.long
 
@@ -112,6 +119,7 @@ class OwnRoutes:
         known.ours = False
         known.has_cookie = PARAMETER in uri.parameters
         known.cookie = cookie
+        known.token = uri.parameters.get(CONTACT_TOKEN)
         # A forged one is not kept: the next will be another. Nor is a long one: senders shall not fill the memory.
         if (cookie is not None or not known.has_cookie) and len(value) <= _LONGEST_REMEMBERED:
             if len(self._read) >= _MOST_READ:

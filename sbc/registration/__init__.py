@@ -5,7 +5,7 @@
 `expiry` are what is known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the
 phone's and ours), `targets` what the settings say of a group's servers, `own_digest` answers
 challenges with the password file (whose challenge is whose is for `sbc.nonces` to know),
-`rejections` who has answered wrongly too often, `described` what of all this the status page shows.
+`extensions` what servers are offered and have refused, `rejections` who has answered wrongly too often, `described` what of all this the status page shows.
 
 What the appliance registers by itself begins with `upkeep`, and the decision with `steps`; `errand` is one REGISTER of that
 kind, `served` what is remembered meanwhile. `held_requests` are calls that wait for such a one, `missed_removals` are those

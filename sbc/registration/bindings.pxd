@@ -51,6 +51,7 @@ cdef class Binding:
     cdef public double queued_for
     cdef public bint unsaved
     cdef public tuple upstreams
+    cdef str gruu
     cdef Contact read
 
     cdef Upstream at(self, str server)

@@ -112,6 +112,7 @@ class Binding:
     queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
     unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
     upstreams: tuple  # an `Upstream` for each server that was ever told
+    gruu: str  # the GRUUs that its phone was given, as parameters of its Contact, "" without any (RFC 5627)
     read: Contact  # `contact` as it was read the last time; None when it has to be read
 
     def __init__(
@@ -159,6 +160,7 @@ class Binding:
         self.queued_for = 0.0
         self.unsaved = False
         self.upstreams = ()
+        self.gruu = ""
         self.read = None
 
     @property

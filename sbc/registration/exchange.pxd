@@ -99,6 +99,7 @@ cdef class Exchange(LegUser):
     cdef object _stop_hedging(self)
     cdef Leg _best_accepted(self)
     cdef long long told(self, Py_ssize_t place)
+    cdef bint asks_for_gruu(self)
     cdef object _answer(self)
     cdef object _answer_success(self, Leg best)
     cdef object _pass_challenge(self, Leg leg, list others=*)

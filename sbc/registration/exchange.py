@@ -34,6 +34,7 @@ from __future__ import annotations
 import cython
 
 from sbc.nonces import ANSWERED_BY, is_stale, mark_stale
+from sbc.registration.extensions import gruu_in
 from sbc.registration.leg import Ending
 from sbc.registration.rota import AGGREGATE, SERIAL
 
@@ -691,6 +692,8 @@ class Exchange(LegUser):
     def _answer_success(self, best: Leg | None):
         """`best` is the highest-ranked that accepted, None when the phone was let in without any."""
         response: Response = self._answer_with(200, None)
+        if best is not None and self.asks_for_gruu():
+            self._take_gruu(best)
         if not self.is_query and not self.is_removal:
             self._grant = self._registrar.grant_of_turns(self)
         longest: cython.longlong = self._registrar.settle(self, response)
@@ -699,6 +702,19 @@ class Exchange(LegUser):
             if self.contacts and best.response.place_of(EXPIRES) >= 0:
                 response.append_line(new_line("Expires", f"{longest}"))
         self._respond(response)
+
+    @cython.cfunc
+    def asks_for_gruu(self) -> cython.bint:
+        """Is a GRUU in the answer of use to the phone?"""
+        return self._template is not None and self._template.asks_for_gruu
+
+    def _take_gruu(self, best: Leg) -> None:
+        """What that server has given goes to the phone (RFC 5627 5.1). A temporary one is no good at any other server, so
+        where calls may go to several, the phone gets none."""
+        for contact in self.contacts:
+            binding: Binding = self._registrar.bindings.find(contact.token)
+            if binding is not None:
+                binding.gruu = gruu_in(best.response, contact.token, len(self.targets.asked) == 1)
 
     @cython.cfunc
     def _pass_challenge(self, leg: Leg, others: list | None = None):

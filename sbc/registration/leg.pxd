@@ -46,6 +46,7 @@ cdef class Leg(ClientTransactionUser):
     cdef bint reserve
     cdef bint free
     cdef public bint slow
+    cdef public tuple offered
     cdef readonly list gone_on_from
     cdef LegUser _exchange
     cdef ServerGroup _group
@@ -76,6 +77,7 @@ cdef class Leg(ClientTransactionUser):
     cdef object _send(self)
     cdef list _own_credentials(self)
     cdef object _challenged(self, Response response)
+    cdef bint _withdraw(self, Response response)
     cdef bint _lengthen(self, Response response)
     cdef object _observe(self, Response response)
     cdef object _answered(self, Response response)

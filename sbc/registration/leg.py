@@ -156,6 +156,7 @@ class Leg(ClientTransactionUser):
     reserve: cython.bint  # asked only when nobody else is left: the phone is well there, or cannot answer two at once
     free: cython.bint  # asked besides, because the phone shows credentials for it: its challenge is nobody's
     slow: cython.bint  # as the judge it was silent for so long that another server was asked
+    offered: tuple  # the option tags of the extensions that the last request offered to the server; None without any
     gone_on_from: list  # (server, status or 0, reason) of each attempt before the last; None when there was no other
     _exchange: LegUser
     _group: ServerGroup
@@ -304,6 +305,9 @@ class Leg(ClientTransactionUser):
             self._observe(response)
         elif status == 401 or status == 407:
             self._challenged(response)
+        elif status == 420 and self._withdraw(response):
+            self._observe(response)
+            self._send()
         elif status == 423 and self._lengthen(response):
             self._observe(response)
             self._send()
@@ -366,6 +370,15 @@ class Leg(ClientTransactionUser):
         self._asked = asked[0]
         self._asked_for_others = asked[1:] or None
         return True
+
+    @cython.cfunc
+    def _withdraw(self, response: Response) -> cython.bint:
+        """A 420 to what we have offered: ask without it. The phone's credentials are shown again, count and all; a server that
+        does not take them twice challenges anew, once in the day that this is remembered."""
+        if self.offered is None:
+            return False
+        extensions = self._exchange.targets.extensions
+        return extensions.refuse(self.target.name, self.candidate, self.offered, response, self._now())
 
     @cython.cfunc
     def _observe(self, response: Response):
@@ -483,6 +496,7 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.free = False
     leg.slow = False
     leg.gone_on_from = None
+    leg.offered = None
     leg._exchange = exchange
     leg._group = exchange.group
     leg._plan = plan

@@ -307,7 +307,7 @@ class Registrar(ExchangeUser):
         name: str = group.key
         targets: Targets = self._targets.get(name)
         if targets is None or targets.group is not group:  # a changed configuration
-            targets = self._targets[name] = Targets(group)
+            targets = self._targets[name] = Targets(group, self._reports)
             self.queue.lane(targets.register_wait)
             self.upkeep.follow(targets)
         return targets
@@ -773,7 +773,7 @@ class Registrar(ExchangeUser):
                 self._set_times(binding, exchange.targets, now)
                 self._expiry.watch(binding)
                 mine += 1
-                response.append_line(_contact_line(contact, seconds))
+                response.append_line(_contact_line(contact, seconds, binding.gruu if exchange.asks_for_gruu() else ""))
             if binding is not None:
                 self._keep(binding)
         if mine == 0 or mine > 1 or binding is None or not self.bindings.is_alone(binding):
@@ -854,7 +854,7 @@ class Registrar(ExchangeUser):
         for binding in self.bindings.of_aor(exchange.aor):
             if binding.token not in mine and binding.expires_at > now:
                 contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
-                response.append_line(_contact_line(contact, max(0, round(binding.expires_at - now))))
+                response.append_line(_contact_line(contact, max(0, round(binding.expires_at - now)), ""))
 
     @cython.cfunc
     def exchange_over(self, exchange: Exchange):
@@ -1085,11 +1085,13 @@ class Registrar(ExchangeUser):
 
 
 @cython.cfunc
-def _contact_line(contact: Contact, seconds: cython.longlong) -> OwnLine:
+def _contact_line(contact: Contact, seconds: cython.longlong, gruu: str) -> OwnLine:
     writer: Writer = _WRITER
     writer.begin()
     writer.octets(b"Contact: ")
     contact.write_with_time(writer, seconds)
+    if gruu:
+        writer.text(gruu)
     writer.octets(b"\r\n")
     return written_line(writer.written(), len("Contact"), CONTACT)
 

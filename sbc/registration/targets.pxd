@@ -9,6 +9,7 @@ cdef class Target:
     cdef readonly long rank
     cdef readonly str series
     cdef readonly bint registers
+    cdef readonly bint path
     cdef readonly bint trusted
     cdef long long _longest
 
@@ -23,6 +24,7 @@ cdef class Targets:
     cdef readonly double register_wait
     cdef public str goal
     cdef readonly bint concurrent
+    cdef readonly object extensions
     cdef readonly str challenge_method
     cdef readonly bint shared_nonce
     cdef readonly double short_grant

@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import zlib
 
+from collections.abc import Callable
+
 import cython
 
 from sbc.redundancy.settings import GroupSettings, ServerSettings
+from sbc.registration.extensions import Extensions
 
 if cython.compiled:
     from cython.cimports.sbc.redundancy.group import ServerGroup
 else:
     from sbc.redundancy.group import ServerGroup
+
+
+def _nobody(fact: object) -> None:
+    pass
 
 
 @cython.cclass
@@ -30,6 +37,7 @@ class Target:
     rank: cython.long
     series: str
     registers: cython.bint
+    path: cython.bint
     trusted: cython.bint
     _longest: cython.longlong
 
@@ -38,6 +46,7 @@ class Target:
         self.name = settings.name
         self.rank = settings.rank
         self.registers = settings.register
+        self.path = settings.path
         self.trusted = settings.trusted
         self.series = f"{zlib.crc32(settings.name.encode()):08x}"
         self._longest = min(settings.expires, group.max_expires or settings.expires)
@@ -65,6 +74,7 @@ class Targets:
     register_wait: cython.double
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
+    extensions: object
     # How phones answer the challenges of several servers, and what they are granted (`sbc.redundancy.settings`).
     challenge_method: str
     shared_nonce: cython.bint
@@ -73,7 +83,7 @@ class Targets:
     _actions: object
     _min_expires: cython.longlong
 
-    def __init__(self, group: ServerGroup) -> None:
+    def __init__(self, group: ServerGroup, report: Callable[[object], object] = _nobody) -> None:
         settings = group.settings
         self.group = group
         self.group_name = group.name
@@ -83,6 +93,7 @@ class Targets:
         self.register_wait = settings.register_wait
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
+        self.extensions = Extensions(group.name, report)
         self.challenge_method = settings.challenge_method
         self.shared_nonce = settings.shared_nonce
         self.short_grant = settings.short_grant

@@ -4,6 +4,7 @@ cimport cython
 
 from sbc.registration.leg cimport Leg
 from sbc.sip.message cimport Request, Response
+from sbc.sip.writer cimport Writer
 
 
 @cython.final
@@ -18,7 +19,10 @@ cdef class Template:
     cdef Py_ssize_t _contact
     cdef bytes _body
     cdef bint _has_length
+    cdef str _token
+    cdef bint asks_for_gruu
 
+    cdef object _write_extensions(self, Writer writer, Leg leg)
     cdef object begin(self, Request request, list contacts, str user, str token)
     cdef bytes register_at(self, Leg leg, str branch, str boot, long long cseq, list credentials)
 

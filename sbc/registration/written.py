@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import cython
 
-from sbc.registration.contacts import around_parameter, option_tags_without
+from sbc.registration.contacts import TOKEN_PARAMETER, around_parameter, option_tags_without
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
@@ -111,11 +111,16 @@ class Template:
     _contact: cython.Py_ssize_t
     _body: bytes
     _has_length: cython.bint
+    _token: str
+    asks_for_gruu: cython.bint
 
     @cython.cfunc
     def begin(self, request: Request, contacts: list, user: str, token: str):
         """Made of the phone's request; `user` is that of our Contact, `token` names the series."""
         self.contacts = contacts
+        self._token = token
+        received: bytes = request.data  # None for a request of our own
+        self.asks_for_gruu = received is not None and b"gruu" in received and _asks_for_gruu(request, contacts)
         self._body = request.get_body()
         self._has_length = request.may_have(CONTENT_LENGTH)
         writer: Writer = _WRITER
@@ -191,6 +196,8 @@ class Template:
             writer.octets(b"Expires: ")
             writer.number(longest)
             writer.octets(b"\r\n")
+        if target.path or self.asks_for_gruu:
+            self._write_extensions(writer, leg)
         if credentials is not None:
             for name, value in credentials:
                 writer.text(f"{name}: {value}\r\n")
@@ -201,11 +208,33 @@ class Template:
         return writer.written()
 
 
+    @cython.cfunc
+    def _write_extensions(self, writer: Writer, leg: Leg):
+        """Offer the server what it may want and has not refused."""
+        tags = []
+        if leg.target.path and self.contacts:
+            tags.append("path")
+        if self.asks_for_gruu:
+            tags.append("gruu")
+        leg.offered = leg._exchange.targets.extensions.welcome(leg.candidate, tags, leg._now())
+        if leg.offered:
+            writer.text(f"Supported: {', '.join(leg.offered)}\r\n")
+        if "path" in leg.offered:
+            # RFC 3327 5.2. Without the tag some servers refuse the header.
+            writer.text(f"Path: <sip:{leg.flow.contact};lr;{TOKEN_PARAMETER}={self._token}>\r\n")
+
+
 @cython.cfunc
 def new_template(request: Request, contacts: list, user: str, token: str) -> Template:
     template: Template = Template.__new__(Template)
     template.begin(request, contacts, user, token)
     return template
+
+
+def _asks_for_gruu(request: Request, contacts: list[Contact]) -> bool:
+    """RFC 5627 4.1: the tag, and an instance."""
+    tags = [tag.lower() for tag in request.get_all("Supported")]
+    return "gruu" in tags and any("+sip.instance" in contact.parameters for contact in contacts)
 
 
 @cython.cfunc

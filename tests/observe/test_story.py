@@ -77,6 +77,7 @@ def test_every_fact_is_told_in_one_line_or_is_a_number_only(event: type) -> None
         (registered(2001), "info"),
         (registered(2001, "registering"), "debug"),
         (registered(2001, "failed", "403"), "warn"),
+        (events.ExtensionRefused("office", "primary", A, "path"), "info"),
         (events.Alarm("store", "the disk is full"), "error"),
     ],
 )

@@ -122,6 +122,71 @@ def test_second_pass_without_servers_between(destinations, phone):
     assert destination.phone == bob
 
 
+PATH = "<sip:192.0.2.1:5060;lr;gw-tok=T>"
+GRUU = "sip:bob@example.com;gr=urn:uuid:1"
+
+
+@pytest.mark.parametrize(
+    ("uri", "onward"),
+    [
+        ("sip:bob@192.0.2.1:5060;gw-tok=T", "sip:bob@192.0.2.60;x=1"),
+        (GRUU, None),
+        ("sip:bob@example.com", "sip:bob@192.0.2.60;x=1"),
+        ("tel:+4930123", "sip:bob@192.0.2.60;x=1"),
+        ("sip:bob@192.0.2.1:5060", "sip:bob@192.0.2.60;x=1"),
+    ],
+    ids=["our contact", "a GRUU", "the address-of-record", "a number", "our address"],
+)
+def test_path_leads_to_the_phone(destinations, registrar, server, uri, onward):
+    """RFC 3327: the server puts our Path into Route. RFC 5627: a GRUU is the phone's own name, and stays."""
+    registrar.bindings["T"] = Binding("T", "sip:bob@192.0.2.60;x=1", "192.0.2.60", 5062)
+    message = request("INVITE", uri=uri, headers=[("Route", PATH)])
+    destination = destinations.find(message, server)
+    assert isinstance(destination, ToPhone)
+    assert (destination.phone, destination.request_uri) == (PhoneAddress("udp", "192.0.2.60", 5062, 5060), onward)
+    assert destination.candidate == PRIMARY
+    assert not message.has("Route")
+
+
+def test_path_of_nobody(destinations, server):
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            destinations.find(request("INVITE", uri=GRUU, headers=[("Route", PATH)]), server)
+        assert refused.value.status == 404
+
+
+def test_path_is_for_servers(destinations, registrar, phone, server):
+    """A stranger who knows a token calls nobody past the servers; and no Path is left over from another request."""
+    registrar.bindings["T"] = Binding("T", "sip:bob@192.0.2.60", "192.0.2.60", 5062)
+    assert isinstance(destinations.find(request("INVITE", headers=[("Route", PATH)]), phone), ToServers)
+    for headers in ([], [("Route", "<sip:192.0.2.1;lr>")]):
+        with pytest.raises(Refused):
+            destinations.find(request("INVITE", uri=GRUU, headers=headers), server)
+
+
+def test_path_of_a_phone_that_another_process_has(destinations, registrar, server):
+    """Of several that share a port, it goes to who knows the phone."""
+    message = request("INVITE", uri=GRUU, headers=[("Route", PATH)])
+    assert destinations.asks_for_unknown_phone(message, server)
+    registrar.bindings["T"] = Binding("T", "sip:bob@192.0.2.60", "192.0.2.60", 5062)
+    assert not destinations.asks_for_unknown_phone(message, server)
+    assert message.get_all("Route") == [PATH]
+
+
+def test_server_that_translates_a_gruu_inside_a_dialog(destinations, registrar, server):
+    """RFC 5627 6: it puts the registered Contact in, which is ours; the phone knows only its own."""
+    registrar.bindings["T"] = Binding("T", "sip:bob@192.0.2.60;x=1", "192.0.2.60", 5062)
+    for uri, onward in (
+        ("sip:bob@192.0.2.1:5060;gw-tok=T", "sip:bob@192.0.2.60;x=1"),
+        ("sip:bob@192.0.2.1:5060;gw-tok=gone", None),
+        ("sip:bob@elsewhere.example;gw-tok=T", None),
+        (GRUU, None),
+    ):
+        message = request("BYE", to_tag="t", uri=uri, headers=[("Route", own_route())])
+        destination = destinations.find(message, server)
+        assert (destination.phone, destination.request_uri) == (PHONE, onward)
+
+
 def test_strict_router(destinations, server):
     """16.4: our Record-Route in the Request-URI, the target as the last Route."""
     uri = own_route().strip("<>")

@@ -22,7 +22,7 @@ class Kamailio(Program):
     `streams`: also by TCP at the same port; with a certificate and its key, by TLS at the port above. `more_addresses`: there
     too. `longest`: seconds that it grants at most. `more_realms`: it serves the domain realms.local too, with this realm, and
     trusted.local; REGISTERs for that one need no password if it is `trusting`. `forgetful`: a crash loses the registrations;
-    else SQLite refuses one that comes while another is written.
+    else SQLite refuses one that comes while another is written. `paths`: its path_mode; None: it takes no notice of Path.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Kamailio(Program):
         longest: int = 3600,
         more_realms: str = "",
         trusting: bool = False,
+        paths: int | None = None,
         shares_dialogs_of: tuple[str, int] | None = None,
     ) -> None:
         self.address = address
@@ -73,6 +74,7 @@ class Kamailio(Program):
             f"LONGEST={longest}",
             *([f'MORE_REALMS="{more_realms}"'] if more_realms else []),
             *(["TRUSTING"] if trusting else []),
+            *([] if paths is None else [f"PATHS={paths}"]),
         ):
             options += ["-A", define]
         if shares_dialogs_of is not None:
