@@ -206,7 +206,7 @@ class Resyncs:
             upstream = binding.upstream(target.name) if entry is not None else None
             if entry is None or upstream is None or not entry.is_waiting(binding.token):
                 continue
-            if upstream.state == REGISTERED and upstream.registered_at >= entry.began:
+            if _is_registered_since(binding, target.name, entry.began):
                 entry.registered(binding.token)
                 self._wake_in(key, 0.0)
             elif upstream.state == FAILED:
@@ -274,20 +274,16 @@ class Resyncs:
         for target in served.registrars:
             entry = self.entries.get((served.group.name, target.name))
             if entry is not None:
-                if entry.is_phones(binding.token):
+                if entry.is_phones(binding.token) and not _is_registered_since(binding, target.name, entry.began):
                     longest = min(longest, SOON if is_free else max(SOON, entry.seconds_left(now)))
             elif is_free and target.name not in served.usable and self._waits_for(served, binding, target.name):
                 longest = min(longest, SOON)
         return longest * self._rng.uniform(0.5, 1.0) if longest < inf else inf
 
     def _waits_for(self, served: Served, binding: Binding, server: str) -> bool:
-        """Will the phone be wanted there when that server, which is down, is back?"""
-        if not served.is_concurrent:
-            goal = served.named.get(served.targets.goal)
-            target = served.named[server]
-            if goal is None or target.rank >= goal.rank or target.settings.failback_mode in ("never", "manual", "scheduled"):
-                return False
-        return not self._upkeep.steps.may_register(self._upkeep.known(binding), served, served.named[server])
+        """Will the phone itself be wanted there when that server, which is down, is back? With successive and single registration
+        not before new requests go there again; then its next REGISTER, whenever that comes, is soon enough (V15)."""
+        return served.is_concurrent and not self._upkeep.steps.may_register(self._upkeep.known(binding), served, served.named[server])
 
     # One after the other
 
@@ -352,6 +348,11 @@ class Resyncs:
         for (group, server), entry in self.entries.items():
             found.append({"group": group, "server": server, **entry.describe(now)})
         return found
+
+
+def _is_registered_since(binding: Binding, server: str, since: float) -> bool:
+    upstream = binding.upstream(server)
+    return upstream is not None and upstream.state == REGISTERED and upstream.registered_at >= since
 
 
 def _is_elsewhere(binding: Binding, served: Served, server: str, now: float) -> bool:
