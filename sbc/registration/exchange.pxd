@@ -36,6 +36,7 @@ cdef class ExchangeUser:
     cdef list held_back(self, Exchange exchange)
     cdef object credentials_rejected(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
+    cdef object answered(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
 
 

@@ -32,6 +32,7 @@ from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
+from sbc.registration.refreshes import OFF
 from sbc.registration.restored import restored
 from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
@@ -60,6 +61,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.registration.refreshes import Refreshes
     from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
@@ -83,6 +85,7 @@ else:
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
+    from sbc.registration.refreshes import Refreshes
     from sbc.registration.rejections import Rejections
     from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
@@ -115,6 +118,7 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
 _FAILED = cython.declare(str, FAILED)
+_OFF = cython.declare(str, OFF)
 
 
 @cython.cclass
@@ -143,6 +147,7 @@ class Registrar(ExchangeUser):
     _at: dict
     groups: object
     _under_way: dict
+    refreshes: Refreshes
     _rng: object
     _cseq_floor: cython.longlong
     _serial: cython.longlong
@@ -187,6 +192,9 @@ class Registrar(ExchangeUser):
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
+        self.refreshes = Refreshes(
+            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self.nonces
+        )
         self._rng = random.Random()
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
@@ -197,6 +205,7 @@ class Registrar(ExchangeUser):
         self._missed_removals = self.upkeep.missed.entries
         self._resyncs = self.upkeep.resyncs.entries
         self._limits = self.upkeep.resyncs.limits
+        self.refreshes.limit_by(self.upkeep, self._limits)
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
         """Serve the phones of these groups from now on, and of no others (start, and a changed configuration)."""
@@ -209,6 +218,7 @@ class Registrar(ExchangeUser):
                 keys.add(each.key)
         for key in self._targets.keys() - keys:
             del self._targets[key]
+        self.refreshes.forget_all()
         self.upkeep.serve_only(keys)
 
     # From the proxy
@@ -261,6 +271,10 @@ class Registrar(ExchangeUser):
             # 10.3 items 6 and 7; 500 is the answer of 12.2.2 for the same mistake
             transaction.respond(Response.for_request(request, 500, "CSeq Out of Order"))
             return
+        targets: Targets = self._targets_of(group)
+        agent: str = _agent_of(request) if group.of_several_kinds else None
+        if self.refreshes.is_unchanged(transaction, request, targets, contacts, agent, self.credentials):
+            return
         if self._resyncs:
             seconds: cython.int = self._retry_after(contacts)
             if seconds > 0:
@@ -269,9 +283,7 @@ class Registrar(ExchangeUser):
                 transaction.respond(Response.for_request(request, 503, reason, headers=headers))
                 return
         self._serial += 1
-        exchange: Exchange = new_exchange(
-            self, transaction, request, self._targets_of(group), aor, named[1], contacts, self._serial
-        )
+        exchange: Exchange = new_exchange(self, transaction, request, targets, aor, named[1], contacts, self._serial)
         if self._under_way:
             # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
             self._supersede(exchange, host)
@@ -338,9 +350,9 @@ class Registrar(ExchangeUser):
         return self.bindings.of_aor(canonical_aor(aor))
 
     def binding_with_contact(self, transport: str, host: str, contact_uri: str) -> Binding | None:
-        """The contact of a phone at that host whose URI is spelled so; None without one. It looks at all of them."""
-        for binding in self.bindings:
-            if binding.host == host and binding.transport == transport and binding.contact_uri == contact_uri:
+        """The contact of a phone that is connected from that host whose URI is spelled so; None without one."""
+        for binding in self.bindings.connected_at(transport, host):
+            if binding.contact_uri == contact_uri:
                 return binding
         return None
 
@@ -781,6 +793,15 @@ class Registrar(ExchangeUser):
         return longest
 
     @cython.cfunc
+    def answered(self, exchange: Exchange, response: Response):
+        binding: Binding
+        if len(exchange.contacts) == 1 and exchange.targets.refresh_check != _OFF:
+            contact: Contact = exchange.contacts[0]
+            binding = self.bindings.find(contact.token)
+            if binding is not None:
+                self.refreshes.learn(binding, response)
+
+    @cython.cfunc
     def _set_times(self, binding: Binding, targets: Targets, now: cython.double):
         """How much longer than the phone was told the servers have it, and until when they need not hear of it (D12)."""
         upstream: Upstream
@@ -909,6 +930,7 @@ class Registrar(ExchangeUser):
             self.bindings.add(binding)
             if self.moved_here is not None:
                 self.moved_here(contact.token)
+        self.refreshes.forget(binding)
         flow: Flow = exchange.phone_flow
         request: Request = exchange.request
         host: str = flow.remote[0]
@@ -930,9 +952,7 @@ class Registrar(ExchangeUser):
                 self._disbelieve(binding, exchange, leg.target)
             binding.group = group
             binding.contact = contact.text
-            binding.transport = flow.transport
-            binding.host, binding.port = host, port
-            binding.local_host, binding.local_port = local_host, local_port
+            self.bindings.move(binding, flow.transport, host, port, local_host, local_port)
         if exchange.group.of_several_kinds:
             self._note_agent(binding, request)
             self._at[host, port] = binding
@@ -1023,6 +1043,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def _forget(self, binding: Binding):
         self._is_no_longer_there(binding)
+        self.refreshes.forget(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
         if self._duties or self._held_requests or self._resyncs:
