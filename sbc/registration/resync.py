@@ -379,9 +379,13 @@ class Resync:
         return True
 
     def would_admit(self, token: str, now: float) -> bool:
-        """Is it one of those whose turn it is, and would it be let through?"""
+        """Is it one of those whose turn it is, and would it be let through? One that has been answers a challenge."""
         waiting = self._waiting.get(token)
-        if waiting is None or token not in self.invited or waiting.let_go_until > now:
+        if waiting is None or not waiting.is_phones:
+            return False
+        if waiting.let_go_until > now:
+            return True
+        if token not in self.invited:
             return False
         self._put_back(now)
         self._set_rate(now)
