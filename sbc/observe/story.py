@@ -275,6 +275,23 @@ def _resynchronised(event: events.Resynchronised, names: ServerNames) -> Story:
     )
 
 
+def _quarantined(event: events.PhoneQuarantined, names: ServerNames) -> Story:
+    for_so_long = f"left alone for {event.seconds:g} s"
+    return Story(
+        level=WARNING,
+        text=printable(
+            f"{event.group}: phone {event.aor} at {event.host} ({event.contact}) registers in a loop, and is {for_so_long}:"
+            f" {event.reason}"
+        ),
+        key=("quarantine", event.group),
+        group=event.group,
+        several=printable(
+            f"{event.group}: {{count}} phones registered in a loop, and were {for_so_long}, the last was {event.aor} at"
+            f" {event.host}: {event.reason}"
+        ),
+    )
+
+
 def _extension_refused(event: events.ExtensionRefused, names: ServerNames) -> Story:
     return Story(
         level=INFO,
@@ -376,6 +393,7 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.RegistrationLeftOut: _registration_left_out,
     events.RemovalLeftOut: _removal_left_out,
     events.Resynchronised: _resynchronised,
+    events.PhoneQuarantined: _quarantined,
     events.ExtensionRefused: _extension_refused,
     events.AttemptEnded: _attempt,
     events.ProbeEnded: _probe,

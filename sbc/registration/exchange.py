@@ -42,9 +42,11 @@ if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.registration.accounts import begins_anew, waits
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
+    from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.shown import Shown, shown_in
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.registration.turns import Turns, turns_for
@@ -58,9 +60,11 @@ else:
     from sbc.clock import TimerQueue
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
+    from sbc.registration.accounts import begins_anew, waits
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
+    from sbc.registration.rejections import Rejections
     from sbc.registration.shown import Shown, shown_in
     from sbc.registration.targets import Target, Targets
     from sbc.registration.turns import Turns, turns_for
@@ -94,6 +98,7 @@ class ExchangeUser:
     credentials: object
     bindings: Bindings
     nonces: object
+    rejections: Rejections
     boot: str
 
     @cython.cfunc
@@ -137,14 +142,19 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
-    def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
-        """The phone is about to be told that it is registered: the longest time that its turns at the servers leave it, 0
-        where it takes none."""
+    def not_waited_for(self, exchange: Exchange, leg: Leg):
+        """A newer REGISTER ends that leg before the server has answered."""
         raise NotImplementedError
 
     @cython.cfunc
-    def credentials_rejected(self, exchange: Exchange):
-        """The phone has shown credentials, and they did not get it in."""
+    def final_word(self, exchange: Exchange, status: cython.int):
+        """The phone is answered so."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
+        """The phone is about to be told that it is registered: the longest time that its turns at the servers leave it, 0
+        where it takes none."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -193,6 +203,7 @@ class Exchange(LegUser):
     _shown: Shown
     turns: Turns  # None for a phone that need not take turns
     _turn: Leg  # whose challenge is the phone's
+    is_endless: cython.bint  # the server that it answers has challenged it again and again
     _is_held: cython.bint  # the phone is told of what it has elsewhere
     _grant: cython.longlong  # seconds that its turns leave it; 0: as the servers grant
     _upstreams: list
@@ -212,12 +223,14 @@ class Exchange(LegUser):
         now: cython.double = self._queue.now()
         self._deadline = now + PHONE_PATIENCE
         self._queue.arm(self, now, PHONE_PATIENCE)
-        target: Target
-        held_back: list = self._registrar.held_back(self)
-        for target in self.targets.asked:
-            if held_back is not None and target.name in held_back:
-                continue
-            self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
+        if self._is_restricted(now):
+            self._make_allowed_legs(now)
+        else:
+            self._make_legs(self.targets.asked, now)
+        if self.answered:
+            self._registrar.exchange_over(self)
+            return
+        self._leave_held_back()
         self._order_judges(now)
         if self.turns is not None:
             self._take_turns(now)
@@ -231,7 +244,7 @@ class Exchange(LegUser):
                 self._registrar.let_in(self)
         self._decide()
         if self.turns is not None:
-            self._start_free()
+            self._start_besides()
 
     @cython.cfunc
     def _is_over(self) -> cython.bint:
@@ -254,9 +267,91 @@ class Exchange(LegUser):
         """A newer REGISTER for the same contact has come: this one must not change anything any more."""
         leg: Leg
         for leg in self._legs:
+            if leg.is_running():
+                self._registrar.not_waited_for(self, leg)
             leg.stop()
         if not self.answered:
             self._respond(self._answer_with(500, "Superseded by a Newer REGISTER"))
+
+    # Who is asked
+
+    @cython.cfunc
+    def _make_legs(self, targets: list, now: cython.double):
+        target: Target
+        for target in targets:
+            self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
+
+    @cython.cfunc
+    def _leave_held_back(self):
+        """Servers that get their registrations back one by one are left out when it is not this phone's turn, as long as others
+        are left."""
+        leg: Leg
+        held_back: list = self._registrar.held_back(self)
+        if held_back is not None:
+            left: list = [leg for leg in self._legs if leg.target.name not in held_back]
+            if left:
+                self._legs = left
+
+    @cython.cfunc
+    def _is_restricted(self, now: cython.double) -> cython.bint:
+        """May there be a server that must not hear of this REGISTER now?"""
+        upstream: Upstream
+        if self._registrar.rejections.are_any():
+            return True
+        if not self.is_removal:
+            for upstream in self._upstreams:
+                if waits(upstream, now):
+                    return True
+        return False
+
+    @cython.cfunc
+    def _make_allowed_legs(self, now: cython.double):
+        """A server that refuses this account is left alone for a while as long as another one is left (V16): with no other the
+        phone itself should hear of it. One to which the phone has shown too many wrong passwords is left alone in any case,
+        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8)."""
+        target: Target
+        upstream: Upstream
+        host: str = self.phone_flow.remote[0]
+        most: cython.long = self.targets.wrong_password_tries
+        call_id: str = self.request.call_id_text()
+        now_allowed: list = []
+        waiting: list = []
+        soonest: cython.double = 0.0
+        wait: cython.double
+        for target in self.targets.registrars:
+            wait = self._registrar.rejections.next_try(host, self._token, target.name, call_id, most, now)
+            if wait > 0.0:
+                soonest = wait if soonest == 0.0 else min(soonest, wait)
+            elif self._is_refused_at(target, call_id, now):
+                waiting.append(target)
+            else:
+                now_allowed.append(target)
+        if not now_allowed:
+            now_allowed = waiting
+        if not now_allowed:
+            reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
+            self._respond(self._answer_with(403, reason))
+        elif self.targets.concurrent:
+            self._make_legs(now_allowed, now)
+        elif len(now_allowed) == len(self.targets.registrars):
+            self._make_legs(self.targets.asked, now)
+        else:
+            target = now_allowed[0]
+            names = frozenset([target.name for target in now_allowed])
+            self._legs.append(new_leg(self, now_allowed[0], self.group.register_plan_among(names, now, self._deadline)))
+
+    @cython.cfunc
+    def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:
+        """Does that server refuse this account, and is it not to be tried again yet?"""
+        upstream: Upstream
+        binding: Binding = self._registrar.bindings.find(self._token)
+        if binding is None or self.is_removal:
+            return False
+        upstream = binding.at(target.name)
+        if upstream is None or not waits(upstream, now):
+            return False
+        username: str = self._shown.entries[0][2].username if self._shown is not None else ""
+        return not begins_anew(binding, call_id, username)
 
     # Acceptance
 
@@ -279,6 +374,8 @@ class Exchange(LegUser):
         name: str = turns.answers
         if name == "" and turns.at_home and not together:
             name = turns.next(now)
+        if not any([leg.target.name == name for leg in self._legs]):
+            name = ""  # it must not hear of this phone now
         for leg in self._legs:
             if not turns.wants(leg.target):
                 continue
@@ -289,8 +386,8 @@ class Exchange(LegUser):
             if leg.target.name == name or (name == "" and self._turn is None):
                 leg.reserve = False
                 self._turn = leg
-            elif turns.at_home and self._shows_for(leg, now):
-                leg.free = True
+            elif turns.at_home and self._shown is not None:
+                leg.free = self._shown.is_last_of(turns.binding.at(leg.target.name))
         if self._turn is not None:
             self._legs.remove(self._turn)
             self._legs.insert(0, self._turn)
@@ -308,12 +405,16 @@ class Exchange(LegUser):
         return self._shown is not None and leg.target.settings in self._shown.issuers(self.group, now)
 
     @cython.cfunc
-    def _start_free(self):
+    def _start_besides(self):
         """Servers whose turn it is not, but for which the phone shows credentials without having been asked: they may renew it
-        at no cost. That one of them accepts it does not end the turn of the one that is asked."""
+        at no cost. That one of them accepts it does not end the turn of the one that is asked. With the method aggregate: all
+        that are asked together."""
         leg: Leg
+        together: cython.bint = self._turn is None
         for leg in list(self._legs):
-            if leg.free and not leg.started and not self.answered:
+            if leg.started or self.answered:
+                continue
+            if leg.free or (together and not leg.reserve and self.turns.wants(leg.target)):
                 leg.reserve = False
                 leg.start()
 
@@ -380,12 +481,20 @@ class Exchange(LegUser):
 
     @cython.cfunc
     def _not_accepted_by(self, leg: Leg):
-        if not self.answered and not leg.free:
-            if self._holds_without(leg):
-                self._hold()
-            elif leg.ending is _CHALLENGED and not self._is_together(leg) and (not self.accepted or leg is self._turn):
+        if self.turns is not None and leg.showed_credentials and leg.ending is _CHALLENGED:
+            self.turns.refused(self._shown, leg.candidate, self._queue.now())
+        if self.answered or leg.free:
+            self._registrar.not_accepted(self, leg)
+            return
+        holds: cython.bint = self._holds_without(leg)
+        if holds and leg.ending is _CHALLENGED and not self.is_wrong_password(leg):
+            self.is_endless = self.turns.rota.unheard(leg.target.name)
+        elif leg.ending is _CHALLENGED and not self._is_together(leg) and (not self.accepted or leg is self._turn):
+            if not holds:
                 self._pass_challenge(leg)
         self._registrar.not_accepted(self, leg)
+        if holds:
+            self._hold()
 
     @cython.cfunc
     def is_wrong_password(self, leg: Leg) -> cython.bint:
@@ -407,11 +516,12 @@ class Exchange(LegUser):
         """The phone has answered that server's challenge, to no avail, and is registered elsewhere. Another challenge in this
         attempt many phones would not answer, and be lost everywhere; so it is told of what it has."""
         turns: Turns = self.turns
-        if turns is None or turns.answers != leg.target.name or not turns.is_held(leg.target.name, self._queue.now()):
-            return False
-        if leg.ending is _CHALLENGED:
-            return self.is_wrong_password(leg) or turns.rota.is_enough(leg.target.name)
-        return True
+        return (
+            turns is not None
+            and turns.answers == leg.target.name
+            and not self.is_removal
+            and turns.is_held(leg.target.name, self._queue.now())
+        )
 
     @cython.cfunc
     def _hold(self):
@@ -510,6 +620,7 @@ class Exchange(LegUser):
         any_waiting: cython.bint = False
         any_running: cython.bint = False
         any_accepted: cython.bint = False
+        any_together: cython.bint = False  # challenges that are to be passed on with others
         alive_waiting: cython.bint = False  # not known to be down
         alive_running: cython.bint = False
         if self._all_started:
@@ -525,6 +636,8 @@ class Exchange(LegUser):
                     alive_running = True
             elif leg.ending is _ACCEPTED:
                 any_accepted = True
+            elif leg.ending is _CHALLENGED and self._is_together(leg):
+                any_together = True
         if not any_waiting:
             self._all_started = True
         elif self._is_decided() or (self.is_query and any_accepted):
@@ -536,7 +649,7 @@ class Exchange(LegUser):
             for leg in self._legs:
                 if not leg.started:
                     leg.start()
-        elif not any_running or (alive_waiting and not alive_running):
+        elif not any_together and (not any_running or (alive_waiting and not alive_running)):
             self._ask_another()
 
     @cython.cfunc
@@ -737,21 +850,17 @@ class Exchange(LegUser):
             for name in ANSWERED_BY:
                 for value in other.response.get_all(name):
                     response.append(name, value)
-        if self._shown is not None:
-            is_wrong: cython.bint = self.is_wrong_password(leg)
-            if is_wrong or self.turns is None:
-                self._registrar.credentials_rejected(self)
-            if not is_wrong:
-                mark_stale(response)
+        if self._shown is not None and not self.is_wrong_password(leg):
+            mark_stale(response)
         if self.turns is not None:
             second: cython.bint = self.turns.answers != "" and self.turns.answers != leg.target.name
             self.turns.rota.challenged(leg.target.name, self.request.call_id_text(), second, self._queue.now())
+            if others:
+                self.turns.rota.together = (leg.target.name, *[other.target.name for other in others])
         self._respond(response)
 
     @cython.cfunc
     def _pass_refusal(self, refusal: Response):
-        if self._shown is not None and refusal._status in (403, 404):
-            self._registrar.credentials_rejected(self)
         response: Response = self._answer_with(refusal._status, refusal.reason_text())
         take_over(refusal, response, True)
         self._respond(response)
@@ -779,6 +888,7 @@ class Exchange(LegUser):
         self._stop_hedging()
         response.append_line(_NO_BODY)
         self._transaction.respond(response)
+        self._registrar.final_word(self, response._status)
 
 
 @cython.cfunc
@@ -819,6 +929,7 @@ def new_exchange(
     exchange._shown = shown_in(request, registrar.nonces)
     exchange.turns = None
     exchange._turn = None
+    exchange.is_endless = False
     exchange._is_held = False
     exchange._grant = 0
     exchange._upstreams = []

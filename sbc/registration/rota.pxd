@@ -13,22 +13,25 @@ cdef class Rota:
     cdef readonly str method
     cdef readonly double since
     cdef readonly str passed_over
+    cdef public tuple together
+    cdef public str spent
     cdef public str reserved
     cdef str _pending
     cdef double _pending_since
     cdef str _pending_call_id
     cdef bint _was_second
-    cdef int _challenges
+    cdef str _unheard_by
+    cdef int _unheard
     cdef int _strikes
     cdef int _short_grants
-    cdef double _short_until
-    cdef str _short_call_id
+    cdef double _until
+    cdef str _until_call_id
     cdef int _lates
 
     cpdef object begin(self, str method, double now)
     cpdef str arrived(self, str call_id, str answers, double now)
     cpdef object challenged(self, str server, str call_id, bint second, double now)
-    cpdef bint is_enough(self, str server)
+    cpdef bint unheard(self, str server)
     cpdef object accepted(self, str server, bint is_new)
     cpdef object given_up(self, str server)
     cpdef bint may_be_short(self)

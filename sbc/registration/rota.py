@@ -41,7 +41,7 @@ MOST_SHORT_GRANTS = 4
 """In a row without another server reached by them; then the phone is granted as much as the servers that have it allow."""
 
 _LATE = 60.0
-"""Seconds behind the end of a short grant: a phone that comes only then has not kept it."""
+"""Seconds behind the end of a grant: a phone that comes only then takes no heed of it."""
 
 _LATE_ANSWER = 20.0
 """Seconds. Phones answer a challenge within milliseconds; one that has failed tries again after a minute (linphone)."""
@@ -49,8 +49,8 @@ _LATE_ANSWER = 20.0
 _STRIKES = 2
 """A challenge that the phone passes over counts twice when it goes on with the same Call-ID: then it was not restarted."""
 
-_MOST_CHALLENGES = 3
-"""In a row from one server, each after an answer to the one before: what comes behind them leads nowhere (C5, H1)."""
+_MOST_ANSWERS = 3
+"""In vain to one server, though it does not call the password wrong: what comes behind them leads nowhere (C5, H1)."""
 
 
 @cython.cclass
@@ -128,20 +128,25 @@ class Rota:
     method: str  # in force
     since: cython.double  # when it became that
     passed_over: str  # the server whose challenge the phone has not answered, until it has been accepted by another one
+    together: tuple  # the servers whose challenges the phone was given in one answer
+    spent: str  # the nonce with which the phone was refused the last time; "" = none
     reserved: str  # the server that is to have the next turn, and has a place for it
     _pending: str  # the server whose challenge the phone has been given and not yet answered well; "" = none
     _pending_since: cython.double
     _pending_call_id: str
     _was_second: cython.bint  # it came within the attempt, after another server's
-    _challenges: cython.int  # from that server in a row
+    _unheard_by: str  # the server that has challenged again behind the phone's last answer, though it may have been right ...
+    _unheard: cython.int  # ... so often in a row
     _strikes: cython.int
     _short_grants: cython.int
-    _short_until: cython.double  # when a short grant ends; 0.0 = the last one was not short
-    _short_call_id: str
+    _until: cython.double  # when its grant ends; 0.0 = it has come since
+    _until_call_id: str
     _lates: cython.int
 
     def __init__(self, method: str, now: float) -> None:
         self.passed_over = ""
+        self.together = ()
+        self.spent = ""
         self.reserved = ""
         self.begin(method, now)
 
@@ -154,11 +159,12 @@ class Rota:
         self._pending_since = 0.0
         self._pending_call_id = ""
         self._was_second = False
-        self._challenges = 0
+        self._unheard_by = ""
+        self._unheard = 0
         self._strikes = 0
         self._short_grants = 0
-        self._short_until = 0.0
-        self._short_call_id = ""
+        self._until = 0.0
+        self._until_call_id = ""
         self._lates = 0
 
     @property
@@ -184,20 +190,19 @@ class Rota:
                 said = f"did not answer the challenge of {server}"
         elif server and self._was_second and now - self._pending_since > _LATE_ANSWER:
             said = f"answered the challenge of {server} too late"
-        elif self._short_until > 0.0 and call_id == self._short_call_id and now > self._short_until + _LATE:
+        elif self._until > 0.0 and call_id == self._until_call_id and now > self._until + _LATE:
             self._lates += 1
             if self._lates >= _STRIKES:
                 self._lates = 0
-                said = "did not come back after a short grant"
-        elif self._short_until > 0.0 and now <= self._short_until + _LATE:
+                said = "does not come back in the time that it is granted"
+        elif self._until > 0.0 and now <= self._until + _LATE:
             self._lates = 0
-        self._short_until = 0.0
+        self._until = 0.0
         return said
 
     @cython.ccall
     def challenged(self, server: str, call_id: str, second: cython.bint, now: cython.double):
         """The phone is given that server's challenge; `second`: as the next one in the same attempt."""
-        self._challenges = self._challenges + 1 if server == self._pending else 1
         self._pending = server
         self._pending_since = now
         self._pending_call_id = call_id
@@ -205,9 +210,12 @@ class Rota:
         self.reserved = ""
 
     @cython.ccall
-    def is_enough(self, server: str) -> cython.bint:
-        """Has it been given that server's challenge so often in a row that one more is of no use?"""
-        return server == self._pending and self._challenges >= _MOST_CHALLENGES
+    def unheard(self, server: str) -> cython.bint:
+        """That server challenges again behind the phone's answer, and does not say that the password is wrong. True when that
+        was so often now that one more answer is of no use."""
+        self._unheard = self._unheard + 1 if server == self._unheard_by else 1
+        self._unheard_by = server
+        return self._unheard >= _MOST_ANSWERS
 
     @cython.ccall
     def accepted(self, server: str, is_new: cython.bint):
@@ -217,6 +225,9 @@ class Rota:
         if server == self._pending:
             self._strikes = 0
             self._pending = ""
+        if server == self._unheard_by:
+            self._unheard_by = ""
+            self._unheard = 0
         if is_new:
             self._short_grants = 0
         if server == self.reserved:
@@ -227,7 +238,6 @@ class Rota:
         """The phone need not answer that server any more."""
         if server == self._pending:
             self._pending = ""
-            self._challenges = 0
 
     @cython.ccall
     def may_be_short(self) -> cython.bint:
@@ -243,10 +253,8 @@ class Rota:
             self._short_grants = 0
         if is_short:
             self._short_grants += 1
-            self._short_until = now + seconds
-            self._short_call_id = call_id
-        else:
-            self._short_until = 0.0
+        self._until = now + seconds
+        self._until_call_id = call_id
 
     @cython.ccall
     def is_to_begin_again(self, now: cython.double) -> cython.bint:

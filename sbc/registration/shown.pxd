@@ -9,12 +9,15 @@ from sbc.sip.message cimport Request
 
 cdef class Shown:
     cdef readonly list entries
+    cdef public str spent
     cdef Nonces _nonces
 
     cdef list are_for(self, Candidate candidate, double now)
+    cdef bint issued(self, str nonce, Candidate candidate, double now)
     cdef list are_for_group(self, ServerGroup group, double now)
     cdef list issuers(self, ServerGroup group, double now)
     cdef bint is_new_to(self, Upstream upstream, str name, ServerGroup group, double now)
+    cdef bint is_last_of(self, Upstream upstream)
     cdef object accepted_by(self, Candidate candidate, double now)
     cdef str proven_name(self, object file, Request request, list contacts, Bindings bindings, double now)
 

@@ -33,21 +33,31 @@ COMPILED = bool(cython.compiled)
 
 @cython.cclass
 class Shown:
-    """`entries`: (header, value as spelled, credentials) of each; at least one."""
+    """`entries`: (header, value as spelled, credentials) of each; at least one. `spent`: a nonce with which the phone has been
+    refused already; it is no answer any more, and shown to nobody again."""
 
     entries: list
+    spent: str
     _nonces: Nonces
 
     def __init__(self, entries: list, nonces: Nonces) -> None:
         self.entries = entries
+        self.spent = ""
         self._nonces = nonces
 
     @cython.cfunc
     def are_for(self, candidate: Candidate, now: cython.double) -> list:
         """(header, value) of those that answer a challenge of that candidate."""
         return [
-            (name, value) for name, value, shown in self.entries if candidate in self._nonces.issuers_of(shown.nonce, now)
+            (name, value)
+            for name, value, shown in self.entries
+            if shown.nonce != self.spent and candidate in self._nonces.issuers_of(shown.nonce, now)
         ]
+
+    @cython.cfunc
+    def issued(self, nonce: str, candidate: Candidate, now: cython.double) -> cython.bint:
+        """Is that nonce one of that candidate's?"""
+        return candidate in self._nonces.issuers_of(nonce, now)
 
     @cython.cfunc
     def are_for_group(self, group: ServerGroup, now: cython.double) -> list:
@@ -74,15 +84,20 @@ class Shown:
         (linphone, sofia): that is no answer to anything, and when it is refused, the nonce is old and not the password wrong.
         """
         for _, _, shown in self.entries:
-            if upstream is not None and (
-                shown.nonce == upstream.nonce
-                or (upstream.question is not None and shown.nonce == upstream.question.announced)
-            ):
+            if shown.nonce == self.spent or _is_last_of(shown.nonce, upstream):
                 continue
             for candidate in self._nonces.issuers_of(shown.nonce, now):
                 owner = group.owner(candidate)
                 if owner is not None and owner.name == name:
                     return True
+        return False
+
+    @cython.cfunc
+    def is_last_of(self, upstream: Upstream | None) -> cython.bint:
+        """Do they name the nonce with which that server accepted the phone the last time, or the next one that it announced?"""
+        for _, _, shown in self.entries:
+            if _is_last_of(shown.nonce, upstream):
+                return True
         return False
 
     @cython.cfunc
@@ -115,6 +130,13 @@ class Shown:
             if self._nonces.is_first_use(credentials, now):
                 found = credentials.username
         return found
+
+
+@cython.cfunc
+def _is_last_of(nonce: str, upstream: Upstream | None) -> cython.bint:
+    if upstream is None:
+        return False
+    return nonce == upstream.nonce or (upstream.question is not None and nonce == upstream.question.announced)
 
 
 @cython.cfunc

@@ -1,6 +1,7 @@
 # What compiled modules may use of turns.py without going through Python. The words are in turns.py.
 
 from sbc.flow cimport Flow
+from sbc.location.candidate cimport Candidate
 from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.rota cimport Rota
 from sbc.registration.shown cimport Shown
@@ -24,6 +25,7 @@ cdef class Turns:
     cdef bint _waits(self, Upstream upstream, double now)
     cdef list standings(self, double now)
     cdef object arrived(self, Shown shown, double now)
+    cdef object refused(self, Shown shown, Candidate candidate, double now)
     cdef object _give_up(self, str server, str said, double now)
     cdef str _other_realm(self, Upstream upstream)
     cdef str next(self, double now)

@@ -29,12 +29,14 @@ from sbc.registration.rota import (
 
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.registration.bindings import Binding, Upstream
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.shown import Shown
     from cython.cimports.sbc.registration.targets import Target, Targets
 else:
     from sbc.flow import Flow
+    from sbc.location.candidate import Candidate
     from sbc.registration.bindings import Binding, Upstream
     from sbc.registration.rota import Rota
     from sbc.registration.shown import Shown
@@ -167,16 +169,29 @@ class Turns:
         """Whom it answers, and what that says of the phone."""
         target: Target
         server: str = self.rota.pending
-        self.answers = ""
+        answered: list = []
         if shown is not None:
+            shown.spent = self.rota.spent
             for target in self._targets.asked:
-                if shown.is_new_to(self.binding.at(target.name), target.name, self._targets.group, now) and (
-                    self.answers == "" or target.name == server
-                ):
-                    self.answers = target.name
+                if shown.is_new_to(self.binding.at(target.name), target.name, self._targets.group, now):
+                    answered.append(target.name)
+        self.answers = server if server in answered else answered[0] if answered else ""
+        together: tuple = self.rota.together
+        self.rota.together = ()
+        if answered and len(answered) < len(together):
+            self.rota.given_up(server)
+            left: list = [name for name in together if name not in answered]
+            self._give_up(left[0], f"answers the challenge of {answered[0]} only", now)
         said: str = self.rota.arrived(self._call_id, self.answers, now)
         if said:
             self._give_up(server, said, now)
+
+    @cython.cfunc
+    def refused(self, shown: Shown, candidate: Candidate, now: cython.double):
+        """That server has challenged again, behind what the phone showed it."""
+        for _, _, credentials in shown.entries:
+            if credentials.nonce != shown.spent and shown.issued(credentials.nonce, candidate, now):
+                self.rota.spent = credentials.nonce
 
     @cython.cfunc
     def _give_up(self, server: str, said: str, now: cython.double):

@@ -5,9 +5,13 @@ The phones are those of `tests.helpers.stacks`: what each does was measured with
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.helpers.stacks import BARESIP, LINPHONE, PJSUA, SOFIA, STACKS, TWINKLE, Keeper, StackPhone, bound
+from sbc.sip.digest import Challenge
+from tests.helpers.scripted_servers import accept
+from tests.helpers.stacks import BARESIP, LINPHONE, PJSUA, SOFIA, STACKS, TWINKLE, Keeper, Stack, StackPhone, bound
 
 AOR = "sip:alice@example.com"
 PERIODS = 20
@@ -77,3 +81,363 @@ def test_d8_alternating(live, stack, granted):
     assert [] == [gap for keeper in keepers(site) for gap in keeper.gaps]
     assert 1 == sum(seconds == 10 for _, seconds in phone.grants), phone.grants
     assert 0 == sum(keeper.wrong for keeper in keepers(site))
+
+
+# How the servers challenge
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+@pytest.mark.parametrize("qop", [True, False], ids=["qop", "no qop"])
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_d8_every_kind_of_digest(live, stack, algorithm, qop):
+    """MD5 and SHA-256, with qop and without; each phone answers with what the server has asked for."""
+    kinds = {"algorithm": algorithm, "qop": qop}
+    site = live.site(of_keepers={"primary": kinds, "fallback": kinds})
+    phone = live.phone(site, stack)
+    site.clock.advance(12)
+    run_periods(site, phone, 5)
+    assert [] == phone.failures
+
+
+@pytest.mark.parametrize(
+    "nonces",
+    [{"one_time": True}, {"lifetime": 300.0}, {"lifetime": 300.0, "stale": True}, {"announces": True}, {"announces": True, "one_time": True}],
+    ids=["one time", "expire", "expire and say so", "next nonce", "next nonce, one time"],
+)  # fmt: skip
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_d8_every_kind_of_nonce(live, stack, nonces):
+    """One-time nonces, nonces that expire without a word (Kamailio as it comes) or with stale=true, and RFC 7616 3.5.
+
+    Phones that show the last nonce unasked are refused then; that is no wrong password.
+    """
+    site = live.site(of_keepers={"primary": nonces, "fallback": nonces})
+    phone = live.phone(site, stack)
+    site.clock.advance(12)
+    run_periods(site, phone)
+    assert [] == phone.failures
+    assert [] == [event for event in site.events if getattr(event, "new", "") == "failed"]
+
+
+def test_d8_second_challenge_says_stale_only_after_credentials(live):
+    """A refresh that shows the other server's nonce is told that it is stale; one that shows none gets the server's own words."""
+    for stack, stale in ((BARESIP, False), (LINPHONE, True)):
+        site = live.site()
+        phone = live.phone(site, stack)
+        site.clock.advance(12)
+        challenged = [Challenge.parse(answer.get("WWW-Authenticate")) for _, answer in phone.flow.sent if answer.status == 401]
+        assert [("primary-1", False), ("fallback-2", stale)] == [(one.nonce, one.stale) for one in challenged]
+
+
+def test_d8_first_server_is_not_asked_again_in_the_second_round(live):
+    """It is well: the early refresh concerns the other one alone."""
+    site = live.site()
+    live.phone(site, BARESIP)
+    site.clock.advance(12)
+    assert [2, 3] == [keeper.requests for keeper in keepers(site)]
+    assert [1, 1] == [keeper.accepted for keeper in keepers(site)]
+
+
+def test_d8_a_phone_that_shows_the_last_nonce_renews_that_server_as_well(live):
+    """At no cost to it: the answer that nobody asked for goes where it is good, while the other one has its turn."""
+    site = live.site()
+    phone = live.phone(site, LINPHONE)
+    site.clock.advance(12)
+    run_periods(site, phone, 4)
+    primary, fallback = keepers(site)
+    assert 5 <= min(primary.accepted, fallback.accepted)
+    assert phone.messages == 2 * len(phone.grants)
+
+
+# The other methods
+
+
+@pytest.mark.parametrize("method", ["serial", "aggregate", "first-only"])
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_d8_other_methods(live, stack, method):
+    """Each method with each phone. Where they do not fit, the phone falls back to alternating, and that is written down; from
+    then on no failure is shown and both hold the contact. Phones that show the last nonce unasked are challenged by one server
+    only, as the other one renews them by that; so what K1 and B1 found of linphone and sofia does not come to pass."""
+    site = live.site(challenge_method=method)
+    phone = live.phone(site, stack)
+    if method == "first-only":
+        run_only_first(site, phone)
+        return
+    site.clock.advance(400)
+    failures = len(phone.failures)
+    run_periods(site, phone)
+    assert failures == len(phone.failures) <= 1
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    fits = method == "serial" or stack.answers == "all" or stack.unasked
+    assert ("" if fits else "alternating") == binding.method
+    assert fits == (binding.method_reason == "")
+    assert fits or binding.method_reason.startswith(f"{method}: the phone ")
+
+
+@pytest.mark.parametrize("stack", [LINPHONE, TWINKLE, BARESIP], ids=lambda stack: stack.name)
+def test_d8_a_phone_that_stops_at_the_second_challenge_falls_back(live, stack):
+    """K1, K2: one failure is shown, then alternating goes on; a day later serial is tried once more."""
+    site = live.site(challenge_method="serial")
+    phone = live.phone(site, replace(stack, second="never", unasked=False))
+    site.clock.advance(4000)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    assert ("alternating", 1) == (binding.method, len(phone.failures))
+    assert binding.method_reason in {
+        f"serial: the phone {what} the challenge of {server}"
+        for what in ("did not answer",)
+        for server in ("primary", "fallback")
+    }
+    run_periods(site, phone, 40)
+    assert 1 == len(phone.failures)
+    site.clock.advance(86400 - (site.clock.seconds() - 1000))
+    for _ in range(100):
+        site.clock.advance(100)
+        assert all(keeper.holds_one() for keeper in keepers(site))
+    assert 2 == len(phone.failures)
+    assert "alternating" == binding.method
+
+
+def run_only_first(site, phone) -> None:
+    """At the first server alone, for as long as that grants; the other one is not asked any more."""
+    while len(phone.grants) < PERIODS:
+        site.clock.advance(10.0)
+        assert keepers(site)[0].holds_one()
+    assert [] == phone.failures
+    assert (0, 1) == (keepers(site)[1].accepted, keepers(site)[1].requests)
+    assert 3590 < phone.grants[-1][1]
+
+
+def test_d8_first_only_goes_to_the_next_when_the_first_is_dead(live):
+    site = live.site(challenge_method="first-only")
+    phone = live.phone(site, BARESIP)
+    site.clock.advance(12)
+    site.primary.unreachable = True
+    site.take_down(site.primary)
+    site.clock.advance(3600)
+    assert keepers(site)[1].holds_one()
+    assert [] == phone.failures
+
+
+def test_d8_serial_the_second_challenge_comes_at_once(live):
+    """With stale=true; then both have it within the attempt, and the phone is granted what they grant."""
+    site = live.site(challenge_method="serial")
+    phone = live.phone(site, TWINKLE)
+    site.clock.advance(12)
+    run_periods(site, phone, 2)
+    assert phone.grants[-1][1] > 3500
+    assert phone.messages >= 3 * 2
+
+
+def test_d8_shared_nonce(live):
+    """The phone's one answer goes to all servers of the group, which take it."""
+    site = live.site(shared_nonce=True)
+    primary, fallback = keepers(site)
+    fallback._issued = primary._issued
+    accepts = Keeper._check
+    primary._check = fallback._check = lambda credentials, request: (
+        "good" if credentials.nonce in primary._issued else accepts(primary, credentials, request)
+    )
+    phone = live.phone(site, PJSUA)
+    site.clock.advance(4)
+    assert [200] == [status for status in phone.answers if status == 200]
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+    assert 1 == len(set(phone.shown)) and phone.shown[0].startswith("primary")
+    assert site.primary.authorizations[-1] == site.fallback.authorizations[-1] is not None
+    run_periods(site, phone, 3)
+
+
+@pytest.mark.parametrize("trusting", ["primary", "fallback"])
+def test_d8_trusted(live, trusting):
+    """D8, method 3: a trusted server is told as soon as another one has accepted the phone, and gets no credentials, also where
+    it is the better one."""
+    site = live.site(of_servers={trusting: {"trusted": True}})
+    trusted = site.server(trusting)
+    trusted.reply = accept()
+    phone = live.phone(site, SOFIA)
+    site.clock.advance(1)
+    assert ["registered", "registered"] == [site.state("primary"), site.state("fallback")]
+    assert [3600] == [seconds for _, seconds in phone.grants]
+    site.clock.advance(20_000)
+    assert {None} == set(trusted.authorizations)
+    assert [] == phone.failures
+
+
+def test_d8_nobody_is_registered_on_a_trusted_server_s_word_alone(live):
+    """As long as another one lives that asks, however slow it is; when all of those are dead, its word has to do."""
+    site = live.site(of_servers={"fallback": {"trusted": True}})
+    site.fallback.reply = accept()
+    site.primary.delay = 5.0
+    stranger = live.phone(site, BARESIP, password="wrong")
+    site.clock.advance(30)
+    assert [] == site.fallback.requests
+    stranger.switch_off()
+    site.primary.unreachable = True
+    site.take_down(site.primary)
+    phone = live.phone(site, BARESIP, user="bob", port=5070)
+    site.clock.advance(5)
+    assert 200 == phone.answers[-1]
+
+
+# Passwords
+
+
+@pytest.mark.parametrize("method", ["alternating", "serial", "aggregate"])
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_v16_a_wrong_password_for_the_second_server_costs_nothing_at_the_first(live, stack, method):
+    """V16: failed there, and said so; the phone is told that it is registered, for so it is."""
+    site = live.site(challenge_method=method, of_keepers={"fallback": {"password": "other"}})
+    phone = live.phone(site, stack)
+    site.clock.advance(400)
+    before = len(phone.failures)
+    primary, fallback = keepers(site)
+    for _ in range(2000):
+        site.clock.advance(10)
+        assert primary.holds_one()
+    assert before == len(phone.failures) <= 1
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    assert ("failed", "wrong password") == (site.state("fallback"), binding.upstream("fallback").reason)
+    assert 1 <= fallback.wrong <= 15
+    assert 0 == fallback.accepted
+
+
+# Different realms
+
+
+REALMS = {"primary": {"realm": "one"}, "fallback": {"realm": "two"}}
+
+
+@pytest.mark.parametrize("stack", [BARESIP, PJSUA, TWINKLE, SOFIA], ids=lambda stack: stack.name)
+def test_d8_different_realms(live, stack):
+    """E4: phones that have the password for both answer one after the other."""
+    site = live.site(of_keepers=REALMS)
+    phone = live.phone(site, stack)
+    site.clock.advance(12)
+    run_periods(site, phone)
+    assert [] == phone.failures
+
+
+@pytest.mark.parametrize("method", ["alternating", "serial", "aggregate"])
+@pytest.mark.parametrize(
+    "stack", [LINPHONE, bound(PJSUA, "one"), bound(TWINKLE, "one"), bound(BARESIP, "one")], ids=lambda stack: stack.name
+)
+def test_d8_a_phone_for_one_realm_only_stays_at_that_server(live, stack, method):
+    """E4, B2: it is challenged in vain once; then it stays registered at the primary, the reason is shown, and for a day nobody
+    asks it again."""
+    site = live.site(of_keepers=REALMS, challenge_method=method)
+    phone = live.phone(site, stack)
+    site.clock.advance(700)
+    failures = len(phone.failures)
+    primary, fallback = keepers(site)
+    requests = fallback.requests
+    while len(phone.grants) < PERIODS:
+        site.clock.advance(10)
+        assert primary.holds_one()
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    assert "the phone answers only realm one" == binding.upstream("fallback").reason
+    assert failures == len(phone.failures) <= 1
+    assert requests == fallback.requests
+    assert phone.grants[-1][1] > 3500
+    assert "" == binding.method
+
+
+# What phones do besides
+
+
+def test_d8_a_restart_teaches_nothing(live):
+    """A phone that is switched off between a challenge and its answer, or after a short grant, and begins anew."""
+    site = live.site()
+    phone = live.phone(site, BARESIP)
+    for pause in (0.003, 2.0, 9.003, 300.0, 1500.0):
+        site.clock.advance(pause)
+        phone.switch_off()
+        site.clock.advance(90.0)
+        phone.restart()
+    site.clock.advance(20)
+    run_periods(site, phone, 5)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    assert ("", "") == (binding.method, binding.method_reason)
+    assert [] == phone.failures
+
+
+def test_d8_a_phone_that_does_not_come_back_after_a_short_grant(live):
+    """Twice too late with the same Call-ID: short grants are of no use, so it is registered at the first server only."""
+    site = live.site()
+    phone = live.phone(site, _Late("late"))
+    site.clock.advance(12_000)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    assert "first-only" == binding.method
+    assert "alternating: the phone does not come back in the time that it is granted" == binding.method_reason
+    for _ in range(2000):
+        site.clock.advance(10)
+        assert keepers(site)[0].holds_one()
+    assert [] == phone.failures
+
+
+class _Late(Stack):
+    """Refreshes every 50 minutes, whatever it is granted."""
+
+    def refresh_after(self, granted, rng):
+        return 3000.0
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_c6_a_server_that_never_has_enough_is_given_up(live, stack):
+    """C5, C6, H1: challenges without end, whatever the phone answers. It is stopped, and stays registered where it is."""
+    for stale in (True, False):
+        site = live.site(of_keepers={"fallback": {"password": "other", "lifetime": -1.0 if stale else 1e9, "stale": stale}})
+        phone = live.phone(site, stack)
+        primary, fallback = keepers(site)
+        site.clock.advance(400)
+        for _ in range(1000):
+            site.clock.advance(10)
+            assert primary.holds_one()
+        assert len(phone.failures) <= 1
+        assert fallback.requests < 40
+        phone.switch_off()
+
+
+def test_d8_three_servers(live):
+    """One after the other: two short grants, then each has its turn."""
+    site = live.site(servers=3)
+    phone = live.phone(site, PJSUA)
+    site.clock.advance(30)
+    run_periods(site, phone)
+    assert [10, 10] == [seconds for _, seconds in phone.grants[:2]]
+    assert 2 == sum(seconds == 10 for _, seconds in phone.grants)
+    assert [] == phone.failures
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+@pytest.mark.parametrize("which", [0, 1])
+def test_d8_a_server_dies_and_comes_back_empty(live, stack, which):
+    """The phone goes on at the other one; back again, the dead one has its turn as soon as the phone comes by."""
+    site = live.site()
+    phone = live.phone(site, stack)
+    site.clock.advance(30)
+    server, other = site.servers[which], site.servers[1 - which]
+    server.unreachable = True
+    site.take_down(server)
+    for _ in range(800):
+        site.clock.advance(10)
+        assert other.reply.holds_one()
+    server.reply.held.clear()
+    server.unreachable = False
+    site.recover(server)
+    for _ in range(400):
+        site.clock.advance(10)
+        assert other.reply.holds_one()
+    assert server.reply.holds_one()
+    assert [] == phone.failures
+
+
+def test_d12_phones_refresh_every_minute_and_servers_do_not(live):
+    """phone_expires: the phone's rhythm is none of the servers'. Until one of them is due, no refresh concerns any."""
+    site = live.site(phone_expires=60)
+    phone = live.phone(site, BARESIP)
+    site.clock.advance(70)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    assert 60 == phone.grants[-1][1]
+    dues = [binding.upstream(name).due_at - site.clock.seconds() for name in ("primary", "fallback")]
+    assert all(2700 < due < 3500 for due in dues)
+    assert min(dues) == pytest.approx(binding.quiet_until - site.clock.seconds())
+    run_periods(site, phone, 100)
+    assert [] == phone.failures
