@@ -308,7 +308,8 @@ class Exchange(LegUser):
     def _make_allowed_legs(self, now: cython.double):
         """A server that refuses this account is left alone for a while as long as another one is left (V16): with no other the
         phone itself should hear of it. One to which the phone has shown too many wrong passwords is left alone in any case,
-        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8)."""
+        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8). Another
+        one is only one that asks for a password itself: a server that believes us would register whoever has none."""
         target: Target
         upstream: Upstream
         host: str = self.phone_flow.remote[0]
@@ -328,6 +329,8 @@ class Exchange(LegUser):
                 now_allowed.append(target)
         if not now_allowed:
             now_allowed = waiting
+        if soonest > 0.0:
+            now_allowed = [target for target in now_allowed if self._asks_for_password(target)]
         if not now_allowed:
             reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
             self._respond(self._answer_with(403, reason))
@@ -339,6 +342,17 @@ class Exchange(LegUser):
             target = now_allowed[0]
             names = frozenset([target.name for target in now_allowed])
             self._legs.append(new_leg(self, now_allowed[0], self.group.register_plan_among(names, now, self._deadline)))
+
+    @cython.cfunc
+    def _asks_for_password(self, target: Target) -> cython.bint:
+        """Has that server challenged anybody, and does it not trust us?"""
+        if target.settings.trusted:
+            return False
+        challengers = self._registrar.nonces.issuers
+        for server, candidate in self.group.candidates():
+            if server.name == target.name and candidate in challengers:
+                return True
+        return False
 
     @cython.cfunc
     def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:

@@ -30,6 +30,7 @@ from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTE
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
+from sbc.registration.explained import explain
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
 from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
@@ -429,6 +430,10 @@ class Registrar(ExchangeUser):
             "resyncs": upkeep.resyncs.describe(now),
             "removals": upkeep.missed.describe(now),
         }
+
+    def explain(self, aor: str, now: float) -> dict[str, Any]:
+        """All about one address-of-record, for `sbc explain`."""
+        return explain(self, self._targets, self._quarantine, aor, now)
 
     # For the upkeep
 
