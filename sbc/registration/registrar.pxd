@@ -46,6 +46,8 @@ cdef class Registrar(ExchangeUser):
     cdef dict _duties
     cdef dict _held_requests
     cdef dict _missed_removals
+    cdef dict _resyncs
+    cdef set _limits
 
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
     cpdef ServerGroup kind_of_sender(self, ServerGroup group, Request request, Flow flow)
@@ -72,6 +74,9 @@ cdef class Registrar(ExchangeUser):
     cdef object _note_challenge(self, Exchange exchange, Leg leg)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
     cdef object _set_times(self, Binding binding, Targets targets, double now)
+    cdef bint _is_where_it_can_be(self, Binding binding, Targets targets)
+    cdef long long _limit_of(self, Binding binding)
+    cdef int _retry_after(self, list contacts)
     cdef double _due_at(self, Upstream upstream, double lead, double now)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
