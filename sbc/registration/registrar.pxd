@@ -36,7 +36,6 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way
-    cdef object _rng
     cdef public long long _cseq_floor
     cdef long long _serial
     cdef readonly object upkeep
@@ -65,8 +64,6 @@ cdef class Registrar(ExchangeUser):
     cdef object _note_nonce(self, Exchange exchange, Leg leg, Binding binding, Upstream upstream)
     cdef object _note_challenge(self, Exchange exchange, Leg leg)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
-    cdef object _set_times(self, Binding binding, Targets targets, double now)
-    cdef double _due_at(self, Upstream upstream, double lead, double now)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)

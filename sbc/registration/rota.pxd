@@ -22,6 +22,7 @@ cdef class Rota:
     cdef bint _was_second
     cdef str _unheard_by
     cdef int _unheard
+    cdef str _struck_at
     cdef int _strikes
     cdef int _short_grants
     cdef double _until

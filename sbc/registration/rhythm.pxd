@@ -1,0 +1,8 @@
+# What compiled modules may use of rhythm.py without going through Python. The words are in rhythm.py.
+
+from sbc.registration.bindings cimport Binding
+from sbc.registration.targets cimport Targets
+
+
+cdef object settle_times(Binding binding, Targets targets, double now)
+cdef bint is_well(Binding binding, Targets targets)
