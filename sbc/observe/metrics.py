@@ -336,6 +336,7 @@ class Metrics:
         self._groups: Iterable[Group] = ()
         self._registrar: Registrar | None = None
         self._traffic: Traffic | None = None
+        self._refreshes_answered: Callable[[], Mapping[str, int]] = dict
         self._survival_active: Callable[[str], bool] = lambda group: False
         self._network_state: Callable[[], str] = lambda: "up"
         self._seconds: Callable[[], float] = lambda: 0.0
@@ -356,12 +357,14 @@ class Metrics:
         groups: Iterable[Group] | None = None,
         registrar: Registrar | None = None,
         traffic: Traffic | None = None,
+        refreshes_answered: Callable[[], Mapping[str, int]] | None = None,
         survival_active: Callable[[str], bool] | None = None,
         network_state: Callable[[], str] | None = None,
     ) -> None:
         """Hand in what has a state of its own; each may come later than the others, or anew after a reload.
 
         `groups` is walked at each scrape, so a live view of the owner's collection stays true by itself.
+        `refreshes_answered` gives a number for each group.
         """
         if seconds is not None:
             self._seconds = seconds
@@ -371,6 +374,8 @@ class Metrics:
             self._registrar = registrar
         if traffic is not None:
             self._traffic = traffic
+        if refreshes_answered is not None:
+            self._refreshes_answered = refreshes_answered
         if survival_active is not None:
             self._survival_active = survival_active
         if network_state is not None:
@@ -557,6 +562,14 @@ class Metrics:
             for labels, number in {**zeros, **counts}.items():
                 registrations.add_metric(labels, number)
         yield from (bindings, registrations)
+        answered = {(group.name,): 0 for group in groups}
+        answered |= {(group,): number for group, number in self._refreshes_answered().items()}
+        yield _counter(
+            "sbc_refreshes_answered",
+            "Refreshes of phones that were answered here, because they changed nothing and no server had to hear of them.",
+            ("group",),
+            answered,
+        )
 
     def _describe_traffic(self) -> Iterator[Metric]:
         traffic = self._traffic

@@ -50,6 +50,8 @@ cdef class Binding:
     cdef public object rota
     cdef public double queued_for
     cdef public bint unsaved
+    cdef public object refresh
+    cdef public object extras
     cdef public tuple upstreams
     cdef str gruu
     cdef Contact read
@@ -61,6 +63,7 @@ cdef class Binding:
 cdef class Bindings:
     cdef dict _by_token
     cdef dict _by_aor
+    cdef dict _connected
 
     cdef Binding find(self, str token)
     cdef Py_ssize_t number(self, str aor)
@@ -68,3 +71,6 @@ cdef class Bindings:
     cdef Binding spelled(self, str aor, str contact)
     cpdef object add(self, Binding binding)
     cpdef object remove(self, Binding binding)
+    cdef object move(self, Binding binding, str transport, str host, int port, str local_host, int local_port)
+    cdef object _arrive(self, Binding binding)
+    cdef object _leave(self, Binding binding)

@@ -111,6 +111,8 @@ class Binding:
     rota: object  # whose turn it is (`rota.Rota`); None as long as not several servers want the phone's own answer
     queued_for: cython.double  # when the expiry queue will look at it next; 0 = it is not in the queue
     unsaved: cython.bint  # something about it has changed that the store does not know; its times do not count
+    refresh: object  # its last REGISTER, where it may be answered without looking into it (`refreshes.Refresh`)
+    extras: object  # what a server's answer said besides (`refreshes.Extras`); None: nothing
     upstreams: tuple  # an `Upstream` for each server that was ever told
     gruu: str  # the GRUUs that its phone was given, as parameters of its Contact, "" without any (RFC 5627)
     read: Contact  # `contact` as it was read the last time; None when it has to be read
@@ -159,6 +161,8 @@ class Binding:
         self.rota = None
         self.queued_for = 0.0
         self.unsaved = False
+        self.refresh = None
+        self.extras = None
         self.upstreams = ()
         self.gruu = ""
         self.read = None
@@ -216,15 +220,17 @@ class Binding:
 
 @cython.cclass
 class Bindings:
-    """All bindings, by token and by address-of-record."""
+    """All bindings, by token and by address-of-record; those of connections also by transport and host."""
 
     _by_token: dict
     _by_aor: dict
+    _connected: dict
 
     def __init__(self) -> None:
         self._by_token: dict[str, Binding] = {}
         # Most have one contact: the binding itself, a list only where there are several.
         self._by_aor: dict[str, Binding | list[Binding]] = {}
+        self._connected: dict[tuple[str, str], dict[str, Binding]] = {}
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -275,6 +281,7 @@ class Bindings:
     def add(self, binding: Binding):
         """A new one; there must be none with its token."""
         self._by_token[binding.token] = binding
+        self._arrive(binding)
         present = self._by_aor.get(binding.aor)
         if present is None:
             self._by_aor[binding.aor] = binding
@@ -286,8 +293,39 @@ class Bindings:
     @cython.ccall
     def remove(self, binding: Binding):
         del self._by_token[binding.token]
+        self._leave(binding)
         left = [other for other in self.of_aor(binding.aor) if other is not binding]
         if left:
             self._by_aor[binding.aor] = left if len(left) > 1 else left[0]
         else:
             del self._by_aor[binding.aor]
+
+    @cython.cfunc
+    def move(
+        self, binding: Binding, transport: str, host: str, port: cython.int, local_host: str, local_port: cython.int
+    ):
+        """The phone is elsewhere now; the binding must have been added."""
+        self._leave(binding)
+        binding.transport = transport
+        binding.host, binding.port = host, port
+        binding.local_host, binding.local_port = local_host, local_port
+        self._arrive(binding)
+
+    @cython.cfunc
+    def _arrive(self, binding: Binding):
+        if binding.transport != "udp":
+            self._connected.setdefault((binding.transport, binding.host), {})[binding.token] = binding
+
+    @cython.cfunc
+    def _leave(self, binding: Binding):
+        if binding.transport != "udp":
+            place = (binding.transport, binding.host)
+            there: dict = self._connected.get(place)
+            if there is not None:
+                there.pop(binding.token, None)
+                if not there:
+                    del self._connected[place]
+
+    def connected_at(self, transport: str, host: str) -> list[Binding]:
+        """Those that came over a connection of that transport from that host."""
+        return list(self._connected.get((transport, host), {}).values())

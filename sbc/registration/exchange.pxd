@@ -35,6 +35,7 @@ cdef class ExchangeUser:
     cdef long long grant_of_turns(self, Exchange exchange)
     cdef object credentials_rejected(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
+    cdef object answered(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
 
 

@@ -173,6 +173,11 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
+    def answered(self, exchange: Exchange, response: Response):
+        """This is what the phone is told when it is registered."""
+        raise NotImplementedError
+
+    @cython.cfunc
     def exchange_over(self, exchange: Exchange):
         """The phone is answered, and nothing is under way any more."""
         raise NotImplementedError
@@ -626,6 +631,7 @@ class Exchange(LegUser):
             take_over(best.response, response, best.showed_credentials)
             if self.contacts and best.response.place_of(EXPIRES) >= 0:
                 response.append_line(new_line("Expires", f"{longest}"))
+            self._registrar.answered(self, response)
         self._respond(response)
 
     @cython.cfunc

@@ -12,6 +12,7 @@ from sbc.registration.contacts cimport Contact, TokenMaker
 from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
 from sbc.registration.leg cimport Leg
+from sbc.registration.refreshes cimport Refreshes
 from sbc.registration.rejections cimport Rejections
 from sbc.registration.targets cimport Target, Targets
 from sbc.sip.message cimport Request, Response
@@ -36,6 +37,7 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way
+    cdef readonly Refreshes refreshes
     cdef public long long _cseq_floor
     cdef long long _serial
     cdef readonly object upkeep

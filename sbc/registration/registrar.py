@@ -31,6 +31,7 @@ from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
+from sbc.registration.refreshes import OFF
 from sbc.registration.restored import restored
 from sbc.registration.upkeep import Upkeep
 from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
@@ -58,6 +59,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.registration.refreshes import Refreshes
     from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.rhythm import is_well, settle_times
     from cython.cimports.sbc.registration.rota import Rota
@@ -82,6 +84,7 @@ else:
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
+    from sbc.registration.refreshes import Refreshes
     from sbc.registration.rejections import Rejections
     from sbc.registration.rhythm import is_well, settle_times
     from sbc.registration.rota import Rota
@@ -113,6 +116,7 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
 _FAILED = cython.declare(str, FAILED)
+_OFF = cython.declare(str, OFF)
 
 
 @cython.cclass
@@ -141,6 +145,7 @@ class Registrar(ExchangeUser):
     _at: dict
     groups: object
     _under_way: dict
+    refreshes: Refreshes
     _cseq_floor: cython.longlong
     _serial: cython.longlong
     upkeep: object
@@ -182,6 +187,9 @@ class Registrar(ExchangeUser):
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
+        self.refreshes = Refreshes(
+            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self.nonces
+        )
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
         self._serial = 0
@@ -201,6 +209,7 @@ class Registrar(ExchangeUser):
                 keys.add(each.key)
         for key in self._targets.keys() - keys:
             del self._targets[key]
+        self.refreshes.forget_all()
         self.upkeep.serve_only(keys)
 
     # From the proxy
@@ -253,10 +262,12 @@ class Registrar(ExchangeUser):
             # 10.3 items 6 and 7; 500 is the answer of 12.2.2 for the same mistake
             transaction.respond(Response.for_request(request, 500, "CSeq Out of Order"))
             return
+        targets: Targets = self._targets_of(group)
+        agent: str = _agent_of(request) if group.of_several_kinds else None
+        if self.refreshes.is_unchanged(transaction, request, targets, contacts, agent, self.credentials):
+            return
         self._serial += 1
-        exchange: Exchange = new_exchange(
-            self, transaction, request, self._targets_of(group), aor, named[1], contacts, self._serial
-        )
+        exchange: Exchange = new_exchange(self, transaction, request, targets, aor, named[1], contacts, self._serial)
         if self._under_way:
             # Another host must not be able to interrupt the exchange of this one, unless it is accepted (`_overtake`).
             self._supersede(exchange, host)
@@ -312,9 +323,9 @@ class Registrar(ExchangeUser):
         return self.bindings.of_aor(canonical_aor(aor))
 
     def binding_with_contact(self, transport: str, host: str, contact_uri: str) -> Binding | None:
-        """The contact of a phone at that host whose URI is spelled so; None without one. It looks at all of them."""
-        for binding in self.bindings:
-            if binding.host == host and binding.transport == transport and binding.contact_uri == contact_uri:
+        """The contact of a phone that is connected from that host whose URI is spelled so; None without one."""
+        for binding in self.bindings.connected_at(transport, host):
+            if binding.contact_uri == contact_uri:
                 return binding
         return None
 
@@ -712,6 +723,15 @@ class Registrar(ExchangeUser):
         return longest
 
     @cython.cfunc
+    def answered(self, exchange: Exchange, response: Response):
+        binding: Binding
+        if len(exchange.contacts) == 1 and exchange.targets.refresh_check != _OFF:
+            contact: Contact = exchange.contacts[0]
+            binding = self.bindings.find(contact.token)
+            if binding is not None:
+                self.refreshes.learn(binding, response)
+
+    @cython.cfunc
     def _append_others(self, exchange: Exchange, response: Response, now: cython.double):
         """The contacts of the address-of-record that the phone has not just named and been granted."""
         contact: Contact
@@ -780,6 +800,7 @@ class Registrar(ExchangeUser):
             self.bindings.add(binding)
             if self.moved_here is not None:
                 self.moved_here(contact.token)
+        self.refreshes.forget(binding)
         flow: Flow = exchange.phone_flow
         request: Request = exchange.request
         host: str = flow.remote[0]
@@ -801,9 +822,7 @@ class Registrar(ExchangeUser):
                 self._disbelieve(binding, exchange, leg.target)
             binding.group = group
             binding.contact = contact.text
-            binding.transport = flow.transport
-            binding.host, binding.port = host, port
-            binding.local_host, binding.local_port = local_host, local_port
+            self.bindings.move(binding, flow.transport, host, port, local_host, local_port)
         if exchange.group.of_several_kinds:
             self._note_agent(binding, request)
             self._at[host, port] = binding
@@ -894,6 +913,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def _forget(self, binding: Binding):
         self._is_no_longer_there(binding)
+        self.refreshes.forget(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
         if self._duties or self._held_requests:

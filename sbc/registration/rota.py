@@ -206,6 +206,12 @@ class Rota:
         return said
 
     @cython.ccall
+    def prolonged(self, until: cython.double):
+        """It has been told so since, in an answer from memory."""
+        if self._until > 0.0:
+            self._until = max(self._until, until)
+
+    @cython.ccall
     def challenged(self, server: str, call_id: str, second: cython.bint, now: cython.double):
         """The phone is given that server's challenge; `second`: as the next one in the same attempt."""
         self._pending = server

@@ -24,6 +24,7 @@ cdef class Targets:
     cdef readonly double register_wait
     cdef public str goal
     cdef readonly bint concurrent
+    cdef readonly str refresh_check
     cdef readonly object extensions
     cdef readonly str challenge_method
     cdef readonly bint shared_nonce

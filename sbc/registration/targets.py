@@ -74,6 +74,7 @@ class Targets:
     register_wait: cython.double
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
+    refresh_check: str  # which refreshes that nothing changes are answered without a server: off | source | credentials
     extensions: object
     # How phones answer the challenges of several servers, and what they are granted (`sbc.redundancy.settings`).
     challenge_method: str
@@ -93,6 +94,7 @@ class Targets:
         self.register_wait = settings.register_wait
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
+        self.refresh_check = settings.refresh_check
         self.extensions = Extensions(group.name, report)
         self.challenge_method = settings.challenge_method
         self.shared_nonce = settings.shared_nonce

@@ -184,6 +184,7 @@ class Turns:
             self.rota.given_up(server)
             left: list = [name for name in together if name not in answered]
             self._give_up(left[0], f"answers the challenge of {answered[0]} only", now)
+        self.rota.prolonged(self.binding.expires_at)
         said: str = self.rota.arrived(self._call_id, self.answers, now)
         if said:
             self._give_up(server, said, now)

@@ -120,7 +120,7 @@ class Template:
         self.contacts = contacts
         self._token = token
         received: bytes = request.data  # None for a request of our own
-        self.asks_for_gruu = received is not None and b"gruu" in received and _asks_for_gruu(request, contacts)
+        self.asks_for_gruu = received is not None and b"gruu" in received and wants_gruu(request, contacts)
         self._body = request.get_body()
         self._has_length = request.may_have(CONTENT_LENGTH)
         writer: Writer = _WRITER
@@ -231,7 +231,7 @@ def new_template(request: Request, contacts: list, user: str, token: str) -> Tem
     return template
 
 
-def _asks_for_gruu(request: Request, contacts: list[Contact]) -> bool:
+def wants_gruu(request: Request, contacts: list[Contact]) -> bool:
     """RFC 5627 4.1: the tag, and an instance."""
     tags = [tag.lower() for tag in request.get_all("Supported")]
     return "gruu" in tags and any("+sip.instance" in contact.parameters for contact in contacts)

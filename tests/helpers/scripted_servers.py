@@ -15,7 +15,7 @@ from sbc.registration.registrar import Registrar
 from sbc.sip import digest
 from sbc.sip.digest import Challenge, Credentials
 from sbc.sip.headers import NameAddr, parse_contacts
-from sbc.sip.message import Request, Response, parse
+from sbc.sip.message import Request, Response, ok_to, parse
 from sbc.store.interface import BindingRow, NoNotes, RegistrationRow, RemovalRow
 from sbc.transaction import Timers, TransactionLayer, TransactionUser
 from tests.helpers.clock import FakeClock
@@ -373,6 +373,14 @@ class Site(TransactionUser):
         return upstream.state if upstream is not None else None
 
     # TransactionUser
+
+    def answered_at_once(self, request, flow) -> bool:
+        if request.method != "REGISTER":
+            return False
+        rest = self.registrar.refreshes.rest_of_answer(request, flow)
+        if rest is not None:
+            flow.send(ok_to(request, "athand", rest))
+        return rest is not None
 
     def request_received(self, transaction, request) -> None:
         self.registrar.register_received(transaction, request, self.group)

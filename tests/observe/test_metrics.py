@@ -215,6 +215,14 @@ def test_bindings_and_registrations_come_from_the_registrar(registry: CollectorR
     assert registry.get_sample_value("sbc_registrations", {**labels, "state": "failed"}) == 0
 
 
+def test_refreshes_answered_here_are_counted_by_group(metrics, registry):
+    """From 0, so that the first one shows as an increase."""
+    assert registry.get_sample_value("sbc_refreshes_answered_total", {"group": "office"}) == 0
+    metrics.watch(refreshes_answered=lambda: {"office": 12, "kiosk": 3})
+    assert registry.get_sample_value("sbc_refreshes_answered_total", {"group": "office"}) == 12
+    assert registry.get_sample_value("sbc_refreshes_answered_total", {"group": "kiosk"}) == 3
+
+
 def test_traffic_is_read_from_plain_integers(registry: CollectorRegistry, metrics: Metrics) -> None:
     """The message path touches no prometheus_client object."""
     metrics.watch(

@@ -123,6 +123,25 @@ def test_bindings_by_number():
     assert ([], 0) == (bindings.of_aor("sip:a@d"), len(bindings))
 
 
+def test_phones_with_a_connection_are_found_by_their_host():
+    """RFC 5626 4.2: where else a phone is whose connection broke during a call."""
+    bindings = Bindings()
+    made = [
+        Binding(token, "office", "sip:a@d", "<sip:x@h>", transport=transport, host="192.0.2.9")
+        for token, transport in (("a", "tcp"), ("b", "udp"), ("c", "tcp"), ("d", "tls"))
+    ]
+    for binding in made:
+        bindings.add(binding)
+    assert [made[0], made[2]] == bindings.connected_at("tcp", "192.0.2.9")
+    assert [] == bindings.connected_at("udp", "192.0.2.9")
+    bindings.remove(made[0])
+    bindings.remove(made[1])
+    assert [made[2]] == bindings.connected_at("tcp", "192.0.2.9")
+    assert [made[3]] == bindings.connected_at("tls", "192.0.2.9")
+    bindings.remove(made[2])
+    assert [] == bindings.connected_at("tcp", "192.0.2.9")
+
+
 # Expiry
 
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from sbc.events import RegistrationChanged
+from sbc.flow import Flow
 from sbc.registration.archive import WRITE_BEHIND
 from sbc.sip.headers import NameAddr
 from sbc.store.sqlite import SqliteStore
@@ -604,3 +605,19 @@ def test_a_contact_that_moved_away_is_forgotten_in_silence(site):
     assert {} == site.store.bindings
     assert before == (len(site.events), len(site.primary.requests))
     site.registrar.moved_away(binding.token)
+
+
+def test_phone_with_another_connection_is_found_by_its_contact(site):
+    """RFC 5626 4.2: a request inside a dialog names the Contact; where it leads is where the phone has registered last."""
+    phone = Phone(site)
+    uri = "sip:alice@203.0.113.7:5062;line=1"
+    for port in (40001, 40002):
+        Flow.__init__(phone.flow, "tcp", "phones", "198.51.100.1:5060", ("198.51.100.1", 5060), ("203.0.113.7", port))
+        phone.register()
+        site.clock.advance(1)
+        assert port == site.registrar.binding_with_contact("tcp", "203.0.113.7", uri).port
+    assert None is site.registrar.binding_with_contact("tls", "203.0.113.7", uri)
+    phone.flow.move(("203.0.113.7", 5062))
+    phone.register()
+    site.clock.advance(1)
+    assert None is site.registrar.binding_with_contact("tcp", "203.0.113.7", uri)

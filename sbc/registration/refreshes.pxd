@@ -1,0 +1,66 @@
+# The fields of refreshes.py, and what compiled modules may call without going through Python. The words are there.
+
+cimport cython
+
+from sbc.clock cimport TimerQueue
+from sbc.flow cimport Flow
+from sbc.registration.archive cimport Archive
+from sbc.registration.bindings cimport Binding, Bindings
+from sbc.registration.expiry cimport ExpiryQueue
+from sbc.registration.targets cimport Targets
+from sbc.sip.message cimport Request, Response
+from sbc.transaction.interface cimport AtHand
+from sbc.transaction.server cimport ServerTransaction
+
+
+@cython.final
+cdef class Extras:
+    cdef bytes lines
+    cdef bint has_date
+    cdef bint has_expires
+
+
+@cython.final
+cdef class Refresh:
+    cdef Binding binding
+    cdef Targets targets
+    cdef bytes key
+    cdef unsigned long long likeness
+    cdef long long cseq
+    cdef long long wanted
+    cdef long long usual
+    cdef bint wants_gruu
+    cdef long long told
+    cdef bytes rest
+
+
+cdef class Refreshes(AtHand):
+    cdef object _nonces
+    cdef TimerQueue _queue
+    cdef object _wall_clock
+    cdef Bindings _bindings
+    cdef Archive _archive
+    cdef ExpiryQueue _expiry
+    cdef dict _under_way
+    cdef dict _by_call_id
+    cdef dict _extras
+    cdef dict _counts
+    cdef bytes _date
+    cdef double _date_until
+
+    cpdef bytes rest_of_answer(self, Request request, Flow flow)
+    cdef bint _is_settled(self, Binding binding)
+    cdef bint is_unchanged(
+        self,
+        ServerTransaction transaction,
+        Request request,
+        Targets targets,
+        list contacts,
+        str agent,
+        object credentials,
+    )
+    cdef Refresh _remember(self, Binding binding, Targets targets, Request request, long long cseq)
+    cdef object forget(self, Binding binding)
+    cdef object _renewed(self, Binding binding, long long seconds, double now)
+    cdef bytes _rest(self, Binding binding, long long seconds, double now)
+    cdef object learn(self, Binding binding, Response response)

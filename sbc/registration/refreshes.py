@@ -1,0 +1,471 @@
+"""Refreshes that change nothing, answered from what is known: `Refreshes`.
+
+Phones behind an appliance may refresh every minute, while the servers see their own, longer rhythm. As long as no server has
+to hear of a contact (`Binding.quiet_until`), a REGISTER that says nothing new about it is answered here. It may be, when
+
+* it comes from the address, port and transport of the one that a server accepted, to the same socket of ours;
+* it has the same Call-ID, a CSeq that is higher, one Contact with the same octets, and asks for the same time;
+* it requires nothing (Require), and no exchange about this contact is under way;
+* and with `refresh_check = "credentials"` it shows a digest that is good by the password file, with a nonce that a server
+  issued and a count that has not been seen before. Credentials are not looked at with "source".
+
+The answer is what the phone had the last time: its Contact byte for byte, the other contacts of the address-of-record, and
+what the best server had said besides. It is granted `phone_expires` or what it had before, and that only while all servers
+hold it longer that hold it at all. So where phones get all the time that a server gives (`phone_expires = 0`), the servers hear
+of every refresh; and who forges the address of a phone gains nothing that was not there: the contact stays where it is, for
+as long as the servers keep it there. His CSeq does not even count against that of the phone, unless it came with a digest.
+
+The first such refresh is looked at here as any REGISTER is (`is_unchanged`). If the next ones are the same octets, but for
+Via, CSeq, credentials and the tag of From, they are answered before there is a transaction for them (`rest_of_answer`; RFC
+3261 8.2.7: a repetition gets the same answer again).
+
+Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: with short refreshes this is
+what the appliance does most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+
+import cython
+
+from sbc.nonces import shown_credentials
+from sbc.registration.bindings import REGISTERED
+from sbc.registration.own_digest import is_proof
+from sbc.registration.written import wants_gruu
+from sbc.sip.digest import HtdigestFile
+
+if cython.compiled:
+    from cython.cimports.sbc.clock import TimerQueue
+    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.registration.archive import Archive
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.contacts import Contact
+    from cython.cimports.sbc.registration.expiry import ExpiryQueue
+    from cython.cimports.sbc.registration.targets import Targets
+    from cython.cimports.sbc.sip.message import Request, Response, ok_to, parse
+    from cython.cimports.sbc.sip.scanner import (
+        AUTHORIZATION,
+        CALL_ID,
+        CONTACT,
+        CONTENT_LENGTH,
+        CSEQ,
+        EXPIRES,
+        FROM,
+        PROXY_AUTHORIZATION,
+        REQUIRE,
+        TO,
+        VIA,
+    )
+    from cython.cimports.sbc.sip.unguessable import hex_word
+    from cython.cimports.sbc.sip.writer import Writer
+    from cython.cimports.sbc.transaction.interface import AtHand
+    from cython.cimports.sbc.transaction.server import ServerTransaction
+else:
+    from sbc.clock import TimerQueue
+    from sbc.flow import Flow
+    from sbc.registration.archive import Archive
+    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.contacts import Contact
+    from sbc.registration.expiry import ExpiryQueue
+    from sbc.registration.targets import Targets
+    from sbc.sip.message import Request, Response, ok_to, parse
+    from sbc.sip.scanner import (
+        AUTHORIZATION,
+        CALL_ID,
+        CONTACT,
+        CONTENT_LENGTH,
+        CSEQ,
+        EXPIRES,
+        FROM,
+        PROXY_AUTHORIZATION,
+        REQUIRE,
+        TO,
+        VIA,
+    )
+    from sbc.sip.unguessable import hex_word
+    from sbc.sip.writer import Writer
+    from sbc.transaction.interface import AtHand
+    from sbc.transaction.server import ServerTransaction
+
+COMPILED = bool(cython.compiled)
+
+OFF = "off"
+SOURCE = "source"
+CREDENTIALS = "credentials"
+
+_REGISTERED = cython.declare(str, REGISTERED)
+_OFF = cython.declare(str, OFF)
+_SOURCE = cython.declare(str, SOURCE)
+
+# What differs between two refreshes that say the same.
+_NEW_EACH_TIME = cython.declare(cython.int, VIA | CSEQ | AUTHORIZATION | PROXY_AUTHORIZATION)
+# Of an answer: repeated from the request, or written anew.
+_OURS = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ | CONTACT | EXPIRES | CONTENT_LENGTH)
+_OF_ONE_ANSWER = ("Date", "Authentication-Info", "Proxy-Authentication-Info")
+_MOST_EXTRAS = 1000  # different ones; servers say the same to nearly all
+_WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one answer
+
+
+@cython.final
+@cython.cclass
+class Extras:
+    """What a server's 200 said besides what is ours to say: header lines as they stand, and whether it had a Date and an
+    Expires, which are written anew. Shared by the contacts that got the same."""
+
+    lines: bytes
+    has_date: cython.bint
+    has_expires: cython.bint
+
+
+@cython.final
+@cython.cclass
+class Refresh:
+    """The last REGISTER of a phone that was answered here: what the next one is compared with."""
+
+    binding: Binding
+    targets: Targets
+    key: bytes  # its Call-ID
+    likeness: cython.ulonglong
+    cseq: cython.longlong
+    wanted: cython.longlong  # the time asked for; below 0: not said
+    usual: cython.longlong  # the time that was granted when a server had heard of it
+    wants_gruu: cython.bint
+    told: cython.longlong  # of the last answer that was given before there was a transaction, in seconds
+    rest: bytes  # that answer, behind the lines of the request; None: there was none
+
+
+@cython.cclass
+class Refreshes(AtHand):
+    """Part of the registrar, into whose dictionaries it looks."""
+
+    _nonces: object
+    _queue: TimerQueue
+    _wall_clock: object
+    _bindings: Bindings
+    _archive: Archive
+    _expiry: ExpiryQueue
+    _under_way: dict
+    _by_call_id: dict
+    _extras: dict
+    _counts: dict
+    _date: bytes
+    _date_until: cython.double
+
+    def __init__(
+        self,
+        queue: TimerQueue,
+        wall_clock: Callable[[], float],
+        bindings: Bindings,
+        archive: Archive,
+        expiry: ExpiryQueue,
+        under_way: dict[str, list],
+        nonces: object,
+    ) -> None:
+        """`under_way`: the tokens of the contacts that an exchange is about."""
+        self._nonces = nonces
+        self._queue = queue
+        self._wall_clock = wall_clock
+        self._bindings = bindings
+        self._archive = archive
+        self._expiry = expiry
+        self._under_way = under_way
+        self._by_call_id: dict[bytes, Refresh] = {}
+        self._extras: dict[tuple[bytes, bool, bool], Extras] = {}
+        self._counts: dict[str, int] = {}
+        self._date = b""
+        self._date_until = 0.0
+
+    def __len__(self) -> int:
+        """Contacts whose next refresh may be answered without a transaction."""
+        return len(self._by_call_id)
+
+    def answered(self) -> dict[str, int]:
+        """Refreshes that no server has heard of: {group: number}."""
+        return dict(self._counts)
+
+    # Before there is a transaction
+
+    @cython.ccall
+    def rest_of_answer(self, request: Request, flow: Flow) -> bytes:
+        """Of a REGISTER that is a refresh as the one before. None: it has to be looked at."""
+        refresh: Refresh = self._by_call_id.get(request.call_id_bytes())
+        if refresh is None:
+            return None
+        binding: Binding = refresh.binding
+        if (
+            not _is_from(binding, flow)
+            or not request.has_one(VIA)
+            or request.likeness(_NEW_EACH_TIME) != refresh.likeness
+        ):
+            return None
+        now: cython.double = self._queue.now()
+        cseq: cython.longlong = request.cseq_number()
+        if cseq == refresh.cseq:
+            # Repeated, because the answer was lost; whatever has happened since, this was the answer.
+            return refresh.rest
+        if cseq < refresh.cseq or cseq <= binding.cseq or now >= binding.quiet_until or binding.token in self._under_way:
+            return None
+        seconds: cython.longlong = _time_left(binding, refresh.targets, refresh.wanted, refresh.usual, now)
+        if seconds <= 0:
+            return None
+        refresh.cseq = cseq
+        self._renewed(binding, seconds, now)
+        if seconds != refresh.told or not self._is_settled(binding):
+            refresh.told = seconds
+            refresh.rest = self._rest(binding, seconds, now)
+        return refresh.rest
+
+    @cython.cfunc
+    def _is_settled(self, binding: Binding) -> cython.bint:
+        """Does the answer say the same each time?"""
+        extras: Extras = binding.extras
+        return (extras is None or not extras.has_date) and self._bindings.is_alone(binding)
+
+    # In the course of any REGISTER
+
+    @cython.cfunc
+    def is_unchanged(
+        self,
+        transaction: ServerTransaction,
+        request: Request,
+        targets: Targets,
+        contacts: list,
+        agent: str | None,
+        credentials: object,  # HtdigestFile | None
+    ) -> cython.bint:
+        """Answer it if it says nothing new and no server has to hear of it. `agent` is its User-Agent in a group of several
+        kinds of phones, `credentials` the password file. Its CSeq is higher than that of the last one that a server has
+        accepted."""
+        flow: Flow = transaction.flow
+        contact: Contact
+        before: Contact
+        binding: Binding
+        refresh: Refresh
+        if len(contacts) != 1 or targets.refresh_check == _OFF:
+            return False
+        contact = contacts[0]
+        binding = self._bindings.find(contact.token)
+        if binding is None:
+            return False
+        now: cython.double = self._queue.now()
+        if now >= binding.quiet_until or contact.expires == 0 or binding.token in self._under_way:
+            return False
+        cseq: cython.longlong = request.cseq_number()
+        refresh = binding.refresh
+        if (
+            contact.text != binding.contact
+            or not _is_from(binding, flow)
+            or binding.group != targets.group_name
+            or (agent is not None and agent != binding.agent)
+            or request.call_id_text() != binding.call_id
+            or (refresh is not None and cseq <= refresh.cseq)
+            or request.may_have(REQUIRE)
+        ):
+            return False
+        before = binding.read
+        # What it asked for before a restart is not known; for as much as it got, at least.
+        if (contact.expires != before.expires) if before is not None else (0 <= contact.expires < binding.granted):
+            return False
+        usual: cython.longlong = cython.cast(cython.longlong, binding.granted) if refresh is None else refresh.usual
+        seconds: cython.longlong = _time_left(binding, targets, contact.expires, usual, now)
+        if seconds <= 0:
+            return False
+        if targets.refresh_check != _SOURCE:
+            if not self._shows_password(request, binding, credentials, now):
+                return False
+            binding.cseq = cseq
+        refresh = self._remember(binding, targets, request, cseq)
+        refresh.wanted = contact.expires
+        refresh.usual = usual
+        refresh.wants_gruu = binding.gruu != "" and wants_gruu(request, contacts)
+        self._renewed(binding, seconds, now)
+        transaction.respond(parse(ok_to(request, hex_word(16), self._rest(binding, seconds, now))))
+        return True
+
+    def _shows_password(
+        self, request: Request, binding: Binding, credentials: HtdigestFile | None, now: float
+    ) -> bool:
+        """Does it show a digest that is good by the password file, for this contact's account, and was not seen before?"""
+        accounts = (binding.username, request.to.uri.user_unescaped)
+        for _, _, shown in shown_credentials(request):
+            if (
+                shown.username in accounts
+                and self._nonces.issuer(shown.nonce, now) is not None
+                and is_proof(shown, credentials, request)
+                and self._nonces.is_first_use(shown, now)
+            ):
+                return True
+        return False
+
+    @cython.cfunc
+    def _remember(self, binding: Binding, targets: Targets, request: Request, cseq: cython.longlong) -> Refresh:
+        """Its CSeq; and where that is all that will be asked of the next one, what it is compared with."""
+        self.forget(binding)
+        refresh: Refresh = Refresh.__new__(Refresh)
+        refresh.binding = binding
+        refresh.targets = targets
+        refresh.cseq = cseq
+        refresh.told = 0
+        refresh.rest = None
+        refresh.likeness = 0
+        refresh.key = None
+        binding.refresh = refresh
+        if targets.refresh_check == _SOURCE:
+            refresh.likeness = request.likeness(_NEW_EACH_TIME)
+            if refresh.likeness != 0 and request.has_one(VIA):
+                refresh.key = request.call_id_bytes()
+                self._by_call_id[refresh.key] = refresh
+        return refresh
+
+    @cython.cfunc
+    def forget(self, binding: Binding):
+        """The contact is gone, or a server has heard of it since."""
+        refresh: Refresh = binding.refresh
+        if refresh is None:
+            return
+        binding.refresh = None
+        # Two telephones may have thought of the same Call-ID; then the last one is there.
+        if refresh.key is not None and self._by_call_id.get(refresh.key) is refresh:
+            del self._by_call_id[refresh.key]
+
+    def forget_all(self) -> None:
+        """The configuration has changed: the next refresh of each is looked at."""
+        refresh: Refresh
+        for refresh in list(self._by_call_id.values()):
+            self.forget(refresh.binding)
+
+    # What the phone is told
+
+    @cython.cfunc
+    def _renewed(self, binding: Binding, seconds: cython.longlong, now: cython.double):
+        until: cython.double = now + seconds
+        # The disk knows how long the servers have it, and need not hear of what is within that time.
+        known_until: cython.double = binding.expires_at + binding.spare
+        self._counts[binding.group] = self._counts.get(binding.group, 0) + 1
+        binding.granted = seconds
+        binding.expires_at = until
+        if until > known_until:
+            binding.spare = 0.0
+            self._archive.keep_later(binding)
+        else:
+            binding.spare = known_until - until
+        if binding.grace > 0.0:  # as after a restart
+            binding.grace = 0.0
+            self._expiry.watch(binding)
+
+    @cython.cfunc
+    def _rest(self, binding: Binding, seconds: cython.longlong, now: cython.double) -> bytes:
+        """The answer behind what it repeats of the request."""
+        writer: Writer = _WRITER
+        extras: Extras = binding.extras
+        other: Binding
+        refresh: Refresh = binding.refresh
+        writer.begin()
+        _write_contact(writer, binding, seconds, binding.gruu if refresh.wants_gruu else "")
+        if not self._bindings.is_alone(binding):  # 10.3 item 8
+            for other in self._bindings.of_aor(binding.aor):
+                if other is not binding and other.expires_at > now:
+                    _write_contact(writer, other, max(0, round(other.expires_at - now)), "")
+        if extras is not None:
+            writer.octets(extras.lines)
+            if extras.has_date:
+                writer.octets(self._date_line(now))
+            if extras.has_expires:
+                writer.octets(b"Expires: ")
+                writer.number(seconds)
+                writer.octets(b"\r\n")
+        writer.octets(b"Content-Length: 0\r\n\r\n")
+        return writer.written()
+
+    def _date_line(self, now: float) -> bytes:
+        """Of this second."""
+        if now >= self._date_until:
+            wall_now = self._wall_clock()
+            self._date = f"Date: {formatdate(wall_now, usegmt=True)}\r\n".encode("ascii")
+            self._date_until = now + 1.0 - wall_now % 1.0
+        return self._date
+
+    @cython.cfunc
+    def learn(self, binding: Binding, response: Response):
+        """What the phone is told when a server has accepted this contact, so that it can be told again."""
+        writer: Writer = _WRITER
+        has_expires: cython.bint = response.may_have(EXPIRES)
+        writer.begin()
+        writer.other_lines(response, _OURS)
+        if writer.length() == 0 and not has_expires:
+            binding.extras = None
+            return
+        lines: bytes = writer.written()
+        extras: Extras = self._extras.get((lines, False, has_expires))
+        binding.extras = self._new_extras(response, has_expires) if extras is None else extras
+
+    def _new_extras(self, response: Response, has_expires: bool) -> Extras:
+        """Without what is true of one answer only."""
+        has_date = response.has("Date")
+        kept = response.copy()
+        for name in _OF_ONE_ANSWER:
+            kept.remove(name)
+        writer: Writer = _WRITER
+        writer.begin()
+        writer.other_lines(kept, _OURS)
+        lines = writer.written()
+        key = (lines, has_date, has_expires)
+        extras: Extras = self._extras.get(key)
+        if extras is None:
+            extras = Extras.__new__(Extras)
+            extras.lines, extras.has_date, extras.has_expires = lines, has_date, has_expires
+            if len(self._extras) >= _MOST_EXTRAS:
+                self._extras.clear()
+            self._extras[key] = extras
+        return extras
+
+
+@cython.cfunc
+def _write_contact(writer: Writer, binding: Binding, seconds: cython.longlong, gruu: str):
+    contact: Contact = binding.read
+    if contact is None:
+        contact = Contact(binding.token, binding.contact, -1, "")
+    writer.octets(b"Contact: ")
+    contact.write_with_time(writer, seconds)
+    if gruu:
+        writer.text(gruu)
+    writer.octets(b"\r\n")
+
+
+@cython.cfunc
+def _time_left(
+    binding: Binding, targets: Targets, wanted: cython.longlong, usual: cython.longlong, now: cython.double
+) -> cython.longlong:
+    """Seconds to grant without a server: as usual. 0 when one of the servers that hold it does not hold it as long as that:
+    then they should hear of it."""
+    upstream: Upstream
+    until: cython.double = 0.0
+    for upstream in binding.upstreams:
+        if upstream.state == _REGISTERED and (until == 0.0 or upstream.expires_at < until):
+            until = upstream.expires_at
+    left: cython.longlong = cython.cast(cython.longlong, until - now)
+    seconds: cython.longlong = targets.phone_expires
+    if seconds == 0:
+        seconds = usual
+    if wanted >= 0:
+        if wanted < targets._min_expires:
+            wanted = targets._min_expires
+        if wanted < seconds:
+            seconds = wanted
+    return seconds if left >= seconds else 0
+
+
+@cython.cfunc
+def _is_from(binding: Binding, flow: Flow) -> cython.bint:
+    """Is the phone where it was, and does it speak to the same socket of ours?"""
+    remote_port: cython.int = flow.remote[1]
+    local_port: cython.int = flow.local[1]
+    return (
+        remote_port == binding.port
+        and local_port == binding.local_port
+        and flow.remote[0] == binding.host
+        and flow.local[0] == binding.local_host
+        and flow.transport == binding.transport
+    )
