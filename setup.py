@@ -50,6 +50,7 @@ HOT_MODULES = [
     "sbc.registration.exchange",
     "sbc.registration.expiry",
     "sbc.registration.leg",
+    "sbc.registration.quarantine",
     "sbc.registration.refreshes",
     "sbc.registration.registrar",
     "sbc.registration.rejections",

@@ -152,6 +152,20 @@ class RegistrationLeftOut:
 
 @cython.cclass
 @dataclass(frozen=True)
+class PhoneQuarantined:
+    """A phone sends REGISTERs in a loop: for a while they are answered here, and no server hears of them."""
+
+    group: str
+    aor: str
+    contact: str
+    """Its URI; "" of a phone whose REGISTERs have none."""
+    host: str
+    seconds: float
+    reason: str
+
+
+@cython.cclass
+@dataclass(frozen=True)
 class ExtensionRefused:
     """A server has said 420 to an extension that it was offered in a REGISTER; it is registered at without."""
 

@@ -36,6 +36,7 @@ LIFETIME = 3600.0
 ANSWERED_BY = {"WWW-Authenticate": "Authorization", "Proxy-Authenticate": "Proxy-Authorization"}
 
 _LIFETIME = cython.declare(cython.double, LIFETIME)
+_NEVER = cython.declare(cython.longlong, 2**62)  # above every count
 _MOST = 100_000
 """Nonces; a flood of requests must not fill the memory, and the oldest goes first."""
 _MOST_SENDERS = 10_000
@@ -88,8 +89,11 @@ class Nonces:
 
     @cython.ccall
     def remember(self, nonce: str, candidate: Candidate, now: cython.double):
-        """That candidate has issued it for a REGISTER (as the store says)."""
+        """That candidate has issued it for a REGISTER, as the store says. What has been shown with it is not known any more, so
+        no answer to it `is_fresh`."""
         self._remember(nonce, candidate, now, False)
+        issue: _Issue = self._issues[nonce]
+        issue.floor = _NEVER
 
     @cython.cfunc
     def _remember(self, nonce: str, candidate: Candidate, now: cython.double, in_call: cython.bint):

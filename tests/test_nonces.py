@@ -77,6 +77,7 @@ def test_same_nonce_from_another_candidate_belongs_to_both():
 def test_a_nonce_that_the_store_kept_is_known():
     nonces = Nonces()
     nonces.remember("n", P, 0.0)
+    assert not nonces.is_first_use(shown(99), 1.0), "it may have been overheard before the restart"
     assert (P,) == nonces.issuers_of("n", 1.0)
     assert None is nonces.asked_in_call("n", 1.0)
 

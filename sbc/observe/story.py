@@ -249,6 +249,23 @@ def _registration_left_out(event: events.RegistrationLeftOut, names: ServerNames
     )
 
 
+def _quarantined(event: events.PhoneQuarantined, names: ServerNames) -> Story:
+    for_so_long = f"left alone for {event.seconds:g} s"
+    return Story(
+        level=WARNING,
+        text=printable(
+            f"{event.group}: phone {event.aor} at {event.host} ({event.contact}) registers in a loop, and is {for_so_long}:"
+            f" {event.reason}"
+        ),
+        key=("quarantine", event.group),
+        group=event.group,
+        several=printable(
+            f"{event.group}: {{count}} phones registered in a loop, and were {for_so_long}, the last was {event.aor} at"
+            f" {event.host}: {event.reason}"
+        ),
+    )
+
+
 def _extension_refused(event: events.ExtensionRefused, names: ServerNames) -> Story:
     return Story(
         level=INFO,
@@ -348,6 +365,7 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.NetworkStateChanged: _network,
     events.RegistrationChanged: _registration,
     events.RegistrationLeftOut: _registration_left_out,
+    events.PhoneQuarantined: _quarantined,
     events.ExtensionRefused: _extension_refused,
     events.AttemptEnded: _attempt,
     events.ProbeEnded: _probe,

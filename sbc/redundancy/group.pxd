@@ -53,6 +53,7 @@ cdef class ServerGroup:
     )
     cpdef list register_plans(self, double now, object deadline=*)
     cdef AttemptPlan register_plan(self, str server_name, double now, double latest)
+    cdef AttemptPlan register_plan_among(self, frozenset names, double now, double latest)
     cdef bint may_register_first(self, str method)
     cpdef bint may_accept(self, str server_name)
     cpdef object observe(self, Candidate candidate, Outcome outcome, double now, str method)

@@ -283,6 +283,12 @@ class ServerGroup:
         self.advance(now)
         return new_plan("REGISTER", self._orders.for_registration(server_name if self._concurrent else None), latest, False)
 
+    @cython.cfunc
+    def register_plan_among(self, names: frozenset, now: cython.double, latest: cython.double) -> AttemptPlan:
+        """Of a REGISTER that goes to one server after the other: as if the group had no registrars but these."""
+        self.advance(now)
+        return new_plan("REGISTER", self._orders.for_registration_among(names), latest, False)
+
     def register_plan_at(
         self, server_name: str, now: float, deadline: float, candidate: Candidate | None = None
     ) -> AttemptPlan:

@@ -25,6 +25,7 @@ cdef class Orders:
 
     cdef Order for_request(self, str method, Candidate first)
     cdef Order for_registration(self, str name)
+    cdef Order for_registration_among(self, frozenset names)
 
 
 cdef list without_repetition(list options)

@@ -103,6 +103,11 @@ class Orders:
             order = self._registration[name] = self._order(self._options_of_registration, "registration", name)
         return order
 
+    @cython.cfunc
+    def for_registration_among(self, names: frozenset) -> Order:
+        """At one after the other of the registrars of these names."""
+        return self._order(self._options_of_some, "registration", names)
+
     def _order(self, work_out: Callable[..., Sequence[Option]], kind: str, detail: Any) -> Order:
         return Order(self._terms, partial(work_out, kind, detail, self._working), self.changes)
 
@@ -137,6 +142,9 @@ class Orders:
         if name is not None:
             return self._sought_first([option for option in options if option.server.name == name])
         return self._sought_first([option for option in options if option.server.register])
+
+    def _options_of_some(self, kind: str, names: frozenset[str], working: Candidate | None) -> list[Option]:
+        return [option for option in self._options_of_registration(kind, None, working) if option.server.name in names]
 
     def _sought_first(self, registrars: list[Option]) -> list[Option]:
         """The working server, then the other registrars by preference; one of several servers, its addresses likewise.

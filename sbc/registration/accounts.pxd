@@ -6,7 +6,7 @@ from sbc.registration.bindings cimport Binding, Upstream
 cdef class Accounts:
     cdef object _rng
 
-    cpdef object refused(self, Upstream upstream, object settings, double now)
+    cpdef object refused(self, Upstream upstream, object settings, double least, double now)
     cpdef object accepted(self, Upstream upstream)
 
 

@@ -62,11 +62,12 @@ class Accounts:
         self._rng = rng or random.Random()
 
     @cython.ccall
-    def refused(self, upstream: Upstream, settings: object, now: cython.double):
-        """The server has refused it. One that comes while it waits, for want of another server, makes the wait no longer."""
+    def refused(self, upstream: Upstream, settings: object, least: cython.double, now: cython.double):
+        """The server has refused it; `least` seconds must be waited. A refusal that comes while it waits, for want of another
+        server, makes the wait no longer."""
         if upstream.retry_at <= now:
             upstream.failures += 1
-            upstream.retry_at = now + self._wait(settings, upstream.failures)
+            upstream.retry_at = now + max(least, self._wait(settings, upstream.failures))
 
     def _wait(self, settings: GroupSettings, times: int) -> float:
         longest = max(settings.register_retry_max, LONGEST_AFTER_REFUSAL)

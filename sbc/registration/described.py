@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sbc.registration.bindings import REGISTERED
+from sbc.registration.bindings import FAILED, REGISTERED
 
 if TYPE_CHECKING:
     from sbc.redundancy.group import ServerGroup
-    from sbc.registration.bindings import Binding, Bindings
-    from sbc.registration.targets import Targets
+    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.quarantine import Quarantine
+    from sbc.registration.rejections import Rejections
+    from sbc.registration.targets import Target, Targets
+
+OWN_CREDENTIALS, TRUSTED, OPEN = "own credentials", "trusted", "open"
+"""How a server lets a phone in without the phone's own answer to it: the appliance answers from the password file; the server
+believes the appliance; it asks nobody."""
 
 
 def registration_counts(bindings: Iterable[Binding]) -> dict[tuple[str, str, str], int]:
@@ -24,35 +30,101 @@ def registration_counts(bindings: Iterable[Binding]) -> dict[tuple[str, str, str
 
 
 def describe(
-    bindings: Bindings, groups: Mapping[str, ServerGroup], targets: Mapping[str, Targets], now: float
+    bindings: Bindings,
+    groups: Mapping[str, ServerGroup],
+    targets: Mapping[str, Targets],
+    rejections: Rejections,
+    quarantine: Quarantine,
+    now: float,
 ) -> dict[str, Any]:
     """`groups` by name, `targets` by key of the group; those of a binding may be gone."""
+    kept = {token: most.until - now for _, token, most in quarantine.entries(now)}
     servers: dict[str, dict[str, int]] = {}
     for (_, server, state), number in registration_counts(bindings).items():
         states = servers.setdefault(server, {})
         states[state] = states.get(state, 0) + number
     phones = []
     for binding in bindings:
-        host = f"[{binding.host}]" if ":" in binding.host else binding.host
-        phones.append({
-            "aor": _printable(binding.aor),
-            "contact": _printable(binding.contact_uri),
-            "group": binding.group,
-            "working": _working_of(binding, targets.get(binding.group)),
-            "profile": _profile_of(binding, groups.get(binding.group)),
-            "source": f"{host}:{binding.port};{binding.transport}",
-            "expires_in": round(binding.expires_at - now),
-            "servers": [
-                {
-                    "server": upstream.server,
-                    "state": upstream.state,
-                    "expires_in": round(upstream.expires_at - now) if upstream.state == REGISTERED else None,
-                    "reason": _printable(upstream.reason),
-                }
-                for upstream in binding.upstreams
-            ],
-        })
-    return {"bindings": len(bindings), "servers": servers, "phones": phones}
+        left = kept.get(binding.token)
+        row = describe_phone(binding, groups.get(binding.group), targets, now)
+        phones.append(row | {"quarantined_for": None if left is None else round(left)})
+    return {
+        "bindings": len(bindings),
+        "servers": servers,
+        "phones": phones,
+        "rejected": [
+            {
+                "aor": _printable(tries.aor), "contact": _printable(tries.contact), "host": host, "server": server,
+                "wrong_passwords": len(tries.times),
+            }
+            for host, _, server, tries in rejections.entries(now)
+        ],
+        "quarantine": [
+            {
+                "aor": _printable(each.aor), "contact": _printable(each.contact), "host": host, "group": each.group,
+                "for": round(each.until - now), "reason": each.reason,
+            }
+            for host, _, each in quarantine.entries(now)
+        ],
+    }  # fmt: skip
+
+
+def describe_phone(
+    binding: Binding, group: ServerGroup | None, targets: Mapping[str, Targets], now: float
+) -> dict[str, Any]:
+    """One contact. `group` is None when it is gone."""
+    kind = kind_of(binding, group)
+    of_kind = targets.get(kind.key) if kind is not None else None
+    host = f"[{binding.host}]" if ":" in binding.host else binding.host
+    method = method_of(binding, of_kind)
+    return {
+        "aor": _printable(binding.aor),
+        "contact": _printable(binding.contact_uri),
+        "group": binding.group,
+        "working": _working_of(binding, of_kind),
+        "profile": kind.settings.profile if kind is not None else "",
+        "source": f"{host}:{binding.port};{binding.transport}",
+        "expires_in": round(binding.expires_at - now),
+        "method": method,
+        "method_reason": _printable(binding.method_reason),
+        "servers": [_describe_upstream(upstream, of_kind, method, now) for upstream in binding.upstreams],
+    }
+
+
+def _describe_upstream(upstream: Upstream, targets: Targets | None, method: str, now: float) -> dict[str, Any]:
+    registered = upstream.state == REGISTERED
+    waits = upstream.retry_at > now
+    return {
+        "server": upstream.server,
+        "state": upstream.state,
+        "expires_in": round(upstream.expires_at - now) if registered else None,
+        "reason": _printable(upstream.reason),
+        "method": way_in(upstream, _target(targets, upstream.server), method),
+        "candidate": None if upstream.candidate is None else str(upstream.candidate),
+        "due_in": max(0, round(upstream.due_at - now)) if registered else None,
+        "failures": upstream.failures,
+        "retry_in": round(upstream.retry_at - now) if waits else 0 if upstream.state == FAILED else None,
+    }
+
+
+def way_in(upstream: Upstream, target: Target | None, method: str) -> str:
+    """By which method the phone gets in there: `method`, the phone's own, where that server wants the phone's answer."""
+    if target is not None and target.settings.trusted:
+        return TRUSTED
+    if upstream.wants_phone or upstream.nonce:
+        return method
+    return OPEN if upstream.digest is None else OWN_CREDENTIALS
+
+
+def method_of(binding: Binding, targets: Targets | None) -> str:
+    """How the phone is asked by servers that want its own answer: what was learned of it, else what is configured."""
+    if binding.rota is not None:
+        return binding.rota.method
+    return binding.method or (targets.group.settings.challenge_method if targets is not None else "")
+
+
+def _target(targets: Targets | None, name: str) -> Target | None:
+    return next((target for target in targets.servers if target.name == name), None) if targets is not None else None
 
 
 def _working_of(binding: Binding, targets: Targets | None) -> str | None:
@@ -64,12 +136,11 @@ def _working_of(binding: Binding, targets: Targets | None) -> str | None:
     return None
 
 
-def _profile_of(binding: Binding, group: ServerGroup | None) -> str:
-    if group is None:
-        return ""
-    if group.of_several_kinds:
-        group = group.phones_of(binding.agent or "", binding.host, binding.aor)
-    return group.settings.profile
+def kind_of(binding: Binding, group: ServerGroup | None) -> ServerGroup | None:
+    """The group as it is for this kind of phone."""
+    if group is not None and group.of_several_kinds:
+        return group.phones_of(binding.agent or "", binding.host, binding.aor)
+    return group
 
 
 def _printable(text: str) -> str:

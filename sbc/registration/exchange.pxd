@@ -9,6 +9,7 @@ from sbc.registration.bindings cimport Bindings, Upstream
 from sbc.registration.leg cimport Leg, LegUser
 from sbc.sip.message cimport Request, Response
 from sbc.flow cimport Flow
+from sbc.registration.rejections cimport Rejections
 from sbc.registration.shown cimport Shown
 from sbc.registration.targets cimport Target, Targets
 from sbc.registration.turns cimport Turns
@@ -23,6 +24,7 @@ cdef class ExchangeUser:
     cdef public object credentials
     cdef readonly Bindings bindings
     cdef readonly object nonces
+    cdef readonly Rejections rejections
     cdef public str boot
 
     cdef Flow server_flow(self, Candidate candidate)
@@ -32,8 +34,9 @@ cdef class ExchangeUser:
     cdef object let_in(self, Exchange exchange)
     cdef object accepted(self, Exchange exchange, Leg leg)
     cdef object not_accepted(self, Exchange exchange, Leg leg)
+    cdef object not_waited_for(self, Exchange exchange, Leg leg)
+    cdef object final_word(self, Exchange exchange, int status)
     cdef long long grant_of_turns(self, Exchange exchange)
-    cdef object credentials_rejected(self, Exchange exchange)
     cdef long long settle(self, Exchange exchange, Response response)
     cdef object answered(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
@@ -77,6 +80,10 @@ cdef class Exchange(LegUser):
     cdef bint _is_over(self)
     cdef object release(self)
     cdef object supersede(self)
+    cdef object _make_legs(self, list targets, double now)
+    cdef bint _is_restricted(self, double now)
+    cdef object _make_allowed_legs(self, double now)
+    cdef bint _is_refused_at(self, Target target, str call_id, double now)
     cdef object _order_judges(self, double now)
     cdef bint _is_passed_on(self, Leg leg)
     cdef list _challenges_together(self)

@@ -49,10 +49,12 @@ if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.registration.accounts import begins_anew, waits
     from cython.cimports.sbc.registration.answers import answer_to, challenges_of, nobody_answered, passed_on
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
+    from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.results import (
         are_running,
         best_accepted,
@@ -74,10 +76,12 @@ else:
     from sbc.clock import TimerQueue
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
+    from sbc.registration.accounts import begins_anew, waits
     from sbc.registration.answers import answer_to, challenges_of, nobody_answered, passed_on
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
+    from sbc.registration.rejections import Rejections
     from sbc.registration.results import (
         are_running,
         best_accepted,
@@ -118,6 +122,7 @@ class ExchangeUser:
     credentials: object
     bindings: Bindings
     nonces: object
+    rejections: Rejections
     boot: str
 
     @cython.cfunc
@@ -156,14 +161,19 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
-    def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
-        """The phone is about to be told that it is registered: the longest time that its turns at the servers leave it, 0
-        where it takes none."""
+    def not_waited_for(self, exchange: Exchange, leg: Leg):
+        """A newer REGISTER ends that leg before the server has answered."""
         raise NotImplementedError
 
     @cython.cfunc
-    def credentials_rejected(self, exchange: Exchange):
-        """The phone has shown credentials, and they did not get it in."""
+    def final_word(self, exchange: Exchange, status: cython.int):
+        """The phone is answered so."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
+        """The phone is about to be told that it is registered: the longest time that its turns at the servers leave it, 0
+        where it takes none."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -232,9 +242,13 @@ class Exchange(LegUser):
         now: cython.double = self._queue.now()
         self._deadline = now + PHONE_PATIENCE
         self._queue.arm(self, now, PHONE_PATIENCE)
-        target: Target
-        for target in self.targets.asked:
-            self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
+        if self._is_restricted(now):
+            self._make_allowed_legs(now)
+        else:
+            self._make_legs(self.targets.asked, now)
+        if self.answered:
+            self._registrar.exchange_over(self)
+            return
         self._order_judges(now)
         if self.turns is not None:
             self.turns.take(self._legs, self._shown, now)
@@ -268,9 +282,80 @@ class Exchange(LegUser):
         """A newer REGISTER for the same contact has come: this one must not change anything any more."""
         leg: Leg
         for leg in self._legs:
+            if leg.is_running():
+                self._registrar.not_waited_for(self, leg)
             leg.stop()
         if not self.answered:
             self._respond(answer_to(self.request, 500, "Superseded by a Newer REGISTER"))
+
+    # Who is asked
+
+    @cython.cfunc
+    def _make_legs(self, targets: list, now: cython.double):
+        target: Target
+        for target in targets:
+            self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
+
+    @cython.cfunc
+    def _is_restricted(self, now: cython.double) -> cython.bint:
+        """May there be a server that must not hear of this REGISTER now?"""
+        upstream: Upstream
+        if self._registrar.rejections.are_any():
+            return True
+        if not self.is_removal:
+            for upstream in self._upstreams:
+                if waits(upstream, now):
+                    return True
+        return False
+
+    @cython.cfunc
+    def _make_allowed_legs(self, now: cython.double):
+        """A server that refuses this account is left alone for a while as long as another one is left (V16): with no other the
+        phone itself should hear of it. One to which the phone has shown too many wrong passwords is left alone in any case,
+        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8)."""
+        target: Target
+        upstream: Upstream
+        host: str = self.phone_flow.remote[0]
+        most: cython.long = self.targets.wrong_password_tries
+        call_id: str = self.request.call_id_text()
+        now_allowed: list = []
+        waiting: list = []
+        soonest: cython.double = 0.0
+        wait: cython.double
+        for target in self.targets.registrars:
+            wait = self._registrar.rejections.next_try(host, self._token, target.name, call_id, most, now)
+            if wait > 0.0:
+                soonest = wait if soonest == 0.0 else min(soonest, wait)
+            elif self._is_refused_at(target, call_id, now):
+                waiting.append(target)
+            else:
+                now_allowed.append(target)
+        if not now_allowed:
+            now_allowed = waiting
+        if not now_allowed:
+            reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
+            self._respond(answer_to(self.request, 403, reason))
+        elif self.targets.concurrent:
+            self._make_legs(now_allowed, now)
+        elif len(now_allowed) == len(self.targets.registrars):
+            self._make_legs(self.targets.asked, now)
+        else:
+            target = now_allowed[0]
+            names = frozenset([target.name for target in now_allowed])
+            self._legs.append(new_leg(self, now_allowed[0], self.group.register_plan_among(names, now, self._deadline)))
+
+    @cython.cfunc
+    def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:
+        """Does that server refuse this account, and is it not to be tried again yet?"""
+        upstream: Upstream
+        binding: Binding = self._registrar.bindings.find(self._token)
+        if binding is None or self.is_removal:
+            return False
+        upstream = binding.at(target.name)
+        if upstream is None or not waits(upstream, now):
+            return False
+        username: str = self._shown.entries[0][2].username if self._shown is not None else ""
+        return not begins_anew(binding, call_id, username)
 
     # Acceptance
 
@@ -656,20 +741,14 @@ class Exchange(LegUser):
         it at the beginning of an attempt (E3, K5), and it would say something of a nonce that nobody has named.
         """
         response: Response = challenges_of(self.request, leg, others)
-        if self._shown is not None:
-            is_wrong: cython.bint = self.is_wrong_password(leg)
-            if is_wrong or self.turns is None:
-                self._registrar.credentials_rejected(self)
-            if not is_wrong:
-                mark_stale(response)
+        if self._shown is not None and not self.is_wrong_password(leg):
+            mark_stale(response)
         if self.turns is not None:
             self.turns.challenged(leg, others, self._queue.now())
         self._respond(response)
 
     @cython.cfunc
     def _pass_refusal(self, refusal: Response):
-        if self._shown is not None and refusal._status in (403, 404):
-            self._registrar.credentials_rejected(self)
         self._respond(passed_on(self.request, refusal))
 
     @cython.cfunc
@@ -679,6 +758,7 @@ class Exchange(LegUser):
         self._stop_hedging()
         response.append_line(_NO_BODY)
         self._transaction.respond(response)
+        self._registrar.final_word(self, response._status)
 
 
 @cython.cfunc

@@ -12,8 +12,8 @@ from sbc.registration.contacts cimport Contact, TokenMaker
 from sbc.registration.exchange cimport Exchange, ExchangeUser
 from sbc.registration.expiry cimport ExpiryQueue
 from sbc.registration.leg cimport Leg
+from sbc.registration.quarantine cimport Quarantine
 from sbc.registration.refreshes cimport Refreshes
-from sbc.registration.rejections cimport Rejections
 from sbc.registration.targets cimport Target, Targets
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.server cimport ServerTransaction
@@ -29,8 +29,8 @@ cdef class Registrar(ExchangeUser):
     cdef object _store
     cdef Reports _reports
     cdef TokenMaker _tokens
-    cdef readonly Rejections _rejections
     cdef readonly Accounts _accounts
+    cdef readonly Quarantine _quarantine
     cdef Archive _archive
     cdef readonly ExpiryQueue _expiry
     cdef readonly dict _targets
@@ -63,6 +63,9 @@ cdef class Registrar(ExchangeUser):
     cdef object _is_no_longer_there(self, Binding binding)
     cdef object _forget(self, Binding binding)
     cdef object _change(self, Binding binding, Upstream upstream, str state, str reason)
+    cdef bint _is_wrong_again(self, Exchange exchange, Leg leg)
+    cdef object _count_rejection(self, Exchange exchange, str server)
+    cdef str _token_of(self, list contacts, str aor)
     cdef object _note_nonce(self, Exchange exchange, Leg leg, Binding binding, Upstream upstream)
     cdef object _note_challenge(self, Exchange exchange, Leg leg)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)

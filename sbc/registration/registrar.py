@@ -22,8 +22,8 @@ from typing import Any
 import cython
 
 from sbc.clock import Clock
-from sbc.events import Report
-from sbc.nonces import Nonces, announced_nonce, realm_of
+from sbc.events import PhoneQuarantined, Report
+from sbc.nonces import Nonces, announced_nonce, is_stale, realm_of
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
@@ -31,6 +31,7 @@ from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
+from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
 from sbc.registration.refreshes import OFF
 from sbc.registration.restored import restored
 from sbc.registration.upkeep import Upkeep
@@ -59,6 +60,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.leg import Leg
+    from cython.cimports.sbc.registration.quarantine import Quarantine
     from cython.cimports.sbc.registration.refreshes import Refreshes
     from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.rhythm import is_well, settle_times
@@ -84,6 +86,7 @@ else:
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.leg import Leg
+    from sbc.registration.quarantine import Quarantine
     from sbc.registration.refreshes import Refreshes
     from sbc.registration.rejections import Rejections
     from sbc.registration.rhythm import is_well, settle_times
@@ -137,8 +140,8 @@ class Registrar(ExchangeUser):
     _store: object
     _reports: Reports
     _tokens: TokenMaker
-    _rejections: Rejections
     _accounts: Accounts
+    _quarantine: Quarantine
     _archive: Archive
     _expiry: ExpiryQueue
     _targets: dict
@@ -179,8 +182,9 @@ class Registrar(ExchangeUser):
         self._store = store
         self._reports = as_reports(report)
         self._tokens = TokenMaker(store.secret())
-        self._rejections = Rejections()
+        self.rejections = Rejections()
         self._accounts = Accounts()
+        self._quarantine = Quarantine()
         self._archive = Archive(self.queue, wall_clock, store)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by key of the group
@@ -241,11 +245,13 @@ class Registrar(ExchangeUser):
         contact: Contact
         if group.of_several_kinds:
             group = group.phones_of(_agent_of(request), host, aor)
-        if self._rejections.are_any():
-            who = contacts[0].uri if contacts else ""
-            if self._rejections.must_wait(host, aor, who, self.queue.now()):
-                reason = "Wrong Credentials Too Often, Wait a Minute"
-                transaction.respond(Response.for_request(request, 403, reason))
+        if self._quarantine.is_any():
+            now: cython.double = self.queue.now()
+            left: cython.double = self._quarantine.left(host, self._token_of(contacts, aor), now)
+            if left > 0.0:
+                self._quarantine.answers += 1
+                headers = [("Retry-After", str(self._quarantine.retry_after(left)))]
+                transaction.respond(Response.for_request(request, 500, "REGISTERs in a Loop, Left Alone", headers=headers))
                 return
         if request.may_have(REQUIRE):
             unsupported = [tag for tag in request.get_all("Require") if tag.lower() in _NOT_TO_BE_REQUIRED]
@@ -344,11 +350,18 @@ class Registrar(ExchangeUser):
         for binding in kept.bindings:
             self.bindings.add(binding)
             self._expiry.watch(binding)
+            self._know_again(binding)
             if binding.agent is not None:
                 self._at[binding.host, binding.port] = binding
         self.upkeep.missed.restored(kept.removals)
         if kept.expired or kept.heard:
             self._store.save_registrations((), (), kept.expired, (), kept.heard)
+
+    def _know_again(self, binding: Binding) -> None:
+        """Phones that show their last nonce unasked (linphone, sofia) need not be asked again."""
+        for upstream in binding.upstreams:
+            if upstream.nonce and upstream.candidate is not None:
+                self.nonces.remember(upstream.nonce, upstream.candidate, self.queue.now())
 
     # What is known
 
@@ -362,7 +375,7 @@ class Registrar(ExchangeUser):
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
-        return describe(self.bindings, self.groups, self._targets, now)
+        return describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now)
 
     # For the upkeep
 
@@ -411,6 +424,11 @@ class Registrar(ExchangeUser):
             return
         if state == _UNREGISTERED and upstream.state == _REGISTERED and not errand.is_removal:
             state = _REGISTERED  # one that could not be renewed holds until it lapses
+        if errand.own_password_refused:
+            self.rejections.rejected(
+                binding.host, binding.token, errand.target.name, "", self.queue.now(),
+                aor=binding.aor, contact=binding.contact_uri,
+            )  # fmt: skip
         if state == _FAILED:
             self._refuse(binding, upstream, errand.group, reason)
         else:
@@ -542,9 +560,8 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def accepted(self, exchange: Exchange, leg: Leg):
         now: cython.double = self.queue.now()
-        if self._rejections.are_any():
-            who = exchange.contacts[0].uri if exchange.contacts else ""
-            self._rejections.accepted(exchange.phone_flow.remote[0], exchange.aor, who)
+        if leg.showed_credentials and self.rejections.are_any():
+            self.rejections.accepted(exchange.phone_flow.remote[0], exchange._token, leg.target.name)
         self._overtake(exchange)
         self._remove(exchange)
         contact: Contact
@@ -656,6 +673,8 @@ class Registrar(ExchangeUser):
         )
         if is_challenge:
             self._note_challenge(exchange, leg)
+        if wrong_password or (leg.showed_credentials and (refused_account or self._is_wrong_again(exchange, leg))):
+            self._count_rejection(exchange, leg.target.name)
         if is_challenge and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
         reason: str = leg.reason
@@ -689,9 +708,59 @@ class Registrar(ExchangeUser):
             self._save(exchange)
 
     @cython.cfunc
-    def credentials_rejected(self, exchange: Exchange):
-        who = exchange.contacts[0].uri if exchange.contacts else ""
-        self._rejections.rejected(exchange.phone_flow.remote[0], exchange.aor, who, self.queue.now())
+    def not_waited_for(self, exchange: Exchange, leg: Leg):
+        if leg.showed_credentials:
+            self._count_rejection(exchange, leg.target.name)
+
+    @cython.cfunc
+    def _is_wrong_again(self, exchange: Exchange, leg: Leg) -> cython.bint:
+        """A challenge that says nothing by itself, for the phone has shown an old nonce; but not the first one."""
+        host: str = exchange.phone_flow.remote[0]
+        return (
+            leg.ending is Ending.CHALLENGED
+            and self.rejections.is_known(host, exchange._token, leg.target.name)
+            and not is_stale(leg.response)
+        )
+
+    @cython.cfunc
+    def _count_rejection(self, exchange: Exchange, server: str):
+        """That server has not accepted credentials of that phone, or may not have."""
+        contact: Contact = exchange.contacts[0] if exchange.contacts else None
+        self.rejections.rejected(
+            exchange.phone_flow.remote[0],
+            exchange._token,
+            server,
+            exchange.request.call_id_text(),
+            self.queue.now(),
+            aor=exchange.aor,
+            contact=contact.uri if contact is not None else "",
+        )
+
+    @cython.cfunc
+    def final_word(self, exchange: Exchange, status: cython.int):
+        host: str = exchange.phone_flow.remote[0]
+        if status < 300:
+            self._quarantine.accepted(host, exchange._token)
+            return
+        now: cython.double = self.queue.now()
+        if not self._quarantine.is_loop(host, exchange._token, now):
+            return
+        contact: Contact = exchange.contacts[0] if exchange.contacts else None
+        uri: str = contact.uri if contact is not None else ""
+        seconds: cython.double = exchange.group.settings.quarantine
+        group: str = exchange.targets.group_name
+        reason = f"{MOST_IN_A_ROW + 1} REGISTERs in a row were answered with the like of {status}"
+        self._quarantine.keep(host, exchange._token, Kept(now + seconds, exchange.aor, uri, group, reason))
+        self._reports(PhoneQuarantined(group, exchange.aor, uri, host, seconds, reason))
+
+    @cython.cfunc
+    def _token_of(self, contacts: list, aor: str) -> str:
+        """Of the first contact, or what stands in its place where there is none."""
+        contact: Contact
+        if not contacts:
+            return self.query_token(aor)
+        contact = contacts[0]
+        return contact.token
 
     @cython.cfunc
     def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
@@ -933,8 +1002,11 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def _refuse(self, binding: Binding, upstream: Upstream, group: ServerGroup, reason: str):
         """The server answers, and refuses this account (V16)."""
+        now: cython.double = self.queue.now()
+        most: cython.long = group.settings.wrong_password_tries
+        least: cython.double = self.rejections.next_try(binding.host, binding.token, upstream.server, "", most, now)
         binding.unsaved = True
-        self._accounts.refused(upstream, group.settings, self.queue.now())
+        self._accounts.refused(upstream, group.settings, least, now)
         self._change(binding, upstream, _FAILED, reason)
 
     def _lapsed(self, binding: Binding) -> None:

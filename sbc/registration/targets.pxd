@@ -20,8 +20,10 @@ cdef class Targets:
     cdef readonly ServerGroup group
     cdef readonly str group_name
     cdef readonly list servers
+    cdef readonly list registrars
     cdef readonly list asked
     cdef readonly double register_wait
+    cdef readonly long wrong_password_tries
     cdef public str goal
     cdef readonly bint concurrent
     cdef readonly str refresh_check

@@ -70,8 +70,10 @@ class Targets:
     group: ServerGroup
     group_name: str
     servers: list
+    registrars: list  # of them those where phones are registered
     asked: list  # those with which a REGISTER begins: all registrars, or, one after the other, the first
     register_wait: cython.double
+    wrong_password_tries: cython.long
     goal: str  # the server where phones are to be registered now; "" with concurrent registration: at all of them
     concurrent: cython.bint
     refresh_check: str  # which refreshes that nothing changes are answered without a server: off | source | credentials
@@ -90,8 +92,10 @@ class Targets:
         self.group_name = group.name
         self.servers: list[Target] = [Target(server, settings) for server in settings.servers]
         registrars = [target for target in self.servers if target.settings.register]
+        self.registrars: list[Target] = registrars
         self.asked: list[Target] = registrars if settings.registration == "concurrent" else registrars[:1]
         self.register_wait = settings.register_wait
+        self.wrong_password_tries = settings.wrong_password_tries
         self.goal = ""
         self.concurrent = settings.registration == "concurrent"
         self.refresh_check = settings.refresh_check

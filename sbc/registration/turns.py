@@ -260,6 +260,8 @@ class Turns:
         name: str = self.answers
         if name == "" and self.at_home and not together:
             name = self.next(now)
+        if not any([leg.target.name == name for leg in legs]):
+            name = ""  # it must not hear of this phone now (`accounts`, `rejections`)
         for leg in legs:
             if not self.wants(leg.target):
                 continue

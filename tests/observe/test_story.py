@@ -191,3 +191,11 @@ def test_a_flap_and_the_network_are_told() -> None:
     for state, level in (("up", "info"), ("link_down", "warning"), ("uplink_down", "error"), ("dns_down", "warning")):
         told = line_of(events.NetworkStateChanged("up", state, "why"))
         assert (level, True) == (told[0], told[1].startswith("network: ") and told[1].endswith("(why)"))
+
+
+def test_phone_that_loops():
+    level, text = line_of(
+        events.PhoneQuarantined("office", "sip:a@d", "sip:a@h:5062", "203.0.113.7", 300.0, "11 REGISTERs in a row were refused")
+    )
+    assert "warning" == level
+    assert "phone sip:a@d at 203.0.113.7 (sip:a@h:5062) registers in a loop, and is left alone for 300 s: 11 REGISTERs" in text

@@ -17,7 +17,7 @@ def refused_upstream(times: int = 1, settings: GroupSettings = OFFICE, now: floa
     upstream.state = FAILED
     waited = []
     for _ in range(times):
-        accounts.refused(upstream, settings, now)
+        accounts.refused(upstream, settings, 0.0, now)
         waited.append(upstream.retry_at - now)
         now = upstream.retry_at
     return upstream, waited
@@ -45,8 +45,15 @@ def test_refusal_that_comes_while_it_waits_makes_the_wait_no_longer():
     """The phone has no other server, and asks every minute."""
     upstream, _ = refused_upstream()
     before = upstream.retry_at
-    Accounts().refused(upstream, OFFICE, 110.0)
+    Accounts().refused(upstream, OFFICE, 0.0, 110.0)
     assert (before, 1) == (upstream.retry_at, upstream.failures)
+
+
+def test_wait_is_no_shorter_than_the_allowed_tries_want():
+    """`wrong_password_tries` counts what the appliance answers itself, too."""
+    upstream = Upstream("primary")
+    Accounts(random.Random(1)).refused(upstream, OFFICE, 450.0, 100.0)
+    assert 550.0 == upstream.retry_at
 
 
 def test_success_clears_it():

@@ -1,4 +1,4 @@
-"""The small parts: Contacts, the expiry queue, rejections."""
+"""The small parts: Contacts, the expiry queue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from sbc.registration.contacts import (
     with_parameter,
 )
 from sbc.registration.expiry import ExpiryQueue
-from sbc.registration.rejections import LIMIT, PAUSE, Rejections
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Response
 from sbc.sip.uri import SipUri
@@ -208,37 +207,6 @@ def test_forgotten_binding_does_not_lapse():
     lapses.clock.advance(15)
     lapses.queue.forget(second)
     assert ([], 0) == (lapses.seen, len(lapses.timers))
-
-
-# Rejections
-
-
-def test_waits_after_the_limit_and_only_so_long():
-    rejections = Rejections()
-    for _ in range(LIMIT - 1):
-        rejections.rejected("h", "a", "c", 0.0)
-    assert not rejections.must_wait("h", "a", "c", 0.0)
-    rejections.rejected("h", "a", "c", 1.0)
-    assert rejections.must_wait("h", "a", "c", PAUSE)
-    assert not rejections.must_wait("h", "a", "other", PAUSE)
-    assert not rejections.must_wait("h", "a", "c", PAUSE + 1)
-    rejections.rejected("h", "a", "c", PAUSE + 2)
-    assert not rejections.must_wait("h", "a", "c", PAUSE + 2)
-
-
-def test_success_clears_the_count():
-    rejections = Rejections()
-    for _ in range(LIMIT):
-        rejections.rejected("h", "a", "c", 0.0)
-    rejections.accepted("h", "a", "c")
-    assert not rejections.must_wait("h", "a", "c", 0.0)
-
-
-def test_counts_are_forgotten():
-    rejections = Rejections()
-    for number in range(5000):
-        rejections.rejected("h", "a", str(number), number * 1.0)
-    assert len(rejections) <= 1001
 
 
 @pytest.mark.parametrize(

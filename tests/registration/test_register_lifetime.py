@@ -621,3 +621,22 @@ def test_phone_with_another_connection_is_found_by_its_contact(site):
     phone.register()
     site.clock.advance(1)
     assert None is site.registrar.binding_with_contact("tcp", "203.0.113.7", uri)
+
+
+def test_nonce_outlives_a_restart(make_site):
+    """A phone that shows its last nonce unasked is let in at once, by the server that issued it (D9)."""
+    before = make_site(servers=1)
+    before.primary.reply = DigestRegistrar("example.com", {"alice": "secret"}, "N1")
+    phone = Phone(before)
+    phone.register()
+    before.clock.advance(1)
+    challenge = phone.last
+    phone.register(authorization=phone.answer_to(challenge))
+    before.clock.advance(10)
+    after = make_site(servers=1, store=before.store)
+    after.primary.reply = before.primary.reply
+    phone.site = after
+    phone.register(authorization=phone.answer_to(challenge))
+    after.clock.advance(1)
+    assert [401, 200, 200] == phone.answers
+    assert 1 == len(after.primary.requests)
