@@ -330,8 +330,9 @@ class Exchange(LegUser):
                 waiting.append(target)
             else:
                 now_allowed.append(target)
-        if not now_allowed:
-            now_allowed = waiting
+        if not self._is_any_judge(now_allowed):
+            # The one that the phone could not convince is not got round by one that believes everybody.
+            now_allowed = waiting + now_allowed if self._is_any_judge(waiting) else []
         if not now_allowed:
             reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
             self._respond(answer_to(self.request, 403, reason))
@@ -343,6 +344,18 @@ class Exchange(LegUser):
             target = now_allowed[0]
             names = frozenset([target.name for target in now_allowed])
             self._legs.append(new_leg(self, now_allowed[0], self.group.register_plan_among(names, now, self._deadline)))
+
+    @cython.cfunc
+    def _is_any_judge(self, targets: list) -> cython.bint:
+        """Is there one that registers nobody for our sake, or is none of that kind alive at all?"""
+        target: Target
+        for target in targets:
+            if not target.trusted:
+                return True
+        for target in self.targets.registrars:
+            if not target.trusted and self.group.may_accept(target.name):
+                return False
+        return len(targets) > 0
 
     @cython.cfunc
     def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:
