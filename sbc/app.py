@@ -75,6 +75,9 @@ from sbc.workers.partitions import adopt
 
 log = Logger(namespace="sbc")
 
+STORE_LOOKED_AT_EVERY = 10.0
+"""Seconds. Somebody may take its files away, or make room on a full disk, while no phone changes anything."""
+
 _LOCATING_TAKES = 5.0  # seconds after the start in which DNS has answered, where it answers at all
 _DRAIN_LOOKS = 0.1  # seconds between two looks at what is still under way while stopping
 
@@ -171,7 +174,7 @@ class App:
         self._resolver.start()
         self._add_groups(config.groups)
 
-        self._journal = RegistrationJournal(state_dir, self.store)
+        self._journal = RegistrationJournal(state_dir, self.store, self.report)
         self.registrar = Registrar(
             self.layer, self.clock, self._wall_clock, self._journal, _passwords(config), self.listeners.flow_to_server,
             self.report,
@@ -199,6 +202,7 @@ class App:
         self.metrics.watch(
             seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge,
             refreshes_answered=self.registrar.refreshes.answered, network_state=lambda: self.network.state,
+            store_up_to_date=lambda: self._journal.up_to_date,
         )  # fmt: skip
         self.connections = Connections(self._reactor, self.edge, self.report, room_for_connections())
         try:
@@ -212,6 +216,7 @@ class App:
         self._own_probers()
         self._own_control()
         self._watch_lateness(self.clock.seconds() + OVERLOAD_INTERVAL)
+        self.clock.callLater(STORE_LOOKED_AT_EVERY, self._look_at_store)
         self._garbage = GarbagePolicy(self.clock, self._received)
         self._garbage.start()
         self.clock.callLater(_LOCATING_TAKES, self._tell_unlocated)
@@ -389,6 +394,10 @@ class App:
         now = self._reactor.seconds()
         self.overload.note(now - due)
         self.clock.callLater(OVERLOAD_INTERVAL, self._watch_lateness, now + OVERLOAD_INTERVAL)
+
+    def _look_at_store(self) -> None:
+        self.registrar.check_store()
+        self.clock.callLater(STORE_LOOKED_AT_EVERY, self._look_at_store)
 
     # -- what people see -------------------------------------------------------------------------------------------------
 

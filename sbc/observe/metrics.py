@@ -339,6 +339,7 @@ class Metrics:
         self._refreshes_answered: Callable[[], Mapping[str, int]] = dict
         self._survival_active: Callable[[str], bool] = lambda group: False
         self._network_state: Callable[[], str] = lambda: "up"
+        self._store_up_to_date: Callable[[], bool] = lambda: True
         self._seconds: Callable[[], float] = lambda: 0.0
 
         everyday: EverydayCounts = EverydayCounts()
@@ -360,6 +361,7 @@ class Metrics:
         refreshes_answered: Callable[[], Mapping[str, int]] | None = None,
         survival_active: Callable[[str], bool] | None = None,
         network_state: Callable[[], str] | None = None,
+        store_up_to_date: Callable[[], bool] | None = None,
     ) -> None:
         """Hand in what has a state of its own; each may come later than the others, or anew after a reload.
 
@@ -380,6 +382,8 @@ class Metrics:
             self._survival_active = survival_active
         if network_state is not None:
             self._network_state = network_state
+        if store_up_to_date is not None:
+            self._store_up_to_date = store_up_to_date
 
     # Facts come in.
 
@@ -510,6 +514,11 @@ class Metrics:
         for each in NETWORK_STATES:
             network.add_metric((each,), float(self._network_state() == each))
         yield network
+        store = GaugeMetricFamily(
+            "sbc_store_up_to_date", "1 while all that has to survive a restart is on disk, 0 while it is in memory only."
+        )
+        store.add_metric((), float(self._store_up_to_date()))
+        yield store
 
     def _describe_groups(self, groups: Sequence[Group]) -> Iterator[Metric]:
         of_candidate = ("group", "server", "candidate")

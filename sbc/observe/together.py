@@ -6,7 +6,7 @@ How a family is added up. Counters and histograms: the sum, and what a worker ha
 or Prometheus would see a counter fall and take its next rise for news. Gauges that count things: the sum. Gauges that are a
 verdict about a server or a group: one worker's, because all have the same verdict. Of the process: CPU time, memory and
 open files are sums over all processes (memory that they share counts in each), the limit of open files is the lowest, and
-the start is that of the oldest, the supervisor.
+the start is that of the oldest, the supervisor. What has to be on disk is there when that is so for each worker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ADDED = frozenset(
         "process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds",
     )
 )  # fmt: skip
-_LOWEST = frozenset(("process_max_fds", "process_start_time_seconds"))
+_LOWEST = frozenset(("process_max_fds", "process_start_time_seconds", "sbc_store_up_to_date"))
 _GROWING = frozenset(("counter", "histogram"))
 
 EVENTS_SHOWN = 50

@@ -9,10 +9,12 @@ cdef class Archive(Timer):
     cdef TimerQueue _queue
     cdef object _wall_clock
     cdef object _store
+    cdef object _everything
     cdef dict _behind
     cdef dict _unsaved
     cdef list _heard_of
     cdef dict _removals
+    cdef bint _notes_are_old
     cdef bint _saving
 
     cdef object keep(self, Binding binding)

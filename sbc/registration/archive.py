@@ -14,7 +14,7 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import cython
@@ -51,21 +51,32 @@ class Archive(Timer):
     _queue: TimerQueue
     _wall_clock: object
     _store: object
+    _everything: object
     _behind: dict  # token -> the binding whose new times are to be noted, None: it is to be forgotten
     _unsaved: dict  # the same for what the database does not have; all of it is noted
     _heard_of: list  # (token, server) of the removals of which it is to be noted that they need no more telling
     _removals: dict  # the same -> the row, None: it is to be forgotten; what the database does not have, all noted
+    _notes_are_old: cython.bint  # all was saved, but by a database that could not write it: the notes had to stay
     _saving: cython.bint  # the database is to get all that is unsaved
 
-    def __init__(self, queue: TimerQueue, wall_clock: Callable[[], float], store: RegistrationStore) -> None:
+    def __init__(
+        self,
+        queue: TimerQueue,
+        wall_clock: Callable[[], float],
+        store: RegistrationStore,
+        everything: Callable[[], tuple[Iterable[Binding], Iterable[RemovalRow]]],
+    ) -> None:
+        """`everything` gives what should be on disk."""
         self.unarmed()
         self._queue = queue
         self._wall_clock = wall_clock
         self._store = store
+        self._everything = everything
         self._behind: dict[str, Binding | None] = {}
         self._unsaved: dict[str, Binding | None] = {}
         self._heard_of: list[tuple[str, str]] = []
         self._removals: dict[tuple[str, str], RemovalRow | None] = {}
+        self._notes_are_old = False
         self._saving = False
 
     @cython.cfunc
@@ -117,6 +128,19 @@ class Archive(Timer):
         self._behind[token] = None
         self._come_back(WRITE_BEHIND)
 
+    def check(self) -> None:
+        """See whether what was saved is still there; if not, save it once more, a part at a time. And where the database
+        could not be written for a while, see that notes go which are older than what it has now."""
+        if not self._store.check():
+            bindings, removals = self._everything()
+            self._unsaved.update((binding.token, binding) for binding in bindings)
+            self._removals.update(((row.token, row.server), row) for row in removals)
+            self._saving = True
+        elif self._notes_are_old and self._store.up_to_date:
+            self._saving = True
+        if self._saving:
+            self._come_back(_PAUSE)
+
     def close(self) -> None:
         """Write all that still waits: the appliance stops, and nobody waits for it."""
         while self._behind or self._heard_of:
@@ -135,6 +159,7 @@ class Archive(Timer):
             self._note_what_waits()
         if self._saving or self._store.notes_are_many:
             self._save_some()
+        self.check()
         if self._behind or self._saving:  # the rest in a moment
             self._queue.arm(self, self._queue.now(), _PAUSE)
 
@@ -213,7 +238,7 @@ class Archive(Timer):
             self._store.save_registrations(rows, of_servers, removed, removals, heard)
         self._saving = len(self._unsaved) > 0 or len(self._removals) > 0
         if not self._saving:
-            self._store.notes_saved()
+            self._notes_are_old = not self._store.notes_saved()
 
     @cython.cfunc
     def _save_all(self):

@@ -7,6 +7,7 @@ from sbc.flow cimport Flow
 from sbc.registration.archive cimport Archive
 from sbc.registration.bindings cimport Binding, Bindings
 from sbc.registration.expiry cimport ExpiryQueue
+from sbc.registration.quarantine cimport Quarantine
 from sbc.registration.targets cimport Targets
 from sbc.sip.message cimport Request, Response
 from sbc.transaction.interface cimport AtHand
@@ -42,6 +43,7 @@ cdef class Refreshes(AtHand):
     cdef Archive _archive
     cdef ExpiryQueue _expiry
     cdef dict _under_way
+    cdef Quarantine _quarantine
     cdef dict _by_call_id
     cdef dict _extras
     cdef dict _counts

@@ -43,7 +43,8 @@ if cython.compiled:
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
-    from cython.cimports.sbc.registration.targets import Targets
+    from cython.cimports.sbc.registration.quarantine import Quarantine
+    from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.sip.message import Request, Response, ok_to, parse
     from cython.cimports.sbc.sip.scanner import (
         AUTHORIZATION,
@@ -69,7 +70,8 @@ else:
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.expiry import ExpiryQueue
-    from sbc.registration.targets import Targets
+    from sbc.registration.quarantine import Quarantine
+    from sbc.registration.targets import Target, Targets
     from sbc.sip.message import Request, Response, ok_to, parse
     from sbc.sip.scanner import (
         AUTHORIZATION,
@@ -147,6 +149,7 @@ class Refreshes(AtHand):
     _archive: Archive
     _expiry: ExpiryQueue
     _under_way: dict
+    _quarantine: Quarantine
     _by_call_id: dict
     _extras: dict
     _counts: dict
@@ -161,6 +164,7 @@ class Refreshes(AtHand):
         archive: Archive,
         expiry: ExpiryQueue,
         under_way: dict[str, list],
+        quarantine: Quarantine,
         nonces: object,
     ) -> None:
         """`under_way`: the tokens of the contacts that an exchange is about."""
@@ -171,6 +175,7 @@ class Refreshes(AtHand):
         self._archive = archive
         self._expiry = expiry
         self._under_way = under_way
+        self._quarantine = quarantine
         self._by_call_id: dict[bytes, Refresh] = {}
         self._extras: dict[tuple[bytes, bool, bool], Extras] = {}
         self._counts: dict[str, int] = {}
@@ -206,6 +211,8 @@ class Refreshes(AtHand):
             # Repeated, because the answer was lost; whatever has happened since, this was the answer.
             return refresh.rest
         if cseq < refresh.cseq or cseq <= binding.cseq or now >= binding.quiet_until or binding.token in self._under_way:
+            return None
+        if self._quarantine.is_any() and self._quarantine.left(binding.host, binding.token, now) > 0.0:
             return None
         seconds: cython.longlong = _time_left(binding, refresh.targets, refresh.wanted, refresh.usual, now)
         if seconds <= 0:
@@ -438,13 +445,19 @@ def _write_contact(writer: Writer, binding: Binding, seconds: cython.longlong, g
 def _time_left(
     binding: Binding, targets: Targets, wanted: cython.longlong, usual: cython.longlong, now: cython.double
 ) -> cython.longlong:
-    """Seconds to grant without a server: as usual. 0 when one of the servers that hold it does not hold it as long as that:
-    then they should hear of it."""
+    """Seconds to grant without a server: as usual. 0 when a server should hear of it: one that holds it does not hold it as long
+    as that, or those that hold it are dead, and another one lives."""
     upstream: Upstream
     until: cython.double = 0.0
+    is_held: cython.bint = False
     for upstream in binding.upstreams:
-        if upstream.state == _REGISTERED and (until == 0.0 or upstream.expires_at < until):
-            until = upstream.expires_at
+        if upstream.state == _REGISTERED:
+            if until == 0.0 or upstream.expires_at < until:
+                until = upstream.expires_at
+            if not is_held and targets.group.may_accept(upstream.server):
+                is_held = targets.goal == "" or upstream.server == targets.goal
+    if not is_held and _is_any_alive(targets):
+        return 0
     left: cython.longlong = cython.cast(cython.longlong, until - now)
     seconds: cython.longlong = targets.phone_expires
     if seconds == 0:
@@ -455,6 +468,16 @@ def _time_left(
         if wanted < seconds:
             seconds = wanted
     return seconds if left >= seconds else 0
+
+
+@cython.cfunc
+def _is_any_alive(targets: Targets) -> cython.bint:
+    """Is there a registrar that is not known to be down?"""
+    target: Target
+    for target in targets.servers:  # noqa: SIM110 (compiled, this makes no generator)
+        if target.registers and targets.group.may_accept(target.name):
+            return True
+    return False
 
 
 @cython.cfunc

@@ -38,7 +38,7 @@ from sbc.registration.upkeep import Upkeep
 from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
 from sbc.sip.digest import HtdigestFile
 from sbc.sip.errors import MalformedMessage
-from sbc.store.interface import RegistrarStore
+from sbc.store.interface import RegistrarStore, RemovalRow
 
 if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
@@ -185,14 +185,14 @@ class Registrar(ExchangeUser):
         self.rejections = Rejections()
         self._accounts = Accounts()
         self._quarantine = Quarantine()
-        self._archive = Archive(self.queue, wall_clock, store)
+        self._archive = Archive(self.queue, wall_clock, store, self._everything)
         self._expiry = ExpiryQueue(self.queue, self._lapsed)
         self._targets: dict[str, Targets] = {}  # by key of the group
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self.refreshes = Refreshes(
-            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self.nonces
+            self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self._quarantine, self.nonces
         )
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
@@ -1041,6 +1041,15 @@ class Registrar(ExchangeUser):
             self._archive.keep(binding)
         else:
             self._archive.keep_later(binding)
+
+    def _everything(self) -> tuple[Iterable[Binding], Iterable[RemovalRow]]:
+        offset = self._wall_clock() - self.queue.now()
+        missed = self.upkeep.missed
+        return self.bindings, [row for token in {key[0] for key in missed.entries} for row in missed.rows(token, offset)]
+
+    def check_store(self) -> None:
+        """See whether what was saved is still there. To be called now and then: without a change nobody else does."""
+        self._archive.check()
 
     def close(self) -> None:
         """The appliance stops: nothing is left to be written."""

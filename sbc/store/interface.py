@@ -103,6 +103,10 @@ class RegistrationStore(Protocol):
         On return they survive a SIGKILL.
         """
 
+    def check(self) -> bool:
+        """See whether what was saved is still there, and try again to write what could not be written. False: it is lost, and
+        those who know it have to save it anew."""
+
     def note(self, line: bytes) -> bool:
         """Write this down for now, as `sbc.store.journal` reads it: sooner done than `save_registrations`, and as safe.
         False when it cannot be; then what it is about must be saved."""
@@ -111,20 +115,29 @@ class RegistrationStore(Protocol):
     def notes_are_many(self) -> bool:
         """It is time to save all that was noted."""
 
-    def notes_saved(self) -> None:
-        """All that was noted has been saved: the notes may be forgotten."""
+    def notes_saved(self) -> bool:
+        """All that was noted has been saved: the notes may be forgotten. False when they have to stay, because not all of it
+        could be written."""
+
+    @property
+    def up_to_date(self) -> bool:
+        """False while something that was saved could not be written."""
 
 
 class NoNotes:
     """Of a store that saves everything at once."""
 
     notes_are_many = False
+    up_to_date = True
+
+    def check(self) -> bool:
+        return True
 
     def note(self, line: bytes) -> bool:
         return False
 
-    def notes_saved(self) -> None:
-        pass
+    def notes_saved(self) -> bool:
+        return True
 
 
 class CounterStore(Protocol):

@@ -12,7 +12,8 @@ the dead into the database, and reads those of the living along.
 A line is `[bindings, registrations, removed, renewals, removals, heard]`: rows as in `sbc.store.interface`, the tokens of
 bindings that are gone, for each renewal `[token, granted, expires_at, server, expires_at, server, expires_at ...]`, rows
 of removals that a server has yet to hear of, and `[token, server]` for those that need no more telling. A line may end
-before any of the last three, and a row before its last fields: those of former versions do.
+before any of the last three, and a row before its last fields: those of former versions do. Behind it, after a tab, stands
+the CRC-32 of the line, in hexadecimal: what a damaged disk gives back is not believed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from sbc.events import Alarm, Report
+from sbc.store import schema
 from sbc.store.interface import BindingRow, RegistrarStore, RegistrationRow, RemovalRow
 
 PREFIX = "sbc-journal-"
@@ -49,27 +53,18 @@ class Entry(NamedTuple):
 
 
 
-class Database(RegistrarStore, Protocol):
-    """Where everything goes in the end."""
-
-    @property
-    def up_to_date(self) -> bool:
-        """False while something that was saved could not be written."""
-
-
 class RegistrationJournal:
     """A `RegistrarStore` before another one. Call `close` before that is closed."""
 
-    def __init__(self, state_dir: str | Path, database: Database) -> None:
+    def __init__(self, state_dir: str | Path, database: RegistrarStore, report: Report | None = None) -> None:
         self._folder = Path(state_dir)
         self._database = database
+        self._report = report
         self._path = self._folder / f"{PREFIX}{os.getpid()}"
         self._file = -1  # no journal: the database takes everything at once
         self._size = 0
         self._take_over_the_dead()
-        with contextlib.suppress(OSError):
-            self._file = _opened_and_locked(self._path, os.O_CREAT)
-            self._size = os.fstat(self._file).st_size  # not empty when the database could not take it over
+        self._open()
 
     def secret(self) -> bytes:
         return self._database.secret()
@@ -84,7 +79,7 @@ class RegistrationJournal:
     def _known(self) -> _Registrations:
         known = _Registrations(self._database)
         for path in self._journals():
-            for entry in _entries(path):
+            for entry in self._entries(path):
                 known.apply(entry)
         return known
 
@@ -98,9 +93,32 @@ class RegistrationJournal:
     ) -> None:
         self._database.save_registrations(bindings, registrations, removed, removals, heard)
 
+    def check(self) -> bool:
+        """For the journal, too: in a folder that was taken away a file takes all that it is given."""
+        is_there = self._database.check()
+        if self._file >= 0 and not self._is_in_place():
+            os.close(self._file)
+            self._file = -1
+            is_there = False
+        if self._file < 0:
+            self._open()
+        return is_there
+
+    def _open(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file = _opened_and_locked(self._path, os.O_CREAT)
+            self._size = os.fstat(self._file).st_size  # not empty when the database could not take it over
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file))
+        except OSError:
+            return False
+
     def note(self, line: bytes) -> bool:
         if self._file < 0 or self._size > _LARGEST:
             return False
+        line = b"%b\t%08x\n" % (line[:-1], zlib.crc32(line[:-1]))
         try:
             written = os.write(self._file, line)
         except OSError:
@@ -116,11 +134,18 @@ class RegistrationJournal:
     def notes_are_many(self) -> bool:
         return self._size > _LARGE
 
-    def notes_saved(self) -> None:
-        if self._size and self._database.up_to_date:
+    def notes_saved(self) -> bool:
+        if self._size:
+            if not self._database.up_to_date:
+                return False
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, 0)
                 self._size = 0
+        return True
+
+    @property
+    def up_to_date(self) -> bool:
+        return self._database.up_to_date
 
     def close(self) -> None:
         """Leave no file, unless something is in it that was not saved."""
@@ -147,13 +172,30 @@ class RegistrationJournal:
                 file = _opened_and_locked(path)
             except OSError:
                 continue  # its process lives, or we may not write here
-            entries = list(_entries(path))
+            entries = self._entries(path)
             if entries:
                 self._save(entries)
             if self._database.up_to_date:
                 with contextlib.suppress(OSError):
                     path.unlink()
             os.close(file)
+
+    def _entries(self, path: Path) -> list[Entry]:
+        """What stands in a journal. A last line that its process did not end tells nothing."""
+        try:
+            lines = path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            self._tell(f"cannot read {path}: {error.strerror}")
+            return []
+        entries = [_entry(line) for line in lines]
+        good = [entry for entry in entries if entry is not None]
+        if len(good) < len(entries):
+            self._tell(f"{path} is damaged; {len(entries) - len(good)} of {len(entries)} notes are lost")
+        return good
+
+    def _tell(self, text: str) -> None:
+        if self._report is not None:
+            self._report(Alarm("store", text))
 
     def _save(self, entries: list[Entry]) -> None:
         """Bring them into the database."""
@@ -190,33 +232,48 @@ def _opened_and_locked(path: Path, create: int = 0) -> int:
     return file
 
 
-def _entries(path: Path) -> Iterable[Entry]:
-    """What stands in a journal. A last line that its process did not end tells nothing."""
+def _entry(line: bytes) -> Entry | None:
+    """What stands in a line; None when it cannot be believed."""
+    text, tab, checksum = line.rpartition(b"\t")
+    if tab and checksum != b"%08x" % zlib.crc32(text):
+        return None
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except OSError:
-        return
-    for line in lines:
-        try:
-            bindings, registrations, removed, *more = json.loads(line)
-            renewals, removals, heard = (*more, [], [], [])[:3]
-            entry = Entry(
-                [BindingRow(*row) for row in bindings],
-                [RegistrationRow(*row) for row in registrations],
-                [*removed],
-                [[token, granted, expires_at, *times] for token, granted, expires_at, *times in renewals],
-                [RemovalRow(*row) for row in removals],
-                [(token, server) for token, server in heard],
-            )
-        except (ValueError, TypeError):
-            continue
-        yield entry
+        bindings, registrations, removed, *more = json.loads(text if tab else line)
+        renewals, removals, heard = (*more, [], [], [])[:3]
+        entry = Entry(
+            [schema.read_row(BindingRow, row) for row in bindings],
+            [schema.read_row(RegistrationRow, row) for row in registrations],
+            [*removed],
+            [[*renewal] for renewal in renewals],
+            [schema.read_row(RemovalRow, row) for row in removals],
+            [(token, server) for token, server in heard],
+        )
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = [*entry.removed, *(text for key in entry.heard for text in key)]
+    is_good = (
+        None not in (*entry.bindings, *entry.registrations, *entry.removals)
+        and all(isinstance(text, str) for text in texts)
+        and all(map(_is_renewal, entry.renewals))
+    )
+    return entry if is_good else None
+
+
+def _is_renewal(renewal: list[Any]) -> bool:
+    if len(renewal) < 3 or len(renewal) % 2 == 0:
+        return False
+    token, granted, expires_at, *times = renewal
+    return (
+        isinstance(token, str)
+        and all(isinstance(server, str) for server in times[::2])
+        and all(type(seconds) in (int, float) and abs(seconds) < 1e11 for seconds in (granted, expires_at, *times[1::2]))
+    )
 
 
 class _Registrations:
     """What the database has, and what entries make of it; `touched` are the tokens of bindings that they are about."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: RegistrarStore) -> None:
         bindings, registrations = database.load_registrations()
         self.bindings = {row.token: row for row in bindings}
         self.registrations: dict[tuple[str, str], RegistrationRow] = {}

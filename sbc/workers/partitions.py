@@ -17,7 +17,8 @@ from pathlib import Path
 from sbc.events import Report
 from sbc.store.interface import BindingRow
 from sbc.store.journal import PREFIX, RegistrationJournal, in_use
-from sbc.store.sqlite import SECRET_NAME, SqliteStore
+from sbc.store.secret import SECRET_NAME
+from sbc.store.sqlite import SqliteStore
 
 _NAME = re.compile(r"worker-([0-9]+)")
 
@@ -50,7 +51,7 @@ def adopt(state_dir: Path, workers: int, report: Report) -> None:
     try:
         # What the first worker noted before it was killed comes before what is moved now: it may have noted that a phone
         # went to another worker, and that must not be read after the phone has come back.
-        RegistrationJournal(state_dir, store).close()
+        RegistrationJournal(state_dir, store, report).close()
         for folder in folders:
             _move(folder, store, report)
             if store.up_to_date:
@@ -76,7 +77,7 @@ def _folders_from(state_dir: Path, workers: int) -> list[Path]:
 
 def _move(folder: Path, store: SqliteStore, report: Report) -> None:
     source = SqliteStore(folder, report)
-    journal = RegistrationJournal(folder, source)
+    journal = RegistrationJournal(folder, source, report)
     rows, registrations = journal.load_registrations()
     journal.close()
     source.close()

@@ -1,6 +1,6 @@
 """Instructions per exchange, counted by callgrind: the same in every run, on every machine, whatever else it does.
 
-    python -m tests.bench.instructions [calls] [register] [refresh] [options] [--number N] [--keep FOLDER]
+    python -m tests.bench.instructions [calls] [register] [refresh] [answered] [options] [--number N] [--keep FOLDER]
 
 Prints for each job how many instructions one exchange takes in user space, and in which compiled file they are executed. A
 file's share is what happens in it, not what it calls: the work that `sbc/proxy` has done by Python's runtime counts for
@@ -31,7 +31,7 @@ RATE = 40
 WARM_UP = 300
 SLOW_START = 300
 """Seconds."""
-JOBS = ("calls", "register", "refresh", "options")
+JOBS = ("calls", "register", "refresh", "answered", "options")
 
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 _MODULE = re.compile(r".*/(sbc/.*?)\.(?:cpython-.*\.)?so")
@@ -91,12 +91,13 @@ def count(job: str, number: int, keep: Path | None) -> tuple[int, Counter[str]]:
             bench = Bench(peers)
             folder = Path(name) / "counted"
             folder.mkdir()
-            proxy = UnderCallgrind(folder, bench.servers)
+            proxy = UnderCallgrind(folder, bench.servers, throttled=job == "answered")
             profile = Path(name) / "profile"
             proxy.counting_into(profile)
             peers.started(proxy)
             # The first probes, and what is made once for every phone or server.
-            bench.result(bench.start_load(proxy, job, RATE, WARM_UP), SLOW_START)
+            for _ in range(2 if job == "answered" else 1):
+                bench.result(bench.start_load(proxy, job, RATE, WARM_UP), SLOW_START)
             proxy.control("--instr=on")
             result = bench.result(bench.start_load(proxy, job, RATE, number), SLOW_START)
             proxy.control("--instr=off")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +51,9 @@ class Proxy(Program):
 
 
 class KamailioProxy(Proxy):
-    """Kamailio with kamailio.cfg of this folder."""
+    """Kamailio with kamailio.cfg of this folder. It forks every REGISTER."""
+
+    jobs = (*Proxy.jobs, "answered")
 
     def __init__(self, folder: Path, servers: list[Server], *, bindings: bool = False) -> None:
         self.port = free_port()
@@ -67,14 +71,20 @@ class KamailioProxy(Proxy):
 
 
 class SbcProxy(Proxy):
-    """`sbc run` with its defaults: metrics, store and probes are on. It has a state folder of its own."""
+    """`sbc run` with its defaults: metrics, store and probes are on. It has a state folder of its own.
 
-    def __init__(self, folder: Path, servers: list[Server], *, workers: int = 1) -> None:
+    `throttled`: phones refresh once a minute, and the servers hear of it once an hour.
+    """
+
+    def __init__(self, folder: Path, servers: list[Server], *, workers: int = 1, throttled: bool = False) -> None:
+        if throttled:
+            self.jobs = ("answered",)
         self.port = free_port()
+        self._http_port = free_port()
         file = folder / "sbc.toml"
         file.write_text(configuration(
-            folder=folder, listens={ADDRESS: self.port}, http_port=free_port(), servers=servers, group="",
-            workers=workers,
+            folder=folder, listens={ADDRESS: self.port}, http_port=self._http_port, servers=servers,
+            group="phone_expires = 60" if throttled else "", workers=workers,
         ))
         super().__init__("sbc", sbc_command(file), folder)
         self.startup_seconds = 0.0
@@ -89,6 +99,13 @@ class SbcProxy(Proxy):
             assert time.monotonic() < started + 60, "sbc did not become ready within 60 s"
             time.sleep(0.002)
         self.startup_seconds = time.monotonic() - started
+
+    def refreshes_answered(self) -> int:
+        """Those of which no server has heard."""
+        with urllib.request.urlopen(f"http://{ADDRESS}:{self._http_port}/metrics", timeout=10) as page:
+            found = re.search(r"^sbc_refreshes_answered_total\{.*\} (\S+)$", page.read().decode(), re.MULTILINE)
+        assert found, "no such metric"
+        return int(float(found[1]))
 
 
 class SippyProxy(Proxy):

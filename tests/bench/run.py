@@ -9,7 +9,8 @@ rounds. CPU is the time, user and system, of all the proxy's processes.
 
 *calls*: INVITE, 100, 180, 200, ACK, BYE, 200, record-routed, to the first of two servers; latency from INVITE to 180.
 *register*: a phone that is new registers at both servers; `sbc` also remembers it on disk before it answers, Kamailio does
-not. *refresh*: a phone that was there before. *options*: answered by the proxy.
+not. *refresh*: a phone that was there before. *answered*: the same with `phone_expires = 60`, so that no server has to hear of
+it and `sbc` answers from memory, beside Kamailio, which forks it. *options*: answered by the proxy.
 
 `forwarder` (forwarder.c) passes datagrams on and understands nothing: the limit. `direct` is the latency without any proxy.
 
@@ -53,7 +54,7 @@ from tests.bench.proxies import (
 from tests.e2e.peers import Peers
 from tests.e2e.peers.process import Program, free_port, wait_until
 
-FIXED = {"calls": (300, 1000), "register": (300, 1000), "refresh": (1000,), "options": (300, 1000)}
+FIXED = {"calls": (300, 1000), "register": (300, 1000), "refresh": (1000,), "answered": (1000,), "options": (300, 1000)}
 """Each job's rates per second."""
 MOST = {"calls": 4000, "register": 2000, "options": 16_000}
 """Each job's first guess at the most; half of it is the next when that is too much."""
@@ -140,7 +141,7 @@ class Bench:
             self._next_phone += number
         # Every run's phones are at the same address: a refresh comes from where the registration came from.
         port = self._phone_port if job != "calls" else free_port()
-        arguments = [str(self._load), "register" if job == "refresh" else job]
+        arguments = [str(self._load), "register" if job in ("refresh", "answered") else job]
         arguments += [str(value) for value in (port, proxy.port, rate, number, patience, hold, self._run, first)]
         program = Program(f"load-{self._run}", arguments, self.peers.folder)
         # Stopped in the end whatever happens in between.
@@ -158,6 +159,9 @@ class Bench:
         addresses: int = 1,
     ) -> Turn:
         """One turn; the phones call from so many addresses."""
+        # That it is what is to be measured.
+        counter = proxy.refreshes_answered if job == "answered" and isinstance(proxy, SbcProxy) else None
+        answered = counter() if counter is not None else 0
         before = proxy.usage()
         number = max(round(rate * seconds / addresses), 1)
         loads = [self.start_load(proxy, job, rate / addresses, number, patience=patience) for _ in range(addresses)]
@@ -166,6 +170,8 @@ class Bench:
         time.sleep(0.05)
         cpu = proxy.usage().cpu_seconds - before.cpu_seconds
         assert proxy.running, f"{proxy.name} ended: {proxy.text()[-2000:]}"
+        if counter is not None and kind != "warm-up":
+            assert counter() - answered >= found["done"], "refreshes went to the servers"
         turn = Turn(
             job=job, proxy=proxy.name, round=round_number, kind=kind, rate=rate,
             cpu_us=cpu / max(found["done"], 1) * 1e6, **found,
@@ -236,8 +242,8 @@ def fixed_rates(bench: Bench, proxies: list[Proxy], rounds: int, seconds: float)
         able = [proxy for proxy in proxies if job in proxy.jobs]
         for proxy in able:
             bench.measure(proxy, job, 300, 1, kind="warm-up", round_number=0)
-            if job == "refresh":
-                # All that will come are known.
+            # All that will come are known; for `answered`, also as those that have refreshed before.
+            for _ in range({"refresh": 1, "answered": 2}.get(job, 0)):
                 bench.measure(proxy, job, 500, rates[0] * seconds / 500, kind="warm-up", round_number=0)
         for rate in rates:
             lost: set[str] = set()
@@ -510,7 +516,10 @@ def compare(bench: Bench, kinds: list[str], options: argparse.Namespace) -> tupl
         remembering = [kind for kind in kinds if kind in ("kamailio", "sbc")]
         memory["calls"] = {}
         memory["registrations"] = bindings(bench, remembering, lambda: memory["calls"].update(dialogs(bench, proxies)))
-    turns = fixed_rates(bench, [*proxies, bench.proxy("direct")], options.rounds, options.seconds)
+    throttled = [bench.proxy("sbc", throttled=True)] if "sbc" in kinds and "answered" in FIXED else []
+    turns = fixed_rates(bench, [*proxies, *throttled, bench.proxy("direct")], options.rounds, options.seconds)
+    for proxy in throttled:
+        proxy.stop()
     if options.most:
         turns += most_rates(bench, proxies, options.rounds, 1.0, began + options.limit)
     if any(proxy.name == "sippy" for proxy in proxies):

@@ -72,6 +72,12 @@ def test_build_info_names_version_and_appliance(registry: CollectorRegistry, met
     assert registry.get_sample_value("sbc_build_info", {"version": "1.2.3", "appliance": "branch-42"}) == 1
 
 
+def test_store_that_is_not_up_to_date(registry: CollectorRegistry, metrics: Metrics) -> None:
+    assert registry.get_sample_value("sbc_store_up_to_date") == 1
+    metrics.watch(store_up_to_date=lambda: False)
+    assert registry.get_sample_value("sbc_store_up_to_date") == 0
+
+
 def test_each_candidate_has_exactly_one_state(registry: CollectorRegistry, metrics: Metrics) -> None:
     """sbc_server_state is 1 for the state it is in, and 0 for the three others."""
     labels = {"group": "office", "server": "server2", "candidate": B}

@@ -100,6 +100,12 @@ def test_gauges_that_count_are_added_and_die_with_their_worker(totals):
     assert [10] == list(values(totals).values())
 
 
+def test_what_must_be_on_disk_is_there_when_each_worker_says_so(totals):
+    for worker, value in enumerate((1, 0, 1)):
+        totals.told(worker, as_lists([gauge("sbc_store_up_to_date", value)]))
+    assert [0] == list(values(totals).values())
+
+
 def test_verdicts_are_one_workers(totals):
     """A server is not up twice. Who speaks for all is said by the supervisor."""
     totals.told(0, as_lists([gauge("sbc_server_up", 0, server="primary")]))

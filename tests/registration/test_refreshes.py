@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from sbc.flow import Flow
+from sbc.registration.quarantine import Kept
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.sip.message import Request, parse
@@ -310,6 +311,21 @@ def test_one_that_an_exchange_is_about_is_not_answered_from_memory(short):
     assert 3 == len(short.primary.requests)
 
 
+def test_one_in_quarantine_is_not_answered_from_memory(short):
+    """It is told to wait, as it is whatever it sends."""
+    phone = known(short)
+    binding = binding_of(short)
+    quarantine = short.registrar._quarantine
+    quarantine.keep(binding.host, binding.token, Kept(short.clock.seconds() + 100, binding.aor, "", "office", "loop"))
+    phone.register()
+    assert 500 == phone.answers[-1]
+    short.clock.advance(101)
+    be_quiet(short)
+    phone.register()
+    assert 200 == phone.answers[-1]
+    assert 1 == asked(short)
+
+
 @pytest.mark.parametrize("garbage", ["", "Contact: <", "Expires: x", "Contact: <sip:\xff@x>;expires=a", "To: <sip:x@y>", ":"])
 def test_garbage_is_not_answered_from_memory(short, garbage):
     """What is sent with a phone's Call-ID, from its address: refused, or the servers' to judge, and never an exception."""
@@ -430,6 +446,47 @@ def test_one_that_no_server_holds_is_not_answered_from_memory(short):
     phone.register()
     short.clock.advance(1)
     assert 2 == asked(short)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["looked at", "at once"])
+@pytest.mark.parametrize("registration", ["successive", "single"])
+def test_when_the_server_that_has_it_dies_the_next_one_hears_of_it(make_site, registration, first):
+    """Y33: with one registration at a time the phone is registered at the next server with its next refresh."""
+    site = make_site(registration=registration, phone_expires=SHORT)
+    phone = registered(site)
+    assert [1, 0] == [len(server.requests) for server in site.servers]
+    if not first:
+        phone.register()
+    site.primary.unreachable = True
+    site.take_down(site.primary)
+    be_quiet(site)
+    phone.register()
+    site.clock.advance(3)
+    assert 1 <= len(site.fallback.requests)
+    assert 200 == phone.answers[-1]
+
+
+def test_when_one_of_two_dies_the_other_has_it_still(short):
+    phone = known(short)
+    short.take_down(short.primary)
+    be_quiet(short)
+    phone.register()
+    assert 200 == phone.answers[-1]
+    assert 1 == asked(short)
+
+
+def test_when_all_are_dead_phones_are_answered_as_long_as_they_hold_it(short):
+    """D34: nobody could hear of it."""
+    phone = known(short)
+    for server in short.servers:
+        server.unreachable = True
+        short.take_down(server)
+    be_quiet(short)
+    for _ in range(3):
+        short.clock.advance(40)
+        phone.register()
+        assert 200 == phone.answers[-1]
+    assert 1 == asked(short)
 
 
 def test_no_longer_than_it_asks_for(make_site):
@@ -668,15 +725,21 @@ def test_strangers_make_nothing_grow(short):
 
 
 def test_no_garbage_is_left(make_site):
+    """A contact that is gone and what its next refresh would have been compared with do not hold each other."""
+
+    def number() -> int:
+        return sum(type(thing).__name__ in ("Refresh", "Binding") for thing in gc.get_objects())
+
+    site = make_site(phone_expires=SHORT)
     gc.collect()
     gc.disable()
     try:
-        site = make_site(phone_expires=SHORT)
+        before = number()
         phone = known(site)
+        assert before + 2 == number()
         phone.register(expires=0)
         site.clock.advance(1)
-        living = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in ("Refresh", "Binding")]
-        assert [] == living
+        assert before == number()
     finally:
         gc.enable()
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from sbc.store.journal import PREFIX, RegistrationJournal
-from sbc.store.sqlite import SECRET_NAME, SqliteStore
+from sbc.store.secret import SECRET_NAME
+from sbc.store.sqlite import SqliteStore
 from sbc.workers.partitions import adopt, folder_of, prepare
 from tests.store.test_sqlite import binding, registration
 

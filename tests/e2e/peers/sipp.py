@@ -98,26 +98,31 @@ class SippPhone:
 class SippDeskPhone(Sipp):
     """A phone of one line that stays registered and takes every call; it answers the first challenge of several.
 
-    `showing`: it shows the last nonce again at each renewal, as linphone and sofia do. It calls out by another port.
+    `scenario`: phone; phone_showing, which shows the last nonce again at each renewal, as linphone and sofia do; or stubborn,
+    which never stays registered, because its password is wrong, and tries for ever. It calls out by another port.
     """
 
-    def __init__(self, name: str, folder: Path, line: Line, *, showing: bool = False) -> None:
+    def __init__(self, name: str, folder: Path, line: Line, scenario: str = "phone") -> None:
         self._line = line
         self._call: Sipp | None = None
-        self._registered = folder / f"{name}.registered"
+        self._told = folder / f"{name}.registrations"
         super().__init__(
-            name, folder, SCENARIOS / ("phone_showing.xml" if showing else "phone.xml"), target=line.proxy, timeout=3600,
+            name, folder, SCENARIOS / f"{scenario}.xml", target=line.proxy, timeout=3600,
             options=("-s", line.name, "-key", "domain", line.domain, "-key", "expires", str(line.expires), "-au", line.name,
                      "-ap", line.password or password_of(line.name), "-auth_uri", line.domain, "-trace_logs", "-log_file",
-                     str(self._registered), "-oocsf", str(SCENARIOS / "callee.xml")),
+                     str(self._told), "-oocsf", str(SCENARIOS / "callee.xml")),
         )  # fmt: skip
 
     def shows_registered(self, line: Line) -> bool:
-        return self.running and self._registered.exists() and "registered" in self._registered.read_text()
+        return self.running and "registered" in self._results()
 
     def refusals(self, line: Line) -> list[str]:
         """What the phone has said so far of registrations that failed."""
-        return self.errors().splitlines()
+        unexpected = [line for line in self.errors().splitlines() if "unexpected" in line]
+        return [result for result in self._results() if result != "registered"] + unexpected
+
+    def _results(self) -> list[str]:
+        return self._told.read_text().split() if self._told.exists() else []
 
     def dial(self, name: str, timeout: float = 10.0, domain: str = DOMAIN) -> None:
         """Call an extension and wait until it has answered."""

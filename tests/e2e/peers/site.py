@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.e2e.peers.accounts import DOMAIN, Line
 from tests.e2e.peers.appliance import QUICK_PROBES, Sbc, htdigest_line
 from tests.e2e.peers.baresip import Baresip
+from tests.e2e.peers.capture import Capture
+from tests.e2e.peers.kamailio import Kamailio
 from tests.e2e.peers.linphone import Linphone
 from tests.e2e.peers.pjsua import Pjsua
-from tests.e2e.peers.process import Program, free_port
+from tests.e2e.peers.process import free_port
 from tests.e2e.peers.sipp import SippDeskPhone
 from tests.e2e.peers.twinkle import Twinkle
 
@@ -60,12 +62,15 @@ class Case:
     method: str
     """One of challenge_method; "own", where the credentials file has the account; or "trusted"."""
 
+    label: str = ""
+    """In the accounts' names in place of the method, where one method stands for two cases."""
+
     @property
     def domain(self) -> str:
         return DOMAINS[self.realms]
 
     def __str__(self) -> str:
-        return f"{self.realms}-{self.method}"
+        return f"{self.realms}-{self.label or self.method}"
 
 
 ALTERNATING = Case("same", "alternating")
@@ -73,124 +78,158 @@ ALTERNATING_REALMS = Case("different", "alternating")
 OWN_REALMS = Case("different", "own")
 
 
-Maker = Callable[[str, Path, list[Line]], list[Softphone]]
+Maker = Callable[[str, Path, Sequence[Line]], list[Softphone]]
+"""Name, folder and lines -> the phone of each line."""
 
 
-def _one(phone: Callable[[str, Path, list[Line]], Softphone]) -> Maker:
-    """One phone with all lines."""
-    return lambda name, folder, lines: [phone(name, folder, lines)]
+def _with_all_lines(make: Callable[[str, Path, Sequence[Line]], Softphone], most: int = 99) -> Maker:
+    """One phone for all lines, or for as many as it can have."""
+
+    def phones(name: str, folder: Path, lines: Sequence[Line]) -> list[Softphone]:
+        each = []
+        for first in range(0, len(lines), most):
+            its_own = lines[first : first + most]
+            each += [make(f"{name}{first or ''}", folder, its_own)] * len(its_own)
+        return each
+
+    return phones
 
 
-def _each(showing: bool) -> Maker:
-    """A SIPp for each line."""
-    return lambda name, folder, lines: [SippDeskPhone(line.name, folder, line, showing=showing) for line in lines]
+def _with_one_line(scenario: str) -> Maker:
+    """A phone for each line."""
+    return lambda name, folder, lines: [SippDeskPhone(line.name, folder, line, scenario) for line in lines]
 
 
 PHONES: dict[str, Maker] = {
-    "baresip": _one(lambda name, folder, lines: Baresip(name, folder, lines=lines)),
-    "linphone": _one(Linphone),
-    "pjsua": _one(Pjsua),
-    "twinkle": _one(Twinkle),
-    "sipp": _each(showing=False),
-    "sippshow": _each(showing=True),
+    "baresip": _with_all_lines(lambda name, folder, lines: Baresip(name, folder, lines=lines)),
+    "linphone": _with_all_lines(Linphone),
+    "pjsua": _with_all_lines(Pjsua, most=8),
+    "twinkle": _with_all_lines(Twinkle),
+    "sipp": _with_one_line("phone"),
+    "sippshow": _with_one_line("phone_showing"),
+    "stubborn": _with_one_line("stubborn"),
 }
 
-MULTIPLE_REALMS = ("baresip", "pjsua", "sipp", "sippshow", "twinkle")
-"""The phones that answer the challenge of a second realm, as they are set up here: at a refresh, one after the other."""
+WELL_BEHAVED = tuple(kind for kind in PHONES if kind != "stubborn")
+"""Those that are there to be registered."""
+
+METHODS = ("serial", "aggregate", "first-only")
+"""Those that have to be asked for."""
+
+ANSWERS_EVERY_REALM = ("baresip", "pjsua", "sipp", "sippshow", "twinkle")
+"""The phones that answer the challenge of another realm at a refresh, as they are set up here; linphone knows one only."""
 
 
 def kinds() -> list[str]:
-    """The phones that this machine has."""
+    """The phones that this machine has, for staying registered."""
     absent = {
         "linphone": shutil.which(Linphone.PROGRAM) is None,
         "twinkle": shutil.which(Twinkle.PROGRAM) is None,
         "pjsua": not Pjsua.installed(),
     }
-    return [kind for kind in PHONES if not absent.get(kind)]
+    return [kind for kind in WELL_BEHAVED if not absent.get(kind)]
 
 
 class PhoneSite:
-    """Two registrars, the appliance without passwords but for "own", and each kind of phone with a line for each case.
+    """Two registrars, the appliance, which knows passwords for "own" only, and each kind of phone with a line for each case.
 
-    `longest`: seconds that the registrars grant. Names of accounts are `baresip-same-alternating`.
+    `lines`: the kinds of phones and their cases. `longest`: seconds that the registrars grant. `settings`: more lines of every
+    group. `passwords`: wrong ones, by account. Names of accounts are like `baresip-same-alternating`.
     """
 
     def __init__(
-        self, peers: Peers, cases: Iterable[Case], *, longest: int = 14, short_grant: int = 6, group: str = "",
-        only: Iterable[str] = (), passwords: dict[str, str] | None = None,
+        self, peers: Peers, lines: Mapping[str, Sequence[Case]], *, longest: int = 16, short_grant: int = 5,
+        settings: str = "", passwords: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._peers = peers
-        self.cases = list(cases)
-        self.kinds = [kind for kind in kinds() if not only or kind in only]
         self.longest = longest
+        self.cases = list(dict.fromkeys(case for cases in lines.values() for case in cases))
         self.primary, self.fallback = (
             peers.kamailio(name, forgetful=True, longest=longest, more_realms=REALMS[name], trusting=name == "fallback")
             for name in REALMS
         )
-        self.sbc = self._start_sbc(f"min_expires = 5\nshort_grant = {short_grant}\n{group}")
+        listen, http_port = free_port(), free_port()
+        # Grants of seconds, so that twenty refreshes are two minutes.
+        self._settings = f"min_expires = 5\nshort_grant = {short_grant}\n{settings}\n"
+        text = self._configuration(listen, http_port, list(lines))
+        self.sbc = peers.started(Sbc(peers.folder, text, {"127.0.0.1": listen}, http_port))
         self.phones: dict[str, Softphone] = {}
         self.lines: dict[str, Line] = {}
         self.case_of: dict[str, Case] = {}
-        self._passwords = passwords or {}
+        for kind, cases in lines.items():
+            accounts = [f"{kind}-{case}" for case in cases]
+            its_lines = [
+                Line(name, self.sbc.proxy(), domain=case.domain, password=(passwords or {}).get(name, ""))
+                for name, case in zip(accounts, cases, strict=True)
+            ]
+            self.lines |= zip(accounts, its_lines, strict=True)
+            self.case_of |= zip(accounts, cases, strict=True)
+            self.phones |= zip(accounts, PHONES[kind](kind, peers.folder, its_lines), strict=True)
 
     @property
-    def servers(self) -> tuple[Program, ...]:
+    def servers(self) -> tuple[Kamailio, Kamailio]:
         return self.primary, self.fallback
+
+    def capture(self) -> Capture:
+        """From now on: what goes to and fro, with the phones under the name `phone`."""
+        names = {self.sbc.port: "sbc", **{server.port: server.name for server in self.servers}}
+        return self._peers.capture(names | {phone.port: "phone" for phone in self.phones.values()})
 
     def switch_on(self) -> None:
         """Start the phones."""
-        for kind in self.kinds:
-            lines = []
-            for case in self.cases:
-                name = f"{kind}-{case}"
-                lines.append(Line(name, self.sbc.proxy(), domain=case.domain, expires=60, password=self._passwords.get(name, "")))
-                self.lines[name], self.case_of[name] = lines[-1], case
-            started = PHONES[kind](kind, self._peers.folder, lines)
-            for phone in started:
-                self._peers.started(phone)
-            for number, line in enumerate(lines):
-                self.phones[line.name] = started[number % len(started)]
+        for phone in dict.fromkeys(self.phones.values()):
+            self._peers.started(phone)
 
-    def missing(self, expected: dict[str, tuple[str, ...]]) -> list[str]:
-        """Accounts that should be registered at these servers (by name) and are not, or not with our contact."""
-        at = {server.name: server.all_contacts() for server in (self.primary, self.fallback) if server.running}
-        port = f":{self.sbc.port}"
+    def at_both(self) -> dict[str, tuple[str, ...]]:
+        """Where every account should be."""
+        return {account: tuple(REALMS) for account in self.phones}
+
+    def missing(self, expected: Mapping[str, Sequence[str]]) -> list[str]:
+        """Accounts that should be registered at these servers (by name) and are not, or not with the appliance's address."""
+        here = {server.name: server.all_contacts() for server in self.servers if server.running}
+        at_ours = f":{self.sbc.port}"
         return [
-            f"{account} at {server}: {at[server].get(account)}"
+            f"{account} at {server}"
             for account, servers in expected.items()
             for server in servers
-            if not any(port in contact for contact in at[server].get(account, ()))
+            if not any(at_ours in contact for contact in here[server].get(account, ()))
         ]
 
-    def refusals(self) -> Iterator[str]:
-        """What the phones say of registrations that failed, all of it."""
-        for account, phone in self.phones.items():
-            for refusal in phone.refusals(self.lines[account]):
-                yield f"{account}: {refusal}"
+    def refusals(self) -> list[str]:
+        """What the phones have said of registrations that failed."""
+        return [
+            f"{account}: {refusal}" for account, phone in self.phones.items() for refusal in phone.refusals(self.lines[account])
+        ]
 
-    def _start_sbc(self, settings: str) -> Sbc:
-        folder = self._peers.folder
-        listen, http_port = free_port(), free_port()
-        credentials = folder / "phones.htdigest"
-        text = [f'[appliance]\nname = "site"\nstate_dir = "{folder}/state"\n[[listen]]\ntransport = "udp"\n'
-                f'address = "127.0.0.1"\nport = {listen}\n[http]\naddress = "127.0.0.1"\nport = {http_port}\n']
-        own = []
+    def row(self, account: str) -> dict[str, Any]:
+        """The account's row on the status page."""
+        rows = self.sbc.status()["registrations"]["phones"]
+        [found] = [row for row in rows if row["aor"].startswith(f"sip:{account}@")]
+        return found
+
+    def _configuration(self, listen: int, http_port: int, kinds: list[str]) -> str:
+        text = [f'[appliance]\nname = "site"\nstate_dir = "{self._peers.folder}/state"\n',
+                f'[[listen]]\ntransport = "udp"\naddress = "127.0.0.1"\nport = {listen}\n',
+                f'[http]\naddress = "127.0.0.1"\nport = {http_port}\n']
         for realms in dict.fromkeys(case.realms for case in self.cases):
             text.append(f'[[group]]\nname = "{realms}"\ndomains = ["{DOMAINS[realms]}"]\nregistration = "concurrent"\n'
-                        f'{QUICK_PROBES}\n{settings}')
-            for server in (self.primary, self.fallback):
+                        f'{QUICK_PROBES}\n{self._settings}')
+            for server in self.servers:
                 trusted = "trusted = true\n" if realms == "trusted" and server is self.fallback else ""
                 text.append(f'[[group.server]]\nname = "{server.name}"\naddress = "{server.address}"\nport = {server.port}\n'
                             f'transport = "udp"\n{trusted}')
-            for case in self.cases:
-                if case.realms != realms:
-                    continue
-                if case.method == "own":
-                    challenged = set(REALMS.values()) if realms == "different" else {DOMAIN}
-                    own += [htdigest_line(f"{kind}-{case}", "md5", realm) for kind in self.kinds for realm in sorted(challenged)]
-                elif case.method != "trusted":
-                    text.append(f'[[group.phones]]\naors = ["*-{case}"]\nchallenge_method = "{case.method}"\n')
-        if own:
-            credentials.write_text("".join(own))
+            text += [
+                f'[[group.phones]]\naors = ["*-{case}"]\nchallenge_method = "{case.method}"\n{self._settings}'
+                for case in self.cases if case.realms == realms and case.method in METHODS
+            ]
+        known = [
+            htdigest_line(f"{kind}-{case}", "md5", realm)
+            for case in self.cases if case.method == "own"
+            for realm in (REALMS.values() if case.realms == "different" else [DOMAIN])
+            for kind in kinds
+        ]
+        if known:
+            credentials = self._peers.folder / "phones.htdigest"
+            credentials.write_text("".join(known))
             text.append(f'[credentials]\nfile = "{credentials}"\n')
-        return self._peers.started(Sbc(folder, "".join(text), {"127.0.0.1": listen}, http_port))
+        return "".join(text)
