@@ -74,7 +74,7 @@ def describe_phone(
 ) -> dict[str, Any]:
     """One contact. `group` is None when it is gone."""
     kind = kind_of(binding, group)
-    of_kind = targets.get(kind.key) if kind is not None else None
+    of_kind = targets.get(binding.group if kind is None else kind.key)
     host = f"[{binding.host}]" if ":" in binding.host else binding.host
     method = method_of(binding, of_kind)
     return {
