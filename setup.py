@@ -109,6 +109,7 @@ setup(
         include_path=["."],
         language_level=3,
         build_dir="build",
+        nthreads=os.cpu_count(),
     ),
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

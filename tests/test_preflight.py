@@ -15,8 +15,8 @@ from sbc.preflight import find, ping, ping_servers
 from tests.config.conftest import make_certificate
 
 
-def configuration(folder, *, address="127.0.0.1", port=5060, transport="udp", more=""):
-    """One group with one server; probes wait 0.4 s."""
+def configuration(folder, *, address="127.0.0.1", port=5060, transport="udp", more="", wait=5):
+    """One group with one server; probes wait so many seconds."""
     path = folder / "sbc.toml"
     listens = "".join(
         f'[[listen]]\ntransport = "{kind}"\naddress = "127.0.0.1"\nport = 15060\n' for kind in {"udp", "tcp"} - {"tls"}
@@ -25,7 +25,7 @@ def configuration(folder, *, address="127.0.0.1", port=5060, transport="udp", mo
         make_certificate(folder, "own", days=10)
         listens += '[[listen]]\ntransport = "tls"\naddress = "127.0.0.1"\ncertificate = "own.crt"\nkey = "own.key"\n'
     path.write_text(
-        f'{listens}{more}\n[[group]]\nname = "office"\ndomains = ["*"]\nprobe_timeout = 0.4\n'
+        f'{listens}{more}\n[[group]]\nname = "office"\ndomains = ["*"]\nprobe_timeout = {wait}\n'
         f'[[group.server]]\nname = "primary"\naddress = "{address}"\nport = {port}\ntransport = "{transport}"\n'
     )
     return load(path)
@@ -83,10 +83,13 @@ def stream_server(reply, context=None):
             pass
 
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield sock.getsockname()[1]
-        thread.join()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            sock.shutdown(socket.SHUT_RDWR)  # wakes it where nobody has come
+            thread.join(5)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_answers(tmp_path, status, word):
 def test_silence(tmp_path):
     """The time that it took is the time that a probe waits."""
     with udp_server(None) as (port, _):
-        assert "no answer in 0.4 s" == result_of(configuration(tmp_path), port)
+        assert "no answer in 0.4 s" == result_of(configuration(tmp_path, wait=0.4), port)
 
 
 def test_a_lost_packet_is_sent_again(tmp_path):

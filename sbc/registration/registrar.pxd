@@ -37,6 +37,7 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _at
     cdef public object groups
     cdef readonly dict _under_way
+    cdef list _restored
     cdef readonly Refreshes refreshes
     cdef public long long _cseq_floor
     cdef long long _serial

@@ -148,6 +148,7 @@ class Registrar(ExchangeUser):
     _at: dict
     groups: object
     _under_way: dict
+    _restored: list
     refreshes: Refreshes
     _cseq_floor: cython.longlong
     _serial: cython.longlong
@@ -191,6 +192,7 @@ class Registrar(ExchangeUser):
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
+        self._restored: list[Binding] = []  # until it is known where they should be registered
         self.refreshes = Refreshes(
             self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self._quarantine, self.nonces
         )
@@ -215,6 +217,11 @@ class Registrar(ExchangeUser):
             del self._targets[key]
         self.refreshes.forget_all()
         self.upkeep.serve_only(keys)
+        for binding in self._restored:
+            targets: Targets = self._targets.get(binding.group)
+            if targets is not None and not targets.group.of_several_kinds:
+                self._set_restored_times(binding, targets)
+        self._restored = []
 
     # From the proxy
 
@@ -337,6 +344,7 @@ class Registrar(ExchangeUser):
 
     def moved_away(self, token: str) -> None:
         """Another process of this appliance serves that phone from now on. Its registrations at the servers go on."""
+        self.upkeep.missed.registered_again(token)
         binding = self.bindings.get(token)
         if binding is not None:
             self._forget(binding)
@@ -351,6 +359,7 @@ class Registrar(ExchangeUser):
             self.bindings.add(binding)
             self._expiry.watch(binding)
             self._know_again(binding)
+            self._restored.append(binding)
             if binding.agent is not None:
                 self._at[binding.host, binding.port] = binding
         self.upkeep.missed.restored(kept.removals)
@@ -359,9 +368,21 @@ class Registrar(ExchangeUser):
 
     def _know_again(self, binding: Binding) -> None:
         """Phones that show their last nonce unasked (linphone, sofia) need not be asked again."""
+        now = self.queue.now()
         for upstream in binding.upstreams:
             if upstream.nonce and upstream.candidate is not None:
-                self.nonces.remember(upstream.nonce, upstream.candidate, self.queue.now())
+                self.nonces.remember(upstream.nonce, upstream.candidate, now)
+
+    def _set_restored_times(self, binding: Binding, targets: Targets) -> None:
+        """The servers need not hear of all phones within a minute because we have started: of each before its time there is
+        over, by lot as ever (D12). What is on disk as the time of the phone is longer than it was told (`keep_until`)."""
+        now = self.queue.now()
+        told = targets.phone_expires or binding.granted
+        asked = sum(upstream.wants_phone and upstream.state == REGISTERED for upstream in binding.upstreams)
+        for upstream in binding.upstreams:
+            if upstream.state == REGISTERED:
+                upstream.due_at = self._due_at(upstream, told * max(1, asked), now)
+        self._set_times(binding, targets, now)
 
     # What is known
 

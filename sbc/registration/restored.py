@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from sbc.location.candidate import Candidate
@@ -47,7 +48,7 @@ def restored(store: RegistrationStore, now: float, wall_now: float) -> Restored:
     expired = []
     for row in rows:
         remaining = min(row.expires_at - wall_now, row.granted)
-        if remaining + min(row.granted, LONGEST_RESTART) <= 0 or not _is_readable(row.contact):
+        if remaining + min(row.granted, LONGEST_RESTART) <= 0 or not _is_usable(row):
             expired.append(row.token)
         else:
             bindings[row.token] = _binding(row, now, remaining)
@@ -55,19 +56,21 @@ def restored(store: RegistrationStore, now: float, wall_now: float) -> Restored:
     removals, heard = [], []
     for removal in store.load_removals():
         # A phone that has registered again since is not removed any more, whatever of that has been written.
-        if removal.until <= wall_now or removal.token in bindings or not _is_readable(removal.contact):
+        if removal.until <= wall_now or removal.token in bindings or not _is_usable(removal):
             heard.append((removal.token, removal.server))
         else:
             removals.append(Removal(_removed_binding(removal), removal.server, now + removal.until - wall_now))
     return Restored(list(bindings.values()), removals, expired, heard)
 
 
-def _is_readable(contact: str) -> bool:
+def _is_usable(row: BindingRow | RemovalRow) -> bool:
+    """A damaged disk gives back anything; to what is no address nothing can be sent."""
     try:
-        NameAddr.parse(contact, "Contact")
-    except MalformedMessage:
+        NameAddr.parse(row.contact, "Contact")
+        ip_address(row.host)
+    except (MalformedMessage, ValueError):
         return False
-    return True
+    return row.transport in ("udp", "tcp", "tls")
 
 
 def _binding(row: BindingRow, now: float, remaining: float) -> Binding:

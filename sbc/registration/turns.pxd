@@ -29,6 +29,8 @@ cdef class Turns:
     cdef object arrived(self, Shown shown, double now)
     cdef object refused(self, Shown shown, Candidate candidate, double now)
     cdef object _give_up(self, str server, str said, double now)
+    cdef object _spare_other_realms(self, double now)
+    cdef object _pass_over_realm(self, Upstream upstream, str what_it_does, double now)
     cdef str _other_realm(self, Upstream upstream)
     cdef str next(self, double now)
     cdef str next_at_once(self, double now)

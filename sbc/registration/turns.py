@@ -184,10 +184,26 @@ class Turns:
             self.rota.given_up(server)
             left: list = [name for name in together if name not in answered]
             self._give_up(left[0], f"answers the challenge of {answered[0]} only", now)
+        if shown is not None and not answered and server == "":
+            self._spare_other_realms(now)
         self.rota.prolonged(self.binding.expires_at)
         said: str = self.rota.arrived(self._call_id, self.answers, now)
         if said:
             self._give_up(server, said, now)
+
+    @cython.cfunc
+    def _spare_other_realms(self, now: cython.double):
+        """The phone shows the answer to an older challenge unasked. linphone does, and it answers the first realm that it met and
+        no other: after a challenge of another one it does not come again at all, and would be lost everywhere. So such a phone is
+        not given one as long as it is registered elsewhere. sofia could answer it, and cannot be told from linphone."""
+        target: Target
+        upstream: Upstream
+        for target in self._targets.asked:
+            upstream = self.binding.at(target.name)
+            if self.rota.method != ALTERNATING or upstream is None or upstream.state == _REGISTERED:
+                continue
+            if self.wants(target) and not self._waits(upstream, now) and self._other_realm(upstream):
+                self._pass_over_realm(upstream, "seems to answer", now)
 
     @cython.cfunc
     def refused(self, shown: Shown, candidate: Candidate, now: cython.double):
@@ -200,14 +216,18 @@ class Turns:
     def _give_up(self, server: str, said: str, now: cython.double):
         """The method does not work with this phone; or only that server does not, whose realm is another one."""
         upstream: Upstream = self.binding.at(server) if server else None
-        realm: str = self._other_realm(upstream)
-        if realm:
-            upstream.retry_at = now + BETTER_AGAIN
-            upstream.reason = f"the phone answers only realm {realm}"
-            upstream.state = UNREGISTERED if upstream.state != _REGISTERED else upstream.state
-            self.binding.unsaved = True
+        if self._other_realm(upstream):
+            self._pass_over_realm(upstream, "answers", now)
         elif self.rota.method in FALLS_BACK_TO:
             self._learn(FALLS_BACK_TO[self.rota.method], f"{self.rota.method}: the phone {said}", now)
+
+    @cython.cfunc
+    def _pass_over_realm(self, upstream: Upstream, what_it_does: str, now: cython.double):
+        """For a long time the phone is not asked for an answer there."""
+        upstream.retry_at = now + BETTER_AGAIN
+        upstream.reason = f"the phone {what_it_does} only realm {self._other_realm(upstream)}"
+        upstream.state = UNREGISTERED if upstream.state != _REGISTERED else upstream.state
+        self.binding.unsaved = True
 
     @cython.cfunc
     def _other_realm(self, upstream: Upstream | None) -> str:

@@ -79,12 +79,18 @@ def _move(folder: Path, store: SqliteStore, report: Report) -> None:
     source = SqliteStore(folder, report)
     journal = RegistrationJournal(folder, source, report)
     rows, registrations = journal.load_registrations()
+    removals = journal.load_removals()
     journal.close()
     source.close()
     known = {row.token: row for row in store.load_registrations()[0]}
     newer = [row for row in rows if _is_newer(row, known.get(row.token))]
     tokens = {row.token for row in newer}
-    store.save_registrations(newer, [row for row in registrations if row.token in tokens])
+    bound = {row.token for row in rows} | known.keys()
+    store.save_registrations(
+        newer,
+        [row for row in registrations if row.token in tokens],
+        removals=[row for row in removals if row.token not in bound],
+    )
 
 
 def _is_newer(row: BindingRow, known: BindingRow | None) -> bool:

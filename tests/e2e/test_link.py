@@ -59,7 +59,7 @@ class Namespace(Program):
         self._user = inside or self
         enter = inside.enter if inside else []
         unshare = ["unshare", "-n"] if inside else ["unshare", "-rn"]
-        super().__init__(name, [*enter, *unshare, "sleep", "120"], folder)
+        super().__init__(name, [*enter, *unshare, "sleep", "600"], folder)
 
     def start(self) -> None:
         super().start()

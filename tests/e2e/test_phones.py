@@ -17,6 +17,7 @@ from tests.e2e.peers.site import (
     ALTERNATING,
     ALTERNATING_REALMS,
     ANSWERS_EVERY_REALM,
+    OTHER_REALMS,
     OWN_REALMS,
     PhoneSite,
     kinds,
@@ -90,6 +91,27 @@ def test_calls_go_on_at_once_when_the_primary_is_killed(peers: Peers) -> None:
     assert site.fallback.received("REGISTER") == registers
     assert site.missing({account: ("fallback",) for account in site.phones}) == []
     assert site.refusals() == []
+
+
+def test_phone_of_one_realm_is_left_in_peace(peers: Peers) -> None:
+    """linphone answers the first realm that it met, and after a challenge of another one it does not come again at all. It stays
+    registered at the primary, it never shows a failure, and its row says why it is not at the fallback."""
+    if "linphone" not in kinds():
+        pytest.skip("linphone is not installed (tests/run installs it)")
+    site = PhoneSite(peers, {"linphone": [ALTERNATING_REALMS]})
+    [account] = site.phones
+    site.switch_on()
+    at_the_primary = {account: ["primary"]}
+    wait_until(lambda: not site.missing(at_the_primary), "linphone is registered at the primary")
+
+    def explained() -> bool:
+        fallback = next(server for server in site.row(account)["servers"] if server["server"] == "fallback")
+        return fallback["state"] == "unregistered" and OTHER_REALMS in fallback["reason"]
+
+    wait_until(explained, "the phone's row says that it answers only the one realm")
+    # More than one life of the registration.
+    stay_registered(site, at_the_primary, seconds=1.5 * site.longest)
+    assert site.phones[account].shows_registered(site.lines[account])
 
 
 def stay_registered(site: PhoneSite, expected: Mapping[str, Sequence[str]], seconds: float) -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.e2e.peers import Peers
 from tests.e2e.peers.appliance import RARE_PROBES
 
+pytestmark = pytest.mark.alone
+
 CALLS = 20
 
 

@@ -81,6 +81,7 @@ def delay_of(row: str, output: str) -> tuple[float, str]:
     return float(found[1]), found[2]
 
 
+@pytest.mark.alone
 def test_the_story_comes_true(play, tmp_path):
     status, output, seconds = play("-m", "sbc", "demo")
     assert 0 == status, output
@@ -120,6 +121,7 @@ def test_without_the_appliance_the_story_fails(play):
     assert "sbc ended (1) before it was ready" in output
 
 
+@pytest.mark.alone
 def test_a_promise_that_is_not_kept_fails_the_story(play):
     """With a tighter limit than retry_counts allow, everything else being well."""
     script = "import sys; from sbc.lab import demo; demo.SILENT_CALL = 5.0; sys.exit(demo.main())"

@@ -57,8 +57,13 @@ def test_a_candidate_that_cannot_be_read_is_not_known(text):
 
 def test_what_has_lapsed_or_cannot_be_read_is_forgotten():
     old = binding("old", granted=600.0, expires_at=WALL - LONGEST_RESTART)
-    kept = taken_up([old, binding("odd", contact="<<", expires_at=WALL + 9), binding("good", expires_at=WALL + 9)])
-    assert (["good"], ["old", "odd"]) == ([found.token for found in kept.bindings], kept.expired)
+    odd = [
+        binding("odd", contact="<<", expires_at=WALL + 9),
+        binding("odder", host="192.0\udcff2.33", expires_at=WALL + 9),
+        binding("oddest", transport="xdp", expires_at=WALL + 9),
+    ]
+    kept = taken_up([old, *odd, binding("good", expires_at=WALL + 9)])
+    assert (["good"], ["old", "odd", "odder", "oddest"]) == ([found.token for found in kept.bindings], kept.expired)
 
 
 def test_d13_removals_go_on_unless_they_have_lapsed_or_the_phone_is_back():
@@ -133,3 +138,40 @@ def test_d13_a_kill_before_the_servers_have_answered_a_removal(make_site):
     after.clock.advance(30)
     assert 1 == removals_at(after.primary)
     assert {} == after.store.removals
+
+
+def test_d13_a_removal_ends_when_the_phone_registers_with_another_worker(make_site):
+    site = make_site(registration="concurrent", rise=1)
+    phone = Phone(site)
+    phone.register()
+    site.clock.advance(0.1)
+    (token,) = (binding.token for binding in site.registrar.bindings)
+    site.take_down(site.primary)
+    site.primary.reply = silent
+    phone.register(expires=0)
+    site.clock.advance(40)
+    assert 1 == len(site.store.removals)
+    site.registrar.moved_away(token)
+    site.primary.reply = accept()
+    start = len(site.primary.requests)
+    site.recover(site.primary)
+    site.clock.advance(60)
+    assert [] == site.primary.requests[start:]
+    assert {} == site.store.removals
+
+
+def test_d12_after_a_restart_servers_hear_of_each_phone_before_its_time_and_not_of_all_at_once(make_site):
+    """Of phones that refresh every minute. The remaining time at each server is known: nine tenths of it, by lot."""
+    site = make_site(registration="concurrent", phone_expires=60)
+    phones = [Phone(site, user=f"u{number}") for number in range(40)]
+    for phone in phones:
+        phone.register(expires=3600)
+    site.clock.advance(20)
+    after = restarted(site, make_site, registration="concurrent", phone_expires=60)
+    now = after.clock.seconds()
+    due = [upstream.due_at - now for binding in after.registrar.bindings for upstream in binding.upstreams]
+    quiet = [binding.quiet_until - now for binding in after.registrar.bindings]
+    assert 80 == len(due) and 40 == len(quiet)
+    assert all(2800 <= seconds < 3540 for seconds in due)
+    assert len(set(due)) > 70, "by lot"
+    assert quiet == [min(due[place : place + 2]) for place in range(0, 80, 2)]

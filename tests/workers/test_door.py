@@ -199,7 +199,11 @@ def test_a_stray_response_goes_to_the_maker_of_its_branch(worker):
     assert (1, RESPONSE, worker.caller.raw) == (to, parcel.kind, parcel.source)
 
 
-@pytest.mark.parametrize("branch", [f"z9hG4bK0123456789{marks.boot_word(0)}1", "z9hG4bKshort", "z9hG4bK0123456789zzzzzz1"])
+@pytest.mark.parametrize(
+    "branch",
+    [f"z9hG4bK0123456789{marks.boot_word(0)}1", "z9hG4bKshort", "z9hG4bK0123456789zzzzzz1"],
+    ids=["our own", "short", "no word"],
+)
 def test_other_stray_responses_stay(worker, branch):
     """Our own that come late, those of nobody, those of a worker that there is no more."""
     response = Response.for_request(request("INVITE", branch=branch), 200)

@@ -10,7 +10,7 @@ from sbc.store.journal import PREFIX, RegistrationJournal
 from sbc.store.secret import SECRET_NAME
 from sbc.store.sqlite import SqliteStore
 from sbc.workers.partitions import adopt, folder_of, prepare
-from tests.store.test_sqlite import binding, registration
+from tests.store.test_sqlite import binding, registration, removal
 
 
 @pytest.fixture
@@ -132,3 +132,17 @@ def test_without_such_folders_nothing_is_touched(tmp_path, facts):
     (tmp_path / "worker-bees").mkdir()
     adopt(tmp_path, 1, facts.append)
     assert ["worker-bees"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_d13_removals_of_a_worker_that_there_is_no_more_go_on(tmp_path, facts):
+    """But not of a phone that is registered again, wherever: it would lose what it has."""
+    prepare(tmp_path, 2, facts.append)
+    store = SqliteStore(folder_of(tmp_path, 1), facts.append)
+    store.save_registrations([binding("here")], [], [], [removal("a"), removal("here"), removal("there")])
+    store.close()
+    save(tmp_path, facts, binding("there"))
+    adopt(tmp_path, 1, facts.append)
+    store = SqliteStore(tmp_path, facts.append)
+    assert [removal("a")] == store.load_removals()
+    assert {"here", "there"} == {row.token for row in store.load_registrations()[0]}
+    store.close()

@@ -50,7 +50,7 @@ class Sbc(Program):
         def ready() -> bool:
             assert self.running, f"sbc could not start:\n{self.text()[-3000:]}"
             return self.text().count("sbc ready:") > already
-        wait_until(ready, "sbc says that it is ready", 20)
+        wait_until(ready, "sbc says that it is ready", 40)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self._http + path, timeout=5) as answer:

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> object:
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> object:
     """The first true value of `condition`, or an AssertionError that says what was waited for."""
     deadline = time.monotonic() + timeout
     while True:
@@ -37,8 +37,11 @@ def free_port(address: str = "127.0.0.1") -> int:
     port free when it comes back.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # Each process of pytest-xdist has ports of its own: nothing keeps a port free until the peer that will use it is there.
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.randrange(20000, 32000, 2)
+        port = random.randrange(20000 + 2 * process, 32000, 2 * processes)
         if port in _given_ports:
             continue
         with contextlib.ExitStack() as stack:

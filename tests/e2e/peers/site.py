@@ -116,8 +116,9 @@ WELL_BEHAVED = tuple(kind for kind in PHONES if kind != "stubborn")
 METHODS = ("serial", "aggregate", "first-only")
 """Those that have to be asked for."""
 
-ANSWERS_EVERY_REALM = ("baresip", "pjsua", "sipp", "sippshow", "twinkle")
-"""The phones that answer the challenge of another realm at a refresh, as they are set up here; linphone knows one only."""
+ANSWERS_EVERY_REALM = ("baresip", "pjsua", "sipp", "twinkle")
+"""The phones that are asked for the answer to another realm at a refresh, and give it. linphone knows one realm only, and of
+sippshow, which shows its last answer unasked as linphone does, the same is believed."""
 
 
 def kinds() -> list[str]:
