@@ -43,6 +43,7 @@ from sbc.observe.log import EventLog
 from sbc.observe.log import Logger as EventLogger
 from sbc.observe.metrics import Metrics
 from sbc.observe.notify import Systemd
+from sbc.observe.phone_events import PhoneEvents
 from sbc.observe.recent import RecentEvents
 from sbc.observe.story import ServerNames
 from sbc.proxy.core import Proxy
@@ -116,6 +117,8 @@ class App:
         self.recent = RecentEvents(self._wall_clock, names)
         self.report = Reports(self._own_facts_to(self.metrics), self.metrics.everyday)
         self.report.tell(self._own_facts_to(self.recent), everyday=False)
+        self.phone_events = PhoneEvents(self._wall_clock, names)
+        self.report.tell(self.phone_events, everyday=False)
         self.report.tell(self._own_facts_to(EventLog(event_logger, names, debug=False)), everyday=False)
         self.systemd = Systemd()
 
@@ -239,7 +242,9 @@ class App:
             self.listeners.add(transport)
         self._listen_on_tcp_too(config)
         if config.http is not None:
-            site = StatusSite(self.metrics.registry, self.describe, self.recent, self._describe_servers)
+            site = StatusSite(
+                self.metrics.registry, self.describe, self.recent, self._describe_servers, self.explain
+            )
             try:
                 self._http = self._reactor.listenTCP(config.http.port, site, interface=config.http.address)
             except CannotListenError as error:
@@ -425,6 +430,15 @@ class App:
             "survival": {"active": False},
             "transactions": {" ".join(kind): number for kind, number in self.layer.transactions.items()},
         }
+
+    def explain(self, aor: str) -> dict:
+        """`sbc explain`: all about one address-of-record."""
+        explanation = self.registrar.explain(aor, self.clock.seconds())
+        for group in explanation["groups"]:
+            switch = self.recent.switch(group["name"])
+            is_why = switch is not None and switch.to_candidate == group["working"]
+            group["working_because"] = switch.because if is_why else ""
+        return {**explanation, "events": self.phone_events.of(explanation["aor"])}
 
     def _describe_servers(self) -> dict:
         """What there is to say without the phones."""

@@ -1,4 +1,4 @@
-"""The commands: `sbc run`, `check`, `status`, `failback`, `resolve` and `demo`. Each brings in what it needs when asked for.
+"""The commands: `sbc run`, `check`, `status`, `explain`, `failback`, `resolve` and `demo`. Each brings in what it needs when asked for.
 
 Exit status: 0 as wished; 1 could not run, or does not run, or found nothing, or the demo's story did not come true; 2 bad
 configuration or bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
@@ -62,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_file_option(status)
     status.add_argument("--json", action="store_true", help="everything, for programs")
     status.set_defaults(command=_status)
+
+    explain = commands.add_parser("explain", help="all about one number: where it is registered, why not elsewhere, what is next")
+    explain.add_argument("aor", metavar="AOR", help="as the phone registers it: sip:NUMBER@DOMAIN")
+    _add_file_option(explain)
+    explain.add_argument("--json", action="store_true", help="the same for programs")
+    explain.set_defaults(command=_explain)
 
     failback = commands.add_parser("failback", help="let new requests return to the best server that is well, now")
     failback.add_argument("group", nargs="?", metavar="GROUP", help="the name of a group; without it, all of them")
@@ -145,6 +151,15 @@ def _status(options: argparse.Namespace) -> int:
     from sbc.observe.status import print_status
 
     return print_status(config, as_json=options.json)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    config = _load(options.config, show_warnings=False)
+    if config is None:
+        return BAD_CONFIGURATION
+    from sbc.observe.explain import print_explanation
+
+    return print_explanation(config, options.aor, as_json=options.json)
 
 
 def _failback(options: argparse.Namespace) -> int:

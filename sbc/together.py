@@ -40,7 +40,7 @@ from sbc.observe.metrics import Metrics
 from sbc.observe.notify import Systemd
 from sbc.observe.recent import RecentEvents
 from sbc.observe.story import ServerNames
-from sbc.observe.together import Collected, HandedOver, WorkerSamples, as_lists, merged_events, merged_status
+from sbc.observe.together import Collected, HandedOver, WorkerSamples, as_lists, merged_events, merged_explanation, merged_status
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.health import HealthWord
 from sbc.redundancy.network import Network
@@ -236,6 +236,9 @@ class WorkerApp(App):
     def _answer_fail_back(self, group: str | None) -> dict[str, Any]:
         return self.fail_back(group)
 
+    def _answer_explain(self, aor: str) -> dict[str, Any]:
+        return self.explain(aor)
+
     def _answer_servers(self) -> dict[str, Any]:
         return self._describe_servers()
 
@@ -388,7 +391,7 @@ class Together:
         self.supervisor.ask("fail_back", group=group).addCallback(gathered)
 
     def _listen_http(self, http: Any) -> None:
-        site = GatheredSite(self.gather_families, self.gather_servers, self.gather_status)
+        site = GatheredSite(self.gather_families, self.gather_servers, self.gather_status, self.gather_explanation)
         try:
             self._http = self._reactor.listenTCP(http.port, site, interface=http.address)
         except CannotListenError as error:
@@ -467,6 +470,19 @@ class Together:
             then(status)
 
         self.supervisor.ask("status", all_phones=all_phones).addCallback(gathered)
+
+    def gather_explanation(self, aor: str, then: Callable[[Mapping[str, Any]], None]) -> None:
+        """explain.json: of the worker that serves the phone, or of several, each with its contacts."""
+
+        def gathered(answers: dict[int, Any]) -> None:
+            explanation = merged_explanation(answers, self.supervisor.spokesman)
+            for group in explanation["groups"]:
+                switch = self.recent.switch(group["name"])
+                if switch is not None and switch.to_candidate == group["working"]:
+                    group["working_because"] = switch.because
+            then(explanation)
+
+        self.supervisor.ask("explain", aor=aor).addCallback(gathered)
 
     def _merged(self, answers: dict[int, Any]) -> dict[str, Any]:
         supervisor = self.supervisor

@@ -50,11 +50,11 @@ def test_check_prints_the_expanded_configuration(capsys):
         assert origin in out
 
 
-@pytest.mark.parametrize("name", ["check", "run", "status"])
+@pytest.mark.parametrize("name", ["check", "run", "status", "explain 2001@example.com"])
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("invalid-*.toml")), ids=lambda path: path.stem)
 def test_a_bad_configuration_is_2(name, path, capsys):
     """Whatever was to be done with it: nothing starts, and the errors are on standard error."""
-    assert 2 == cli.main([name, "-c", str(path)])
+    assert 2 == cli.main([*name.split(), "-c", str(path)])
     out, err = capsys.readouterr()
     assert "" == out
     assert all(line.startswith(f"{FOLDER}/") for line in err.splitlines()) and err
@@ -165,3 +165,17 @@ def test_output_that_nobody_reads():
     program = f"{sys.executable} -m sbc check -c {EXAMPLE} | head -c 1"
     done = subprocess.run(["sh", "-c", program], cwd=EXAMPLE.parents[1], capture_output=True, text=True)
     assert ("#", "") == (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(("option", "as_json"), [([], False), (["--json"], True)])
+def test_explain(option, as_json, command):
+    calls = command("sbc.observe.explain", "print_explanation", result=1)
+    assert 1 == cli.main(["explain", "2001@example.com", *option, "-c", str(EXAMPLE)])
+    ((arguments, options),) = calls
+    assert ("2001@example.com", {"as_json": as_json}) == (arguments[1], options)
+
+
+def test_explain_wants_a_number(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["explain"])
+    assert 2 == ended.value.code

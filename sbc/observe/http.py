@@ -26,6 +26,10 @@ Describe = Callable[[], Mapping[str, Any]]
 """Gives the content of status.json, as of now."""
 
 
+Explain = Callable[[str], Mapping[str, Any]]
+"""Gives the content of explain.json for an address-of-record."""
+
+
 class StatusSite(Site):
     """What `[http]` serves. Nothing is logged per request: Prometheus alone asks 5,000 times a day."""
 
@@ -38,14 +42,21 @@ class StatusSite(Site):
         describe: Describe,
         recent: RecentEvents,
         describe_servers: Describe | None = None,
+        explain: Explain | None = None,
     ) -> None:
-        """`describe_servers` gives what `health_of` reads and no phone: /healthz is asked every few seconds."""
+        """`describe_servers` gives what `health_of` reads and no phone: /healthz is asked every few seconds. `explain` gives
+        all about one address-of-record."""
 
         def describe_all() -> dict[str, Any]:
             return with_events(describe(), recent)
 
         super().__init__(
-            _root(_Metrics(registry), _Health(describe_servers or describe), _Status(describe_all))
+            _root(
+                _Metrics(registry),
+                _Health(describe_servers or describe),
+                _Status(describe_all),
+                _Explain(explain) if explain is not None else _Missing(),
+            )
         )
 
     def log(self, request: Request) -> None:
@@ -63,15 +74,19 @@ class GatheredSite(Site):
         gather_families: Callable[[Callable[[Any], None]], None],
         gather_servers: Callable[[Callable[[Mapping[str, Any]], None]], None],
         gather_status: Callable[[bool, Callable[[Mapping[str, Any]], None]], None],
+        gather_explanation: Callable[[str, Callable[[Mapping[str, Any]], None]], None],
     ) -> None:
-        """What is given to the functions: a registry, what `health_of` reads, the whole status. `gather_status` is told
-        whether all phones are wanted."""
+        """What is given to the functions: a registry, what `health_of` reads, the whole status, all about one
+        address-of-record. `gather_status` is told whether all phones are wanted, `gather_explanation` of whom."""
         super().__init__(
             _root(
                 _Gathered(lambda request, then: gather_families(lambda registry: then(_Metrics(registry)))),
                 _Gathered(lambda request, then: gather_servers(lambda status: then(_Health(lambda: status)))),
                 _Gathered(
                     lambda request, then: gather_status(_wants_all_phones(request), lambda status: then(_Ready(status)))
+                ),
+                _Gathered(
+                    lambda request, then: gather_explanation(_aor_asked(request), lambda found: then(_Ready(found)))
                 ),
             )
         )
@@ -80,12 +95,13 @@ class GatheredSite(Site):
         """Nothing."""
 
 
-def _root(metrics: Resource, health: Resource, status: Resource) -> Resource:
+def _root(metrics: Resource, health: Resource, status: Resource, explanation: Resource) -> Resource:
     root = _Page()
     root.putChild(b"", root)
     root.putChild(b"metrics", metrics)
     root.putChild(b"healthz", health)
     root.putChild(b"status.json", status)
+    root.putChild(b"explain.json", explanation)
     return root
 
 
@@ -179,6 +195,17 @@ class _Status(_Leaf):
         return 200, "application/json", _json(status)
 
 
+class _Explain(_Leaf):
+    """`/explain.json?aor=...`"""
+
+    def __init__(self, explain: Explain) -> None:
+        super().__init__()
+        self._explain = explain
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        return 200, "application/json", _json(self._explain(_aor_asked(request)))
+
+
 class _Ready(_Leaf):
     """A status that needs nothing more."""
 
@@ -214,7 +241,7 @@ class _Gathered(Resource):
 
 class _Missing(_Leaf):
     def answer(self, request: Request) -> tuple[int, str, bytes]:
-        return 404, "text/plain", b"There are /, /status.json, /metrics and /healthz.\n"
+        return 404, "text/plain", b"There are /, /status.json, /explain.json?aor=..., /metrics and /healthz.\n"
 
 
 class _Page(_Leaf):
@@ -249,6 +276,10 @@ def content_security_policy(page: bytes) -> str:
 
 def _wants_all_phones(request: Request) -> bool:
     return request.args.get(b"phones") == [b"all"]
+
+
+def _aor_asked(request: Request) -> str:
+    return request.args.get(b"aor", [b""])[0].decode("utf-8", "surrogateescape")
 
 
 def _json(content: object) -> bytes:

@@ -18,6 +18,7 @@ from sbc.observe.story import printable
 
 DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 EVENTS_SHOWN = 8
+PHONES_SHOWN = 100
 PATIENCE = 5.0  # seconds for the answer of our own appliance
 
 
@@ -39,20 +40,8 @@ def print_status(
 ) -> int:
     """Print what the appliance with this configuration sees. Exit status: 0, or 1 when it does not run."""
     out = out or sys.stdout
-    errors = errors or sys.stderr
-    if config.http is None:
-        print("sbc: the configuration has no [http] table, so the appliance cannot be asked", file=errors)
-        return 1
-    url = f"http://{_reachable(config.http.address)}:{config.http.port}/status.json"
-    if as_json:
-        url += "?phones=all"
-    try:
-        # No proxy, whatever the environment says: the appliance is ours.
-        with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
-            status = json.load(answer)
-    except (URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        print(f"sbc: not running: no status from {url}: {reason}", file=errors)
+    status = asked(config, "/status.json" + ("?phones=all" if as_json else ""), errors or sys.stderr)
+    if status is None:
         return 1
     if as_json:
         json.dump(status, out, indent=2)
@@ -60,6 +49,22 @@ def print_status(
     else:
         out.write(render(status, time.time()))
     return 0
+
+
+def asked(config: Configuration, path: str, errors: TextIO) -> Any:
+    """The JSON that the running appliance has there; None, and said why, when it does not run."""
+    if config.http is None:
+        print("sbc: the configuration has no [http] table, so the appliance cannot be asked", file=errors)
+        return None
+    url = f"http://{_reachable(config.http.address)}:{config.http.port}{path}"
+    try:
+        # No proxy, whatever the environment says: the appliance is ours.
+        with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
+            return json.load(answer)
+    except (URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        print(f"sbc: not running: no status from {url}: {reason}", file=errors)
+        return None
 
 
 def render(status: Mapping[str, Any], wall_now: float) -> str:
@@ -71,7 +76,7 @@ def render(status: Mapping[str, Any], wall_now: float) -> str:
     recent = status.get("events", ())[:EVENTS_SHOWN]
     if recent:
         lines += ["", "Last events, newest first:"]
-        lines += [f"  {_clock_time(event['at'], wall_now)}  {event['text']}" for event in recent]
+        lines += [f"  {clock_time(event['at'], wall_now)}  {event['text']}" for event in recent]
     return "\n".join(map(printable, lines)) + "\n"
 
 
@@ -152,14 +157,14 @@ def _group_lines(group: Mapping[str, Any], wall_now: float) -> list[str]:
     for row, server, candidate in rows:
         name = server["name"] + ("" if server.get("register", True) else " (no registration)")
         since = candidate.get("since")
-        when = f" since {_clock_time(since, wall_now)}" if since else ""
+        when = f" since {clock_time(since, wall_now)}" if since else ""
         why = f": {candidate['reason']}" if candidate.get("reason") else ""
         lines.append(f"  {row:<{width}}  {name}{when}{why}")
     for server in group.get("servers", ()):
         if not server.get("candidates"):
             lines.append(f"  P{server['rank']}  {server['name']}: no address known yet (DNS)")
     if group.get("working_because"):
-        since = f" since {_clock_time(group['working_since'], wall_now)}" if group.get("working_since") else ""
+        since = f" since {clock_time(group['working_since'], wall_now)}" if group.get("working_since") else ""
         lines.append(f"  New requests go to {group.get('working') or 'no server'}{since}: {group['working_because']}")
     for kind in group.get("phones", ()):
         lines.append(f"  Phones of profile {kind['kind']}: new requests go to {kind.get('working') or 'no server'}")
@@ -167,17 +172,46 @@ def _group_lines(group: Mapping[str, Any], wall_now: float) -> list[str]:
 
 
 def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
-    lines = [f"Phones: {registrations.get('bindings', 0)} contacts known"]
-    for phone in registrations.get("phones", ()):
-        at = ", ".join(f"{entry['server']} {entry['state']}" for entry in phone.get("servers", ()))
+    phones = registrations.get("phones", ())
+    numbers = ""
+    if "phones_everywhere" in registrations:
+        numbers = f", {registrations['phones_everywhere']} registered everywhere, {registrations['phones_nowhere']} nowhere"
+    lines = [f"Phones: {registrations.get('bindings', 0)} contacts known{numbers}"]
+    in_trouble_first = sorted(phones, key=_is_well)
+    for phone in in_trouble_first[:PHONES_SHOWN]:
+        at = ", ".join(map(_standing, phone.get("servers", ())))
         profile = f"  ({phone['profile']})" if phone.get("profile") else ""
-        lines.append(f"  {phone['aor']}  {at}{profile}")
-    if registrations.get("phones_left_out"):
-        lines.append(f"  and {registrations['phones_left_out']} more")
+        learned = f"  [{phone['method']}: {phone['method_reason']}]" if phone.get("method_reason") else ""
+        alone = f"  LEFT ALONE for {in_words(phone['quarantined_for'])}" if phone.get("quarantined_for") else ""
+        lines.append(f"  {phone['aor']}  {at}{profile}{learned}{alone}")
+    left_out = registrations.get("phones_left_out", 0) + max(0, len(phones) - PHONES_SHOWN)
+    if left_out:
+        lines.append(f"  and {left_out} more")
+    for each in registrations.get("rejected", ())[:PHONES_SHOWN]:
+        number = each["wrong_passwords"]
+        lines.append(f"  {each['aor']} at {each['host']}  {number} wrong passwords for {each['server']} within an hour")
+    for each in registrations.get("quarantine", ())[:PHONES_SHOWN]:
+        lines.append(f"  {each['aor']} at {each['host']}  left alone for {in_words(each['for'])}: {each['reason']}")
     return lines
 
 
-def _clock_time(at: float, wall_now: float) -> str:
+def _is_well(phone: Mapping[str, Any]) -> bool:
+    servers = phone.get("servers", ())
+    return bool(servers) and all(entry["state"] == "registered" for entry in servers) and not phone.get("quarantined_for")
+
+
+def _standing(entry: Mapping[str, Any]) -> str:
+    """`primary registered for 50 min (alternating)`, `fallback failed: wrong password, next try in 4 min`."""
+    said = f"{entry['server']} {entry['state']}"
+    if entry["state"] == "registered":
+        said += f" for {in_words(entry['expires_in'])}" if entry.get("expires_in") is not None else ""
+        return f"{said} ({entry['method']})" if entry.get("method") else said
+    if entry.get("reason"):
+        said += f": {entry['reason']}"
+    return f"{said}, next try in {in_words(entry['retry_in'])}" if entry.get("retry_in") else said
+
+
+def clock_time(at: float, wall_now: float) -> str:
     """The time of day; with the date when it is not today's."""
     moment = time.localtime(at)
     today = time.localtime(wall_now)[:3] == moment[:3]

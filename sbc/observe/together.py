@@ -168,6 +168,20 @@ def merged_status(appliance: Mapping[str, Any], statuses: Mapping[int, Mapping[s
     return merged
 
 
+def merged_explanation(explanations: Mapping[int, Mapping[str, Any]], spokesman: int) -> dict[str, Any]:
+    """explain.json of all: the servers as the spokesman sees them, or who knows of the phone; everybody's contacts."""
+    found = list(explanations.values())
+    shown = explanations.get(spokesman) or (found[0] if found else {"aor": "", "groups": []})
+    merged: dict[str, Any] = {"aor": shown["aor"], "known": any(each["known"] for each in found)}
+    for name in ("contacts", "removals", "rejected", "quarantine"):
+        merged[name] = [entry for each in found for entry in each[name]]
+    groups = {group["name"]: group for each in [*found, shown] for group in each["groups"]}
+    merged["groups"] = [groups[name] for name in sorted(groups)]
+    merged["similar"] = [] if merged["known"] else list(dict.fromkeys(aor for each in found for aor in each["similar"]))
+    merged["events"] = merged_events(*(each["events"] for each in found))
+    return merged
+
+
 def merged_events(*lists: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The newest first."""
     every = [event for events in lists for event in events]

@@ -312,7 +312,8 @@ class Exchange(LegUser):
     def _make_allowed_legs(self, now: cython.double):
         """A server that refuses this account is left alone for a while as long as another one is left (V16): with no other the
         phone itself should hear of it. One to which the phone has shown too many wrong passwords is left alone in any case,
-        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8)."""
+        also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8). Another
+        one is only one that asks for a password itself: a server that believes us would register whoever has none."""
         target: Target
         upstream: Upstream
         host: str = self.phone_flow.remote[0]
@@ -333,6 +334,8 @@ class Exchange(LegUser):
         if not self._is_any_judge(now_allowed):
             # The one that the phone could not convince is not got round by one that believes everybody.
             now_allowed = waiting + now_allowed if self._is_any_judge(waiting) else []
+        if soonest > 0.0:
+            now_allowed = [target for target in now_allowed if self._asks_for_password(target)]
         if not now_allowed:
             reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
             self._respond(answer_to(self.request, 403, reason))
@@ -356,6 +359,17 @@ class Exchange(LegUser):
             if not target.trusted and self.group.may_accept(target.name):
                 return False
         return len(targets) > 0
+
+    @cython.cfunc
+    def _asks_for_password(self, target: Target) -> cython.bint:
+        """Has that server challenged anybody, and does it not trust us?"""
+        if target.settings.trusted:
+            return False
+        challengers = self._registrar.nonces.issuers
+        for server, candidate in self.group.candidates():
+            if server.name == target.name and candidate in challengers:
+                return True
+        return False
 
     @cython.cfunc
     def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:

@@ -29,6 +29,7 @@ from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTE
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
 from sbc.registration.exchange import PHONE_PATIENCE
+from sbc.registration.explained import explain
 from sbc.registration.leg import Ending
 from sbc.registration.own_digest import answerable
 from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
@@ -63,7 +64,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.quarantine import Quarantine
     from cython.cimports.sbc.registration.refreshes import Refreshes
     from cython.cimports.sbc.registration.rejections import Rejections
-    from cython.cimports.sbc.registration.rhythm import is_well, settle_times
+    from cython.cimports.sbc.registration.rhythm import due_at, is_well, settle_times
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.registration.turns import Turns, turns_for
@@ -89,7 +90,7 @@ else:
     from sbc.registration.quarantine import Quarantine
     from sbc.registration.refreshes import Refreshes
     from sbc.registration.rejections import Rejections
-    from sbc.registration.rhythm import is_well, settle_times
+    from sbc.registration.rhythm import due_at, is_well, settle_times
     from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
     from sbc.registration.turns import Turns, turns_for
@@ -379,10 +380,11 @@ class Registrar(ExchangeUser):
         now = self.queue.now()
         told = targets.phone_expires or binding.granted
         asked = sum(upstream.wants_phone and upstream.state == REGISTERED for upstream in binding.upstreams)
+        upstream: Upstream
         for upstream in binding.upstreams:
             if upstream.state == REGISTERED:
-                upstream.due_at = self._due_at(upstream, told * max(1, asked), now)
-        self._set_times(binding, targets, now)
+                upstream.due_at = due_at(upstream, told * max(1, asked), now)
+        settle_times(binding, targets, now)
 
     # What is known
 
@@ -397,6 +399,10 @@ class Registrar(ExchangeUser):
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
         return describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now)
+
+    def explain(self, aor: str, now: float) -> dict[str, Any]:
+        """All about one address-of-record, for `sbc explain`."""
+        return explain(self, self._targets, self._quarantine, aor, now)
 
     # For the upkeep
 

@@ -52,7 +52,7 @@ def settle_times(binding: Binding, targets: Targets, now: cython.double):
             continue
         last = max(last, upstream.expires_at)
         if upstream.due_at < upstream.registered_at:
-            upstream.due_at = _due_at(upstream, binding.granted * max(1, number), now)
+            upstream.due_at = due_at(upstream, binding.granted * max(1, number), now)
         if quiet_until == 0.0 or upstream.due_at < quiet_until:
             quiet_until = upstream.due_at
     binding.spare = max(0.0, last - binding.expires_at)
@@ -61,7 +61,7 @@ def settle_times(binding: Binding, targets: Targets, now: cython.double):
 
 
 @cython.cfunc
-def _due_at(upstream: Upstream, lead: cython.double, now: cython.double) -> cython.double:
+def due_at(upstream: Upstream, lead: cython.double, now: cython.double) -> cython.double:
     """`lead`: seconds in which the phone has come by as often as needed."""
     left: cython.double = upstream.expires_at - now
     drawn: cython.double = now + left * 0.9 * _RNG.uniform(0.9, 1.1)

@@ -45,6 +45,7 @@ from sbc.registration.steps import SLACK, Steps
 
 if TYPE_CHECKING:
     from sbc.redundancy.group import ServerGroup
+    from sbc.registration.steps import Step
     from sbc.registration.bindings import Binding
     from sbc.registration.targets import Targets
 
@@ -225,6 +226,11 @@ class Upkeep:
                 return None
             group = group.phones_of(binding.agent or "", binding.host, binding.aor)
         return self._served.get(group.key) if group is not None else None
+
+    def next_step(self, binding: Binding, now: float) -> Step | None:
+        """What is going to be done for that contact, and when; None when that is nothing."""
+        served = self._served_of(binding)
+        return self.steps.next_step(self.known(binding), served, now) if served is not None else None
 
     def known(self, binding: Binding) -> Duty:
         """What was tried for a contact; not kept."""

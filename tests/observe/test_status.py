@@ -101,9 +101,9 @@ Group office (testdomain.local; profile recommended): NO REDUNDANCY: fewer than 
   New requests go to 172.29.102.139:5060;udp since 14:08:08: 172.29.102.138:5060;udp failed: no answer came in time
 
 Phones: 3 contacts known
-  sip:2001@testdomain.local  primary registered, fallback registered
-  sip:2002@testdomain.local  primary failed, fallback registered
+  sip:2002@testdomain.local  primary failed: 403 Forbidden, fallback registered for 50 min
   sip:2003@testdomain.local  primary unregistered, fallback unregistered
+  sip:2001@testdomain.local  primary registered for 50 min, fallback registered for 50 min
 
 Last events, newest first:
   14:12:20  store: the disk is full
@@ -201,3 +201,25 @@ def test_phones_of_several_kinds() -> None:
     lines = render(status, samples.WALL_NOW).splitlines()
     assert "  Phones of profile pivot: new requests go to 172.29.102.139:5060;udp" in lines
     assert "  sip:7001@example.com  a registered  (pivot)" in lines
+
+
+def test_many_phones_are_a_number_and_those_in_trouble() -> None:
+    """Ten thousand of them must not scroll away what matters."""
+    phones = [samples.phone(number, primary="registered") for number in range(10_000)]
+    phones[9000] = samples.phone(9000, primary="failed")
+    phones[9000]["servers"][0].update(reason="wrong password", retry_in=240)
+    status = samples.status(phones=phones)
+    status["registrations"].update(phones_everywhere=9999, phones_nowhere=1, phones_left_out=0)
+    lines = render(status, samples.WALL_NOW).splitlines()
+    place = lines.index("Phones: 10000 contacts known, 9999 registered everywhere, 1 nowhere")
+    assert lines[place + 1].strip().startswith("sip:9000@testdomain.local  primary failed: wrong password, next try in 4 min")
+    assert "  and 9900 more" in lines and len(lines) < 120
+
+
+def test_phone_with_a_learned_method_and_one_that_loops() -> None:
+    status = copy.deepcopy(samples.ALL_WELL)
+    status["registrations"]["phones"][0].update(method="first-only", method_reason="it did not answer", quarantined_for=120)
+    status["registrations"]["quarantine"] = [{"aor": "sip:9@d", "host": "203.0.113.9", "for": 60, "reason": "it loops"}]
+    text = render(status, samples.WALL_NOW)
+    assert "[first-only: it did not answer]  LEFT ALONE for 2 min" in text
+    assert "sip:9@d at 203.0.113.9  left alone for 1 min: it loops" in text

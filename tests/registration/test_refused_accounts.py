@@ -187,6 +187,16 @@ def test_many_at_once_are_not_one(make_site):
     assert wrong_tries(site.primary) <= 4
 
 
+def test_wrong_password_does_not_get_in_where_nobody_asks(site):
+    """D8: with the primary left alone, a fallback that takes everybody from us is no judge of a stranger."""
+    site.primary.reply = DigestRegistrar("example.com", USERS, "N1", qop=False)
+    phone = Phone(site)
+    for _ in range(10):
+        assert 200 != try_to_register(phone, "wrong", wait=29.9)
+    assert 403 == phone.answers[-1]
+    assert [] == site.fallback.requests
+
+
 def test_stale_nonce_is_no_wrong_password(make_site):
     """RFC 7616 3.3: the server says that the password may be right."""
     site = make_site(servers=1, wrong_password_tries=1)

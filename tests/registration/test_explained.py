@@ -1,0 +1,116 @@
+"""What `sbc explain` and the status say of one phone: the data behind it."""
+
+from __future__ import annotations
+
+from tests.helpers.scripted_servers import DigestRegistrar, Phone, Site, refuse
+
+AOR = "sip:alice@example.com"
+
+
+def register(phone: Phone, wait: float = 0.5, **how) -> int:
+    phone.register(**how)
+    phone.site.clock.advance(wait)
+    return phone.answers[-1]
+
+
+def explained(site: Site, aor: str = AOR) -> dict:
+    site.registrar.groups = {"office": site.group}
+    return site.registrar.explain(aor, site.clock.seconds())
+
+
+def at_servers(found: dict) -> dict:
+    return {entry["server"]: entry for entry in found["contacts"][0]["servers"]}
+
+
+def test_phone_that_is_well(site):
+    register(Phone(site))
+    found = explained(site)
+    (contact,) = found["contacts"]
+    assert (True, AOR, []) == (found["known"], found["aor"], found["similar"])
+    assert ("office", "alternating", "primary") == (contact["group"], contact["method"], contact["new_requests_go_to"])
+    assert contact["next_of_ours"] is None
+    for entry in at_servers(found).values():
+        assert ("registered", "open", None, 0) == (entry["state"], entry["method"], entry["retry_in"], entry["failures"])
+        assert 0 <= entry["due_in"] < entry["expires_in"]
+
+
+def test_account_that_is_refused(site):
+    """V16: why, how often, when again, and that the appliance will do it."""
+    phone = Phone(site)
+    register(phone)
+    site.primary.reply = refuse(403, "Suspended")
+    register(phone, cseq=50)
+    site.clock.advance(1)
+    found = explained(site)
+    entry = at_servers(found)["primary"]
+    assert ("failed", "403 Suspended", 1) == (entry["state"], entry["reason"], entry["failures"])
+    assert 0 < entry["retry_in"] <= 60
+    assert "primary" == found["contacts"][0]["next_of_ours"]["server"]
+    assert abs(entry["retry_in"] - found["contacts"][0]["next_of_ours"]["in"]) <= 1
+
+
+def test_methods(make_site, password_file):
+    """The primary wants the phone's answer, the fallback is answered from the password file."""
+    users = {"alice": "secret"}
+    site = make_site(credentials=password_file(("alice", "other", "secret")))
+    site.primary.reply = DigestRegistrar("example.com", users, "N1")
+    site.fallback.reply = DigestRegistrar("other", users, "N2")
+    phone = Phone(site)
+    register(phone)
+    assert 200 == register(phone, authorization=phone.answer_to(phone.last))
+    entries = at_servers(explained(site))
+    assert ["alternating", "own credentials"] == [entries[name]["method"] for name in ("primary", "fallback")]
+    row = site.registrar.describe(site.clock.seconds())["phones"][0]
+    assert entries == {entry["server"]: entry for entry in row["servers"]}
+
+
+def test_wrong_passwords_of_a_phone_that_nobody_has_accepted(site):
+    for server in site.servers:
+        server.reply = DigestRegistrar("example.com", {"alice": "secret"}, f"N-{server.name}", qop=False)
+    phone = Phone(site)
+    register(phone)
+    register(phone, authorization=phone.answer_to(phone.last, password="wrong"))
+    found = explained(site)
+    assert (True, []) == (found["known"], found["contacts"])
+    assert [("203.0.113.7", "primary", 1)] == [
+        (each["host"], each["server"], each["wrong_passwords"]) for each in found["rejected"]
+    ]
+    assert ["office"] == [group["name"] for group in found["groups"]]
+    assert 1 == len(site.registrar.describe(site.clock.seconds())["rejected"])
+
+
+def test_looping_phone(site):
+    site.primary.reply = site.fallback.reply = refuse(404)
+    phone = Phone(site)
+    for _ in range(20):
+        register(phone, wait=0.01)
+    (kept,) = explained(site)["quarantine"]
+    assert (300, "203.0.113.7") == (kept["for"], kept["host"])
+    assert 1 == len(site.registrar.describe(site.clock.seconds())["quarantine"])
+
+
+def test_removal_that_a_server_has_not_heard_of(site):
+    """D13"""
+    phone = Phone(site)
+    register(phone)
+    site.take_down(site.fallback)
+    site.fallback.reply = lambda request: None
+    register(phone, expires=0, wait=40)
+    found = explained(site)
+    assert (True, []) == (found["known"], found["contacts"])
+    assert ["fallback"] == [each["server"] for each in found["removals"]]
+
+
+def test_unknown_number(site):
+    """It says which ones are like it."""
+    register(Phone(site))
+    for text in ("alice", "Alice@example.com", "sip:alice@elsewhere.example"):
+        found = explained(site, text)
+        assert (False, [AOR]) == (found["known"], found["similar"]), text
+    assert not explained(site, "sip:carol@example.com")["similar"]
+    assert not explained(site, "")["known"]
+
+
+def test_number_without_its_scheme(site):
+    register(Phone(site))
+    assert explained(site, "alice@EXAMPLE.com:5060")["known"]
