@@ -132,6 +132,10 @@ class App:
         adopt(self.config.appliance.state_dir, 1, self.report)
         return self.config.appliance.state_dir
 
+    def _own_processes(self) -> int:
+        """That have a share of the phones."""
+        return 1
+
     def _own_boot_word(self) -> str:
         """Tells the branches of this run from those of others."""
         return token_hex(3)
@@ -183,6 +187,7 @@ class App:
             self.report,
         )  # fmt: skip
         self.registrar.groups = self.groups
+        self.registrar.upkeep.resyncs.share = 1.0 / self._own_processes()
         self.registrar.restore()
         self.registrar.set_groups(self.groups.values())
         self.overload = Overload()
@@ -391,8 +396,17 @@ class App:
         ok = group_name is None or results[0][0]
         return {"ok": ok, "text": [line for _, lines in results for line in lines]}
 
+    def resync(self, server: str | None, group_name: str | None, rate: float | None) -> dict:
+        """`sbc resync`: what is to be told, with what `resync_answer` needs of each process."""
+        if group_name is not None and group_name not in self.groups:
+            return {"ok": False, "text": [f"there is no group {group_name}, only {', '.join(self.groups)}"]}
+        return self.registrar.upkeep.resyncs.by_command(server or "", group_name, rate)
+
     def _open_control(self) -> None:
-        commands = {"failback": lambda group, answer: answer(self.fail_back(group))}
+        commands = {
+            "failback": lambda answer, group: answer(self.fail_back(group)),
+            "resync": lambda answer, server, group, rate: answer(resync_answer([self.resync(server, group, rate)])),
+        }
         self._control = open_control(self._reactor, self.config.appliance.state_dir, commands, self.report)
 
     def _watch_lateness(self, due: float) -> None:
@@ -561,13 +575,32 @@ def what_can_change(old: Config, new: Config) -> Config:
     )
 
 
+def resync_answer(answers: list[Mapping]) -> dict:
+    """What `sbc resync` is told, of the answers of all processes."""
+    begun: dict[tuple[str, str], tuple[int, float]] = {}
+    for answer in answers:
+        for each in answer.get("resyncs", ()):
+            phones, rate = begun.get((each["group"], each["server"]), (0, 0.0))
+            begun[each["group"], each["server"]] = (phones + each["phones"], rate + each["rate"])
+    if not begun:
+        refused = next(iter(answers), {"ok": False, "text": ["no worker has answered"]})
+        return {"ok": False, "text": refused["text"]}
+    text = []
+    for (group, server), (phones, rate) in begun.items():
+        text.append(
+            f"{group}: {phones} phones are registered at {server} again, with {rate:.4g} REGISTERs a second at first; those whose"
+            " password is not known when they come by the next time"
+        )
+    return {"ok": True, "text": text}
+
+
 def open_control(reactor, state_dir: Path, commands: Mapping[str, Act], report: Report) -> ControlSocket | None:
-    """The socket for `sbc failback`; an appliance without it serves phones all the same."""
+    """The socket for `sbc failback` and `sbc resync`; an appliance without it serves phones all the same."""
     control = ControlSocket(reactor, state_dir, commands)
     try:
         control.start()
     except OSError as error:
-        text = f"{state_dir / CONTROL}: {error.strerror or error}; `sbc failback` cannot reach this appliance"
+        text = f"{state_dir / CONTROL}: {error.strerror or error}; `sbc failback` and `sbc resync` cannot reach this appliance"
         report(Alarm("control", text))
         return None
     return control

@@ -1,4 +1,5 @@
-"""The commands: `sbc run`, `check`, `status`, `explain`, `failback`, `resolve` and `demo`. Each brings in what it needs when asked for.
+"""The commands: `sbc run`, `check`, `status`, `explain`, `failback`, `resync`, `resolve` and `demo`. Each brings in
+what it needs when asked for.
 
 Exit status: 0 as wished; 1 could not run, or does not run, or found nothing, or the demo's story did not come true; 2 bad
 configuration or bad arguments. What goes wrong is said in one line, never as a traceback, unless SBC_TRACEBACK=1 asks for it.
@@ -74,6 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_file_option(failback)
     failback.set_defaults(command=_failback)
 
+    resync = commands.add_parser(
+        "resync",
+        help="register all phones at a server again, one after the other: it has lost them, and has not been seen to be down",
+        description="Registers all phones at a server again, as when it has come back: by importance, at a pace that it stands.",
+    )
+    resync.add_argument("--server", metavar="NAME", required=True, help="as [[group.server]] names it")
+    resync.add_argument("--group", metavar="NAME", help="without it, all groups that have a server of that name")
+    resync.add_argument(
+        "--rate", metavar="N", type=_rate, help="most REGISTERs in a second, in the place of resync_rate"
+    )
+    _add_file_option(resync)
+    resync.set_defaults(command=_resync)
+
     resolve = commands.add_parser(
         "resolve",
         help="how a name becomes addresses: every DNS query, its answer, and why the next one is asked",
@@ -100,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="leave it running, with its status page, until Ctrl-C")
     demo.set_defaults(command=_demo)
     return parser
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0.1 <= rate <= 10000:
+        raise ValueError
+    return rate
+
+
+_rate.__name__ = "number from 0.1 to 10000"  # as argparse says what it expected
 
 
 def _add_file_option(parser: argparse.ArgumentParser) -> None:
@@ -163,13 +187,22 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _failback(options: argparse.Namespace) -> int:
+    return _tell(options, "failback", group=options.group)
+
+
+def _resync(options: argparse.Namespace) -> int:
+    return _tell(options, "resync", server=options.server, group=options.group, rate=options.rate)
+
+
+def _tell(options: argparse.Namespace, command: str, **fields: object) -> int:
+    """A command for the running appliance."""
     config = _load(options.config, show_warnings=False)
     if config is None:
         return BAD_CONFIGURATION
     from sbc import control
 
     try:
-        answer = control.ask(config.appliance.state_dir, "failback", options.group)
+        answer = control.ask(config.appliance.state_dir, command, **fields)
     except PermissionError:
         socket = config.appliance.state_dir / control.NAME
         print(f"sbc: {socket} is for the appliance's own user and root", file=sys.stderr)

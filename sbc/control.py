@@ -1,8 +1,8 @@
 """How an administrator tells the running appliance what to do: a socket in its `state_dir`, for its own user and root.
 
 Not HTTP: the status page is a place to look, and may be open to a network; whoever reads it must not be able to act. This
-one is a file with mode 0600. A question is one line of JSON, `{"command": "failback", "group": "office"}`, without `group`
-for all of them; the answer is one line as well, `{"ok": true, "text": ["office: ..."]}`.
+one is a file with mode 0600. A question is one line of JSON, `{"command": "failback", "group": "office"}`, with the fields of
+that command (`FIELDS`) that are wanted; the answer is one line as well, `{"ok": true, "text": ["office: ..."]}`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,14 @@ _LONGEST_PATH = 107
 """Octets of a socket's address (unix(7)), less the final zero."""
 
 Answer = Callable[[Mapping[str, Any]], None]
-Act = Callable[[str | None, Answer], None]
-"""`act(group, answer)`: do it, for all groups when it is None, and call `answer` with what is to be sent."""
+Act = Callable[..., None]
+"""`act(answer, **fields)`: do it, and call `answer` with what is to be sent. A field that was not given is None."""
+
+FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "failback": {"group": str},
+    "resync": {"server": str, "group": str, "rate": (int, float)},
+}
+"""Command -> what may be said with it, and of which type that is. Without `group` all of them are meant."""
 
 
 class ControlSocket:
@@ -71,21 +77,31 @@ class _Administrator(LineOnlyReceiver):
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 (Twisted's name)
         try:
             question = json.loads(line)
-            act = self.factory.commands[question["command"]]
-            group = question.get("group")
+            command = question.pop("command")
+            act = self.factory.commands[command]
+            fields = {name: question.pop(name, None) for name in FIELDS[command]}
+            wrong = [
+                name for name, value in fields.items()
+                if value is not None and (isinstance(value, bool) or not isinstance(value, FIELDS[command][name]))
+            ]  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError):
             self._answer({"ok": False, "text": ["this appliance does not know that command"]})
             return
-        act(group if isinstance(group, str) else None, self._answer)
+        if wrong or question:
+            strange = ", ".join([*wrong, *map(str, question)])
+            self._answer({"ok": False, "text": [f"this appliance does not understand what {command} says of {strange}"]})
+            return
+        act(self._answer, **fields)
 
     def _answer(self, answer: Mapping[str, Any]) -> None:
         self.sendLine(json.dumps(answer).encode())
         self.transport.loseConnection()
 
 
-def ask(state_dir: Path, command: str, group: str | None) -> Mapping[str, Any]:
-    """Tell the appliance with that folder. Raises OSError when it does not run, or may not be told by this user."""
-    question = {"command": command} if group is None else {"command": command, "group": group}
+def ask(state_dir: Path, command: str, **fields: Any) -> Mapping[str, Any]:
+    """Tell the appliance with that folder; fields that are None are left out. Raises OSError when it does not run, or may not be
+    told by this user."""
+    question = {"command": command, **{name: value for name, value in fields.items() if value is not None}}
     with _short_path(state_dir) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(PATIENCE)
         sock.connect(path)

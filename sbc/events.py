@@ -152,6 +152,31 @@ class RegistrationLeftOut:
 
 @cython.cclass
 @dataclass(frozen=True)
+class RemovalLeftOut:
+    """A phone has removed its contact, and a server cannot be told of it."""
+
+    group: str
+    server: str
+    aor: str
+    reason: str
+    lapses_in: float
+    """Seconds until it lapses there by itself."""
+
+
+@cython.cclass
+@dataclass(frozen=True)
+class Resynchronised:
+    """A server that had come back has the registrations of its phones again."""
+
+    group: str
+    server: str
+    phones: int
+    """That were registered there in the course of it."""
+    seconds: float
+
+
+@cython.cclass
+@dataclass(frozen=True)
 class PhoneQuarantined:
     """A phone sends REGISTERs in a loop: for a while they are answered here, and no server hears of them."""
 

@@ -27,6 +27,7 @@ from sbc.app import (
     log_to_standard_error,
     open_control,
     read_again,
+    resync_answer,
 )
 from sbc.config import Config
 from sbc.config.implied import tcp_beside
@@ -99,6 +100,9 @@ class WorkerApp(App):
 
     def _own_state_dir(self) -> Path:
         return folder_of(self.config.appliance.state_dir, self.number)
+
+    def _own_processes(self) -> int:
+        return self._begin["workers"]
 
     def _own_boot_word(self) -> str:
         return marks.boot_word(self.number)
@@ -235,6 +239,9 @@ class WorkerApp(App):
 
     def _answer_fail_back(self, group: str | None) -> dict[str, Any]:
         return self.fail_back(group)
+
+    def _answer_resync(self, server: str | None, group: str | None, rate: float | None) -> dict[str, Any]:
+        return self.resync(server, group, rate)
 
     def _answer_explain(self, aor: str) -> dict[str, Any]:
         return self.explain(aor)
@@ -377,11 +384,18 @@ class Together:
             prepare(self.config.appliance.state_dir, len(self.supervisor.workers), self.report)
         except StateUnreadable as error:
             raise CannotStart(str(error)) from error
-        commands = {"failback": self._fail_back}
+        commands = {"failback": self._fail_back, "resync": self._resync}
         self._control = open_control(self._reactor, self.config.appliance.state_dir, commands, self.report)
         log.info("configuration {path}", path=str(self.config.path))
 
-    def _fail_back(self, group: str | None, answer: Callable[[Mapping[str, Any]], None]) -> None:
+    def _resync(
+        self, answer: Callable[[Mapping[str, Any]], None], server: str | None, group: str | None, rate: float | None
+    ) -> None:
+        """Each worker has a part of the phones."""
+        asked = self.supervisor.ask("resync", server=server, group=group, rate=rate)
+        asked.addCallback(lambda answers: answer(resync_answer(list(answers.values()))))
+
+    def _fail_back(self, answer: Callable[[Mapping[str, Any]], None], group: str | None) -> None:
         """All workers do, so that none is behind; the one that probes says how it went."""
 
         def gathered(answers: dict[int, Any]) -> None:

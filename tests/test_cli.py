@@ -167,6 +167,34 @@ def test_output_that_nobody_reads():
     assert ("#", "") == (done.stdout, done.stderr)
 
 
+def test_resync_tells_the_appliance(tmp_path, monkeypatch, capsys):
+    """Its answer is printed; what was refused goes to standard error, with 1."""
+    told = []
+    answers = [{"ok": True, "text": ["office: 3 phones"]}, {"ok": False, "text": ["there is no server nonesuch, only primary"]}]
+
+    def ask(state_dir, command, **fields):
+        told.append((command, fields))
+        return answers.pop(0)
+
+    monkeypatch.setattr("sbc.control.ask", ask)
+    file = str(EXAMPLE)
+    assert 0 == cli.main(["resync", "-c", file, "--server", "primary", "--group", "office", "--rate", "2.5"])
+    assert "office: 3 phones\n" == capsys.readouterr().out
+    assert 1 == cli.main(["resync", "-c", file, "--server", "nonesuch"])
+    assert "there is no server nonesuch, only primary\n" == capsys.readouterr().err
+    assert [
+        ("resync", {"server": "primary", "group": "office", "rate": 2.5}),
+        ("resync", {"server": "nonesuch", "group": None, "rate": None}),
+    ] == told
+
+
+@pytest.mark.parametrize("arguments", [["resync"], ["resync", "--server", "x", "--rate", "0"], ["resync", "--server", "x", "--rate", "many"]])
+def test_resync_without_sense_is_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert 2 == ended.value.code
+
+
 @pytest.mark.parametrize(("option", "as_json"), [([], False), (["--json"], True)])
 def test_explain(option, as_json, command):
     calls = command("sbc.observe.explain", "print_explanation", result=1)

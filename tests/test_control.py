@@ -18,7 +18,7 @@ def served(state_dir, question, *, act=None):
     """`question()` is asked in a thread while an appliance listens; returns what it returned or raised."""
     reactor, asked, results = SelectReactor(), [], []
 
-    def fail_back(group, answer):
+    def fail_back(answer, group):
         asked.append(group)
         answer({"ok": True, "text": [f"{group}: done"]})
 
@@ -42,7 +42,7 @@ def served(state_dir, question, *, act=None):
 
 @pytest.mark.parametrize("group", ["office", None])
 def test_a_command_and_its_answer(tmp_path, group):
-    answer, asked = served(tmp_path, lambda: control.ask(tmp_path, "failback", group))
+    answer, asked = served(tmp_path, lambda: control.ask(tmp_path, "failback", group=group))
     assert ({"ok": True, "text": [f"{group}: done"]}, [group]) == (answer, asked)
 
 
@@ -65,7 +65,7 @@ def test_the_umask_is_as_before(tmp_path):
 def test_a_path_longer_than_sockets_may_have(tmp_path):
     deep = tmp_path / ("x" * 100) / ("y" * 100)
     deep.mkdir(parents=True)
-    answer, _ = served(deep, lambda: control.ask(deep, "failback", None))
+    answer, _ = served(deep, lambda: control.ask(deep, "failback"))
     assert answer["ok"]
 
 
@@ -86,7 +86,7 @@ def test_nonsense_gets_an_answer(tmp_path, line):
 def test_what_a_killed_appliance_has_left_is_replaced(tmp_path):
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(tmp_path / control.NAME))
-    answer, _ = served(tmp_path, lambda: control.ask(tmp_path, "failback", None))
+    answer, _ = served(tmp_path, lambda: control.ask(tmp_path, "failback"))
     assert answer["ok"]
 
 
@@ -101,4 +101,4 @@ def test_that_of_a_living_appliance_is_not(tmp_path):
 
 def test_nobody_there(tmp_path):
     with pytest.raises(FileNotFoundError):
-        control.ask(tmp_path, "failback", None)
+        control.ask(tmp_path, "failback")

@@ -249,6 +249,32 @@ def _registration_left_out(event: events.RegistrationLeftOut, names: ServerNames
     )
 
 
+def _removal_left_out(event: events.RemovalLeftOut, names: ServerNames) -> Story:
+    until = f"until it lapses there in {event.lapses_in:.0f} s: it {event.reason}"
+    return Story(
+        level=INFO,
+        text=printable(f"{event.group}: phone {event.aor} has removed itself, and stays registered at server {event.server} {until}"),
+        key=("removal left out", event.group, event.server),
+        group=event.group,
+        several=printable(
+            f"{event.group}: {{count}} phones have removed themselves, and stay registered at server {event.server} until they"
+            f" lapse there: it {event.reason}; the last was {event.aor}"
+        ),
+        notable=False,
+    )
+
+
+def _resynchronised(event: events.Resynchronised, names: ServerNames) -> Story:
+    return Story(
+        level=INFO,
+        text=printable(
+            f"{event.group}: server {event.server} has its registrations again, {event.phones} in {event.seconds:.0f} s"
+        ),
+        key=("resynchronised", event.group, event.server),
+        group=event.group,
+    )
+
+
 def _quarantined(event: events.PhoneQuarantined, names: ServerNames) -> Story:
     for_so_long = f"left alone for {event.seconds:g} s"
     return Story(
@@ -365,6 +391,8 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.NetworkStateChanged: _network,
     events.RegistrationChanged: _registration,
     events.RegistrationLeftOut: _registration_left_out,
+    events.RemovalLeftOut: _removal_left_out,
+    events.Resynchronised: _resynchronised,
     events.PhoneQuarantined: _quarantined,
     events.ExtensionRefused: _extension_refused,
     events.AttemptEnded: _attempt,

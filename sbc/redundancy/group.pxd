@@ -11,6 +11,12 @@ from sbc.redundancy.plan cimport AttemptPlan, PlanWitness
 
 
 @cython.final
+cdef class _Witness(PlanWitness):
+    cdef str _group
+    cdef Reports _reports
+    cdef object registers
+
+
 cdef class ServerGroup:
     cdef readonly object settings
     cdef readonly str name
@@ -47,6 +53,7 @@ cdef class ServerGroup:
     cdef public list followers
     cdef list _removed
     cdef double _removed_at
+    cdef _Witness _witness
 
     cpdef AttemptPlan plan(
         self, str method, double now, Candidate first=*, bint in_dialog=*, object deadline=*
@@ -64,8 +71,3 @@ cdef class ServerGroup:
     cpdef object advance(self, double now)
     cdef CandidateHealth _health_of(self, Candidate candidate)
     cdef ServerGroup _whole_group(self)
-
-
-cdef class _Witness(PlanWitness):
-    cdef str _group
-    cdef Reports _reports

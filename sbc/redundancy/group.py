@@ -115,6 +115,7 @@ class ServerGroup:
     followers: list  # called, with nothing, when a registrar server died or returned or another candidate works
     _removed: list  # Options of working servers that DNS no longer names; those of its kinds are the group's
     _removed_at: cython.double  # when the last of them was left out first
+    _witness: _Witness
 
     def __init__(
         self,
@@ -157,7 +158,8 @@ class ServerGroup:
         self._usable_registrars: set[str] = set()
         self._told_followers: tuple[Candidate | None, set[str]] = (None, set())
         self.followers: list[Callable[[], object]] = []
-        witness = _Witness(self.name, self._reports)
+        witness: _Witness = _Witness(self.name, self._reports)
+        self._witness = witness
         self._timing = Timing(*timers_t1_t2)
         terms = Terms(settings.status_failover, self._timing, settings.retry_timeout, witness)
         self._orders = Orders(settings, terms, lambda candidate: self.health(candidate).usable, self._is_well)
@@ -179,6 +181,10 @@ class ServerGroup:
         """The kind that a phone is of, by what it says, where it is and who it is: the group itself when no entry fits."""
         place = self._phone_kinds.kind(user_agent, address, aor)
         return self if place == OWN_KIND else self.kinds[place]
+
+    def watch_registers(self, watcher: Callable[[str, Outcome, float], object] | None) -> None:
+        """From now on tell this what becomes of each attempt of a REGISTER, after so many seconds. None: nobody."""
+        self._witness.registers = watcher
 
     def kind_labelled(self, label: str) -> ServerGroup | None:
         """The kind with that label, the group itself for ""."""
@@ -798,10 +804,12 @@ class _Witness(PlanWitness):
 
     _group: str
     _reports: Reports
+    registers: object
 
     def __init__(self, group: str, reports: Reports) -> None:
         self._group = group
         self._reports = reports
+        self.registers: Callable[[str, Outcome, float], object] | None = None
 
     @cython.ccall
     def attempt_ended(self, method: str, tried: Tried):
@@ -809,6 +817,8 @@ class _Witness(PlanWitness):
         self._reports.attempt_ended(
             self._group, attempt.server, attempt.candidate, method, tried.outcome.label, tried.ended - tried.started
         )
+        if self.registers is not None and method == "REGISTER":
+            self.registers(attempt.server, tried.outcome, tried.ended - tried.started)
 
     @cython.ccall
     def request_moved(self, method: str, failed: Tried, following: Attempt):

@@ -1,4 +1,5 @@
-"""Which of a group's phones is this one? `PhoneKinds`, the patterns of `[[group.phones]]` ready to be asked.
+"""Which of a group's phones is this one? `PhoneKinds`, the patterns of `[[group.phones]]` ready to be asked, and `Importance`,
+those of `importance`.
 
 A site has phones of several vendors, and servers that all of them share. A phone is told by what its User-Agent header
 says, by the address that its requests come from, and by its address-of-record. Entries are tried in their order; all
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
@@ -57,25 +58,33 @@ class PhoneKinds:
         return OWN_KIND
 
 
+class Importance:
+    """The classes of one group, the most important first."""
+
+    def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
+        self._classes = [_Aors(patterns) for patterns in classes.values()]
+
+    def place(self, aor: str) -> int:
+        """Of the class of that phone: 0 is the most important, the last is that of all which are in none."""
+        for place, patterns in enumerate(self._classes):
+            if patterns.fit(aor):
+                return place
+        return len(self._classes)
+
+
 class _Entry:
     def __init__(self, entry: PhonesSettings) -> None:
         # Vendors spell their own name in more than one way, and case tells nothing in it.
         self._agents = [_pattern(pattern.lower()) for pattern in entry.user_agent]
         self._networks = [ip_network(network) for network in entry.addresses]
-        bare = [pattern.removeprefix("sip:").removeprefix("sips:") for pattern in entry.aors]
-        self._aors = [_pattern(_host_in_lower_case(pattern)) for pattern in bare if "@" in pattern]
-        self._users = [_pattern(pattern) for pattern in bare if "@" not in pattern]
+        self._aors = _Aors(entry.aors) if entry.aors else None
 
     def fits(self, user_agent: str, address: str, aor: str) -> bool:
         if self._agents and not _any_fits(self._agents, user_agent.lower()):
             return False
         if self._networks and not self._is_near(address):
             return False
-        if not self._aors and not self._users:
-            return True
-        bare = aor.removeprefix("sip:")
-        user, at, _ = bare.rpartition("@")
-        return _any_fits(self._aors, bare) or (bool(at) and _any_fits(self._users, user))
+        return self._aors is None or self._aors.fit(aor)
 
     def _is_near(self, address: str) -> bool:
         try:
@@ -83,6 +92,20 @@ class _Entry:
         except ValueError:
             return False
         return any(near in network for network in self._networks)
+
+
+class _Aors:
+    """Patterns of which one is to fit user@host, or the user when they have no @."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        bare = [pattern.removeprefix("sip:").removeprefix("sips:") for pattern in patterns]
+        self._whole = [_pattern(_host_in_lower_case(pattern)) for pattern in bare if "@" in pattern]
+        self._users = [_pattern(pattern) for pattern in bare if "@" not in pattern]
+
+    def fit(self, aor: str) -> bool:
+        bare = aor.removeprefix("sip:")
+        user, at, _ = bare.rpartition("@")
+        return _any_fits(self._whole, bare) or (bool(at) and _any_fits(self._users, user))
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -226,8 +226,9 @@ class GroupSettings:
     quarantine: float = field(default=300, metadata=_range(10, 86400, unit="s"))
     """How long a phone is left alone that sends REGISTERs in a loop: it gets an answer from here, no server hears of it."""
     resync_rate: float = field(default=0, metadata=_range(0.1, 10000, also=(0,), unit="/s"))
-    """Most registrations in a second that a server gets which has come back (D18); 0 = all of its phones within five minutes,
-    but at least 5. It is halved when the server fails or is slow, and rises again."""
+    """Most REGISTERs in a second that a server gets which has come back (D18): a phone that it challenges takes two. 0 = all of
+    its phones within five minutes, but at least 5, and up to four times as many while it answers quickly. Halved when the
+    server fails or is slow, and risen again. With several workers, all together."""
     resync_hold: float = field(default=30, metadata=_range(0, 3600, unit="s"))
     """Seconds that a server must have been up again before it is sent registrations that it may have lost (D18)."""
     importance: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -19,6 +19,7 @@ cdef class Errand(LegUser):
     cdef readonly Candidate candidate
     cdef readonly bint own_password_refused
     cdef readonly bint used_credentials
+    cdef readonly int sent
     cdef ExchangeUser _registrar
     cdef Leg _leg
     cdef object _done

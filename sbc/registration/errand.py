@@ -57,7 +57,7 @@ class Errand(LegUser):
 
     `done(errand)` is called once, unless it is stopped. Then `ending` says how it ended, `reason` why it was not accepted,
     `status` is that of the server's answer, 0 without one, `seconds` is what was granted, and `candidate` where it was; with
-    `used_credentials` the server had asked for the password.
+    `used_credentials` the server had asked for the password. `sent`: REGISTERs so far.
     """
 
     binding: Binding
@@ -70,6 +70,7 @@ class Errand(LegUser):
     candidate: Candidate
     own_password_refused: cython.bint
     used_credentials: cython.bint
+    sent: cython.int
     _registrar: ExchangeUser
     _leg: Leg
     _done: object
@@ -103,6 +104,7 @@ class Errand(LegUser):
         self.candidate = None
         self.own_password_refused = False
         self.used_credentials = False
+        self.sent = 0
         self._done = done
         self._user = _user_of(binding.aor)
         self._template = None
@@ -143,6 +145,7 @@ class Errand(LegUser):
             self._template = new_template(self.request, self.contacts, self._user, contact.token)
         self.used_credentials = self.used_credentials or credentials is not None
         cseq: cython.longlong = registrar.next_cseq(leg.upstream)
+        self.sent += 1
         return self._template.register_at(leg, branch, registrar.boot, cseq, credentials)
 
     @cython.cfunc

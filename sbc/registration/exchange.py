@@ -151,6 +151,11 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
+    def held_back(self, exchange: Exchange) -> list:
+        """The servers that are not to be asked now, because they get their registrations back one by one; None without any."""
+        raise NotImplementedError
+
+    @cython.cfunc
     def accepted(self, exchange: Exchange, leg: Leg):
         """A server has said 2xx."""
         raise NotImplementedError
@@ -249,6 +254,7 @@ class Exchange(LegUser):
         if self.answered:
             self._registrar.exchange_over(self)
             return
+        self._leave_held_back()
         self._order_judges(now)
         if self.turns is not None:
             self.turns.take(self._legs, self._shown, now)
@@ -295,6 +301,17 @@ class Exchange(LegUser):
         target: Target
         for target in targets:
             self._legs.append(new_leg(self, target, self.group.register_plan(target.name, now, self._deadline)))
+
+    @cython.cfunc
+    def _leave_held_back(self):
+        """Servers that get their registrations back one by one are left out when it is not this phone's turn, as long as others
+        are left."""
+        leg: Leg
+        held_back: list = self._registrar.held_back(self)
+        if held_back is not None:
+            left: list = [leg for leg in self._legs if leg.target.name not in held_back]
+            if left:
+                self._legs = left
 
     @cython.cfunc
     def _is_restricted(self, now: cython.double) -> cython.bint:

@@ -7,25 +7,30 @@ it is removed there as soon as the server is back, unless it has registered agai
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sbc.clock import Clock
+from sbc.events import RemovalLeftOut, Report
 from sbc.registration.bindings import REGISTERED
 from sbc.registration.errand import Errand
 from sbc.registration.leg import Ending
-from sbc.registration.served import ATTEMPT, Books, Served
+from sbc.registration.served import ATTEMPT, ONLY_THE_PHONE, Books, Served
 from sbc.store.interface import RemovalRow
 
 if TYPE_CHECKING:
     from sbc.registration.bindings import Binding
+    from sbc.registration.resyncs import Resyncs
     from sbc.registration.restored import Removal
     from sbc.registration.targets import Target
+
+_MOST_SHOWN = 100
 
 
 class _Missed:
     """One contact at one server."""
 
-    __slots__ = ("binding", "served", "target", "until", "times", "timer", "errand")
+    __slots__ = ("binding", "served", "target", "until", "times", "timer", "errand", "left_out")
 
     def __init__(self, binding: Binding, served: Served | None, target: Target | None, until: float) -> None:
         self.binding = binding
@@ -37,14 +42,18 @@ class _Missed:
         self.times = 0
         self.timer: Any = None
         self.errand: Errand | None = None
+        self.left_out = False
+        """The server asks for a password that only the phone knows: it is left to lapse there."""
 
 
 class MissedRemovals:
     """`entries` by token and server. Each ends with the server's answer, or when the registration lapses there."""
 
-    def __init__(self, clock: Clock, books: Books) -> None:
+    def __init__(self, clock: Clock, books: Books, report: Report, resyncs: Resyncs) -> None:
         self._clock = clock
         self._books = books
+        self._report = report
+        self._resyncs = resyncs
         self.entries: dict[tuple[str, str], _Missed] = {}
 
     def removed(self, binding: Binding, served: Served) -> None:
@@ -89,15 +98,18 @@ class MissedRemovals:
         for key in [key for key in self.entries if key[0] == token]:
             self._drop(key)
 
-    def returned(self, served: Served, names: set[str], now: float) -> None:
-        """These servers are back: before anything else, and one after the other."""
+    def returned(self, served: Served, names: set[str]) -> None:
+        """These servers are back: before anything else, and at the pace of what follows."""
         for key, missed in list(self.entries.items()):
             target = served.named.get(key[1])
             is_of_group = missed.binding.group == served.group.name
             if missed.errand is None and is_of_group and target is not None and target.name in names:
                 missed.served, missed.target = served, target
-                self._remove_in(key, served.next_slot - now)
-                served.next_slot += served.pace
+                missed.left_out = False
+                self._wait_to_lapse(key)
+                if self._resyncs.of(served.group.name, target.name) is None:
+                    self._resyncs.begin(served, target.name, self._clock.seconds())
+                self._resyncs.expect_removal(served.group.name, target.name, key)
 
     def serve_only(self, served: Mapping[str, Served]) -> None:
         """The configuration has changed, and knows these: a server that is not among them is left alone. The others
@@ -114,16 +126,27 @@ class MissedRemovals:
 
     def _remove_in(self, key: tuple[str, str], delay: float) -> None:
         missed = self.entries[key]
-        if missed.timer is not None and missed.timer.active():
-            missed.timer.cancel()
         left = missed.until - self._clock.seconds()
         if delay < left and key[1] in missed.served.usable:
-            missed.timer = self._clock.callLater(max(0.0, delay), self._remove, key)
+            self._cancel(missed)
+            missed.timer = self._clock.callLater(max(0.0, delay), self.remove, key)
         else:  # until it is back, or too late
-            missed.timer = self._clock.callLater(max(0.0, left), self._drop, key)
+            self._wait_to_lapse(key)
 
-    def _remove(self, key: tuple[str, str]) -> None:
+    def _wait_to_lapse(self, key: tuple[str, str]) -> None:
         missed = self.entries[key]
+        self._cancel(missed)
+        missed.timer = self._clock.callLater(max(0.0, missed.until - self._clock.seconds()), self._drop, key)
+
+    @staticmethod
+    def _cancel(missed: _Missed) -> None:
+        if missed.timer is not None and missed.timer.active():
+            missed.timer.cancel()
+
+    def remove(self, key: tuple[str, str]) -> None:
+        """Now."""
+        missed = self.entries[key]
+        self._cancel(missed)
         now = self._clock.seconds()
         plan = missed.served.group.register_plan_at(missed.target.name, now, now + ATTEMPT)
         missed.errand = self._books.errand(
@@ -134,16 +157,37 @@ class MissedRemovals:
     def _over(self, key: tuple[str, str], errand: Errand) -> None:
         missed = self.entries[key]
         missed.errand = None
-        if errand.ending is not Ending.UNREACHABLE:
+        if errand.ending is Ending.UNREACHABLE:
+            missed.times += 1
+            self._remove_in(key, missed.served.wait(missed.times))
+        elif errand.ending is Ending.CHALLENGED:
+            self._leave_out(key)
+        else:
             self._drop(key)
-            return
-        missed.times += 1
-        self._remove_in(key, missed.served.wait(missed.times))
+        self._resyncs.removal_over(missed.binding.group, key, errand.sent)
+
+    def _leave_out(self, key: tuple[str, str]) -> None:
+        """Only the phone could answer, and it has gone: calls may come in for it from that server until it lapses there."""
+        missed = self.entries[key]
+        missed.left_out = True
+        self._wait_to_lapse(key)
+        left = missed.until - self._clock.seconds()
+        self._report(RemovalLeftOut(missed.binding.group, key[1], missed.binding.aor, ONLY_THE_PHONE, left))
+
+    def describe(self, now: float) -> list[dict[str, Any]]:
+        """Those that their servers have not heard of, the oldest first, as plain data."""
+        return [
+            {
+                "group": missed.binding.group, "server": server, "aor": missed.binding.aor,
+                "lapses_in": round(missed.until - now), "reason": ONLY_THE_PHONE if missed.left_out else "",
+            }
+            for (_, server), missed in islice(self.entries.items(), _MOST_SHOWN)
+        ]  # fmt: skip
 
     def _drop(self, key: tuple[str, str]) -> None:
         missed = self.entries.pop(key)
         self._books.removal_heard(*key)
-        if missed.timer is not None and missed.timer.active():
-            missed.timer.cancel()
+        self._cancel(missed)
+        self._resyncs.removal_over(missed.binding.group, key, 0)
         if missed.errand is not None:
             missed.errand.stop()

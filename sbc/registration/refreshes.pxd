@@ -49,9 +49,12 @@ cdef class Refreshes(AtHand):
     cdef dict _counts
     cdef bytes _date
     cdef double _date_until
+    cdef set _limits
+    cdef object _upkeep
 
     cpdef bytes rest_of_answer(self, Request request, Flow flow)
     cdef bint _is_settled(self, Binding binding)
+    cdef long long _limited(self, Binding binding, long long seconds, double now)
     cdef bint is_unchanged(
         self,
         ServerTransaction transaction,

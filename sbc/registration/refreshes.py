@@ -155,6 +155,8 @@ class Refreshes(AtHand):
     _counts: dict
     _date: bytes
     _date_until: cython.double
+    _limits: set
+    _upkeep: object
 
     def __init__(
         self,
@@ -181,6 +183,14 @@ class Refreshes(AtHand):
         self._counts: dict[str, int] = {}
         self._date = b""
         self._date_until = 0.0
+        self._limits: set[object] = set()
+        self._upkeep: object = None
+
+    def limit_by(self, upkeep: object, limits: set[object]) -> None:
+        """As long as `limits` is not empty, `upkeep` says which phones are not to be answered here, and how long others may be
+        told (D18 (5)): servers are down, or are coming back."""
+        self._upkeep = upkeep
+        self._limits = limits
 
     def __len__(self) -> int:
         """Contacts whose next refresh may be answered without a transaction."""
@@ -215,6 +225,8 @@ class Refreshes(AtHand):
         if self._quarantine.is_any() and self._quarantine.left(binding.host, binding.token, now) > 0.0:
             return None
         seconds: cython.longlong = _time_left(binding, refresh.targets, refresh.wanted, refresh.usual, now)
+        if self._limits and seconds > 0:
+            seconds = self._limited(binding, seconds, now)
         if seconds <= 0:
             return None
         refresh.cseq = cseq
@@ -223,6 +235,14 @@ class Refreshes(AtHand):
             refresh.told = seconds
             refresh.rest = self._rest(binding, seconds, now)
         return refresh.rest
+
+    @cython.cfunc
+    def _limited(self, binding: Binding, seconds: cython.longlong, now: cython.double) -> cython.longlong:
+        """Seconds to grant while not all servers are well; 0: one of them has a place for this REGISTER."""
+        if self._upkeep.wants(binding, now):
+            return 0
+        longest: cython.double = self._upkeep.longest_grant(binding, now)
+        return seconds if longest >= seconds else cython.cast(cython.longlong, longest)
 
     @cython.cfunc
     def _is_settled(self, binding: Binding) -> cython.bint:
@@ -277,6 +297,8 @@ class Refreshes(AtHand):
             return False
         usual: cython.longlong = cython.cast(cython.longlong, binding.granted) if refresh is None else refresh.usual
         seconds: cython.longlong = _time_left(binding, targets, contact.expires, usual, now)
+        if self._limits and seconds > 0:
+            seconds = self._limited(binding, seconds, now)
         if seconds <= 0:
             return False
         if targets.refresh_check != _SOURCE:
@@ -446,18 +468,24 @@ def _time_left(
     binding: Binding, targets: Targets, wanted: cython.longlong, usual: cython.longlong, now: cython.double
 ) -> cython.longlong:
     """Seconds to grant without a server: as usual. 0 when a server should hear of it: one that holds it does not hold it as long
-    as that, or those that hold it are dead, and another one lives."""
+    as that, or those that hold it are dead, and another one lives. The dead are not counted as long as one of them lives."""
     upstream: Upstream
     until: cython.double = 0.0
+    living_until: cython.double = 0.0
     is_held: cython.bint = False
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:
             if until == 0.0 or upstream.expires_at < until:
                 until = upstream.expires_at
-            if not is_held and targets.group.may_accept(upstream.server):
-                is_held = targets.goal == "" or upstream.server == targets.goal
+            if targets.group.may_accept(upstream.server):
+                if living_until == 0.0 or upstream.expires_at < living_until:
+                    living_until = upstream.expires_at
+                if not is_held:
+                    is_held = targets.goal == "" or upstream.server == targets.goal
     if not is_held and _is_any_alive(targets):
         return 0
+    if living_until > 0.0:
+        until = living_until
     left: cython.longlong = cython.cast(cython.longlong, until - now)
     seconds: cython.longlong = targets.phone_expires
     if seconds == 0:

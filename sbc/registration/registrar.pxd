@@ -45,6 +45,8 @@ cdef class Registrar(ExchangeUser):
     cdef dict _duties
     cdef dict _held_requests
     cdef dict _missed_removals
+    cdef dict _resyncs
+    cdef set _limits
 
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
     cpdef ServerGroup kind_of_sender(self, ServerGroup group, Request request, Flow flow)
@@ -70,6 +72,8 @@ cdef class Registrar(ExchangeUser):
     cdef object _note_nonce(self, Exchange exchange, Leg leg, Binding binding, Upstream upstream)
     cdef object _note_challenge(self, Exchange exchange, Leg leg)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
+    cdef long long _limit_of(self, Binding binding)
+    cdef int _retry_after(self, list contacts)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)

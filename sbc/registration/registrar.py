@@ -110,6 +110,7 @@ behind, and a call rings at all of them."""
 _FLOWS_GOOD_FOR = cython.declare(cython.double, 1.0)
 """Seconds in which the way to a server is not looked for again: our own addresses may change."""
 
+_NO_LIMIT = cython.declare(cython.double, 1e9)  # seconds
 _LARGEST_CSEQ = cython.declare(cython.longlong, 2**31 - 1)  # RFC 3261 8.1.1.5
 # A 200 would say that these are in force (RFC 5626 4.2.1, RFC 5627 5.1); a Path there is none, so it can be ignored.
 _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
@@ -157,6 +158,8 @@ class Registrar(ExchangeUser):
     _duties: dict
     _held_requests: dict
     _missed_removals: dict
+    _resyncs: dict
+    _limits: set
 
     def __init__(
         self,
@@ -204,6 +207,9 @@ class Registrar(ExchangeUser):
         self._duties = self.upkeep.duties
         self._held_requests = self.upkeep.held.waiting
         self._missed_removals = self.upkeep.missed.entries
+        self._resyncs = self.upkeep.resyncs.entries
+        self._limits = self.upkeep.resyncs.limits
+        self.refreshes.limit_by(self.upkeep, self._limits)
 
     def set_groups(self, groups: Iterable[ServerGroup]) -> None:
         """Serve the phones of these groups from now on, and of no others (start, and a changed configuration)."""
@@ -280,6 +286,13 @@ class Registrar(ExchangeUser):
         agent: str = _agent_of(request) if group.of_several_kinds else None
         if self.refreshes.is_unchanged(transaction, request, targets, contacts, agent, self.credentials):
             return
+        if self._resyncs:
+            seconds: cython.int = self._retry_after(contacts)
+            if seconds > 0:
+                headers = [("Retry-After", str(seconds))]
+                reason = "Servers Are Coming Back"
+                transaction.respond(Response.for_request(request, 503, reason, headers=headers))
+                return
         self._serial += 1
         exchange: Exchange = new_exchange(self, transaction, request, targets, aor, named[1], contacts, self._serial)
         if self._under_way:
@@ -288,6 +301,17 @@ class Registrar(ExchangeUser):
         for contact in contacts:
             self._begin_under_way(exchange, contact)
         exchange.start()
+
+    @cython.cfunc
+    def _retry_after(self, contacts: list) -> cython.int:
+        """Seconds after which a phone may try again that no server has a place for now (D18); 0: it may go on."""
+        contact: Contact
+        binding: Binding
+        for contact in contacts:
+            binding = self.bindings.find(contact.token)
+            if contact.expires != 0 and binding is not None:
+                return self.upkeep.retry_after(binding, self.queue.now())
+        return 0
 
     @cython.cfunc
     def _begin_under_way(self, exchange: Exchange, contact: Contact):
@@ -384,7 +408,7 @@ class Registrar(ExchangeUser):
         for upstream in binding.upstreams:
             if upstream.state == REGISTERED:
                 upstream.due_at = due_at(upstream, told * max(1, asked), now)
-        settle_times(binding, targets, now)
+        settle_times(binding, targets, self.upkeep if self._resyncs else None, now)
 
     # What is known
 
@@ -398,7 +422,12 @@ class Registrar(ExchangeUser):
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
-        return describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now)
+        upkeep = self.upkeep
+        return {
+            **describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now),
+            "resyncs": upkeep.resyncs.describe(now),
+            "removals": upkeep.missed.describe(now),
+        }
 
     def explain(self, aor: str, now: float) -> dict[str, Any]:
         """All about one address-of-record, for `sbc explain`."""
@@ -427,6 +456,15 @@ class Registrar(ExchangeUser):
     def asks_for_passwords(self, candidate: Candidate) -> bool:
         """Has that server ever challenged?"""
         return candidate in self.nonces.issuers
+
+    def doubt(self, binding: Binding, server: str) -> None:
+        """What that server, which was away, has of the contact may be lost. No news for the log: there it is news when it is
+        registered again."""
+        upstream: Upstream = binding.at(server)
+        if upstream is not None and upstream.state == _REGISTERED:
+            upstream.state = _UNREGISTERED
+            upstream.reason = "the server was away and may have lost it"
+            self._archive.keep(binding)
 
     def errand_registered(self, errand: Errand) -> None:
         """A server has said 2xx."""
@@ -657,12 +695,12 @@ class Registrar(ExchangeUser):
         contact: Contact
         leg: Leg
         targets: Targets = exchange.targets
-        if not targets.concurrent or targets.shared_nonce or len(targets.asked) < 2:
-            return 0
         contact = exchange.contacts[0]
         binding: Binding = self.bindings.find(contact.token)
         if binding is None:
             return 0
+        if not targets.concurrent or targets.shared_nonce or len(targets.asked) < 2:
+            return self._limit_of(binding)
         for leg in exchange._legs:
             if leg.is_running() and leg.candidate in self.nonces.issuers and not leg.is_hopeless():
                 self._presume_challenge(exchange, leg, binding)
@@ -671,8 +709,16 @@ class Registrar(ExchangeUser):
         if turns is None:
             turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request.call_id_text(), now)
             if turns is None:
-                return 0
+                return self._limit_of(binding)
         return turns.grant(exchange._is_held, now)
+
+    @cython.cfunc
+    def _limit_of(self, binding: Binding) -> cython.longlong:
+        """The longest time for a phone because of the servers that are down or coming back; 0 without a limit."""
+        if not self._limits:
+            return 0
+        seconds: cython.double = self.upkeep.longest_grant(binding, self.queue.now())
+        return cython.cast(cython.longlong, seconds) if seconds < _NO_LIMIT else 0
 
     @cython.cfunc
     def _presume_challenge(self, exchange: Exchange, leg: Leg, binding: Binding):
@@ -682,6 +728,32 @@ class Registrar(ExchangeUser):
             if self.credentials is None or not self.credentials.knows(exchange.own_username()):
                 upstream.wants_phone = True
                 upstream.question = Question(self.credentials, "")
+
+    @cython.cfunc
+    def held_back(self, exchange: Exchange) -> list:
+        """Of a phone that takes turns at some servers, those among them are for its turns to choose."""
+        if not self._resyncs or exchange.is_query or exchange.is_removal:
+            return None
+        contact: Contact = exchange.contacts[0]
+        binding: Binding = self.bindings.find(contact.token)
+        if binding is None:
+            return None
+        now: cython.double = self.queue.now()
+        targets: Targets = exchange.targets
+        turns: Turns = exchange.turns
+        target: Target
+        found: list = []
+        if not targets.concurrent:
+            # It goes where new requests go; there it takes a place.
+            self.upkeep.admits(binding, targets.goal, now)
+            return None
+        for target in targets.asked:
+            if (turns is None or not turns.wants(target)) and not self.upkeep.admits(binding, target.name, now):
+                found.append(target.name)
+        return found if 0 < len(found) < len(targets.asked) else None
+
+    def is_awaited(self, binding: Binding, server: str) -> bool:
+        return self.upkeep.is_awaited(binding, server)
 
     def admits(self, binding: Binding, server: str, now: float) -> bool:
         """May a REGISTER of that phone, which is not registered at that server, go there now?"""
@@ -808,7 +880,7 @@ class Registrar(ExchangeUser):
                 binding.granted = seconds
                 binding.expires_at = now + seconds
                 binding.grace = 0.0
-                settle_times(binding, exchange.targets, now)
+                settle_times(binding, exchange.targets, self.upkeep if self._resyncs else None, now)
                 self._expiry.watch(binding)
                 mine += 1
                 response.append_line(_contact_line(contact, seconds, binding.gruu if exchange.asks_for_gruu() else ""))
@@ -858,7 +930,7 @@ class Registrar(ExchangeUser):
             if binding is None:
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
-            elif contact.token in self._duties or not is_well(binding, exchange.targets):
+            elif contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
@@ -1012,7 +1084,7 @@ class Registrar(ExchangeUser):
         self.refreshes.forget(binding)
         self.bindings.remove(binding)
         self._expiry.forget(binding)
-        if self._duties or self._held_requests:
+        if self._duties or self._held_requests or self._resyncs:
             self.upkeep.forgotten(binding)
 
     @cython.cfunc

@@ -34,8 +34,11 @@ _RNG = random.Random()
 
 
 @cython.cfunc
-def settle_times(binding: Binding, targets: Targets, now: cython.double):
-    """The phone has just been told its time: how much longer the servers have it, when each is due, and until when none is."""
+def settle_times(binding: Binding, targets: Targets, resync: object, now: cython.double):
+    """The phone has just been told its time: how much longer the servers have it, when each is due, and until when none is.
+
+    `resync` knows which servers have come back and take phones at a pace (`is_awaited`); None when there is none.
+    """
     upstream: Upstream
     last: cython.double = 0.0
     quiet_until: cython.double = 0.0
@@ -53,10 +56,12 @@ def settle_times(binding: Binding, targets: Targets, now: cython.double):
         last = max(last, upstream.expires_at)
         if upstream.due_at < upstream.registered_at:
             upstream.due_at = due_at(upstream, binding.granted * max(1, number), now)
+        if not targets.group.may_accept(upstream.server):
+            continue  # it is down, and need not be told now
         if quiet_until == 0.0 or upstream.due_at < quiet_until:
             quiet_until = upstream.due_at
     binding.spare = max(0.0, last - binding.expires_at)
-    if quiet_until > now and is_well(binding, targets):
+    if quiet_until > now and _is_where_it_can_be(binding, targets, resync):
         binding.quiet_until = quiet_until
 
 
@@ -66,6 +71,35 @@ def due_at(upstream: Upstream, lead: cython.double, now: cython.double) -> cytho
     left: cython.double = upstream.expires_at - now
     drawn: cython.double = now + left * 0.9 * _RNG.uniform(0.9, 1.1)
     return max(now, min(drawn, upstream.expires_at - lead - _SLACK))
+
+
+@cython.cfunc
+def _is_where_it_can_be(binding: Binding, targets: Targets, resync: object) -> cython.bint:
+    """Is it well, but for servers that are down or that have no place for it now (D18)? As long as it is nowhere else that
+    lives, they are asked all the same."""
+    target: Target
+    upstream: Upstream
+    is_anywhere: cython.bint = False
+    if not targets.concurrent:
+        return is_well(binding, targets)
+    for target in targets.servers:
+        upstream = binding.at(target.name)
+        if upstream is not None and upstream.state == _FAILED:
+            return False
+        if upstream is not None and upstream.state == _REGISTERED:
+            if not target.registers:
+                return False
+            if targets.group.may_accept(target.name):
+                is_anywhere = True
+                if upstream.expires_at + _SLACK < binding.expires_at:
+                    return False
+        elif (
+            target.registers
+            and targets.group.may_accept(target.name)
+            and not (resync is not None and resync.is_awaited(binding, target.name))
+        ):
+            return False
+    return is_anywhere
 
 
 @cython.cfunc

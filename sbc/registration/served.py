@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sbc.redundancy.phones import Importance
 from sbc.registration.accounts import back_off
 from sbc.registration.errand import Errand
 
@@ -37,6 +38,8 @@ class Books(Protocol):
 
     def is_registering(self, token: str) -> bool: ...
 
+    def doubt(self, binding: Binding, server: str) -> None: ...
+
     def errand_registered(self, errand: Errand) -> None: ...
 
     def errand_failed(self, errand: Errand, state: str, reason: str) -> None: ...
@@ -64,12 +67,11 @@ class Served:
         """Servers that are not known to be down."""
         self.tries: dict[str, Failure] = {}
         """Server that is known to be down -> the tries on behalf of all phones."""
-        self.next_slot = 0.0
-        """When the next of many may follow; `pace` seconds behind it the one after that."""
-        self.pace = 0.0
-        self.first_is_due = True
+        self.importance = Importance(self.settings.importance)
         self.look: Any = None
         """The call that will look at all phones."""
+        self.looks = 0
+        """Rounds of looking at them that are under way."""
         self._rng = rng
 
     def go_on_from(self, before: Served) -> None:

@@ -16,6 +16,7 @@ from sbc.registration.served import Books, Duty, Served
 if TYPE_CHECKING:
     from sbc.location.candidate import Candidate
     from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.resyncs import Resyncs
     from sbc.registration.targets import Target
 
 OVERLAP = 60.0
@@ -37,10 +38,12 @@ class Step(NamedTuple):
 
 
 class Steps:
-    """`books` says which passwords there are, and who asks for them."""
+    """`books` says which passwords there are, and who asks for them; `resyncs` whose turn it is at a server that has come back.
+    The step of one that waits for its turn is due at inf."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, resyncs: Resyncs) -> None:
         self._books = books
+        self._resyncs = resyncs
 
     def next_step(self, duty: Duty, served: Served, now: float) -> Step | None:
         if duty.binding.expires_at <= now:
@@ -96,6 +99,8 @@ class Steps:
         there = upstream is not None and self._is_current(duty.binding, served, upstream)
         elsewhere = there and upstream.candidate is not None and upstream.candidate != candidate
         found: list[Step] = []
+        if not there and self._resyncs.holds_back(served, target.name, duty.binding.token, now):
+            return [Step(inf, target, candidate, False)]
         if (there and not elsewhere) or self._will_register(duty, served, target, now):
             # What is left behind is removed first (V3), but not by whom may fail at the other end: there it comes next.
             found = self._removals(duty, served, target, candidate if elsewhere else None, now)
@@ -150,6 +155,8 @@ class Steps:
                 duty.renewals[name] = (upstream.expires_at, due)
         if not self.may_register(duty, served, target):
             return None
+        if due <= now and self._resyncs.holds_back(served, name, binding.token, now):
+            return inf
         failure = duty.failures.get(name)
         if failure is not None:
             due = max(due, failure.not_before)
@@ -158,6 +165,23 @@ class Steps:
         if name not in served.usable and name in served.tries:
             due = max(due, served.tries[name].not_before)
         return due
+
+    def missing(self, duty: Duty, served: Served, now: float) -> list[tuple[Target, bool]]:
+        """The servers that live, where it should be registered, is not, and may be tried now; of each, whether we can do it."""
+        found = []
+        for target in served.registrars:
+            is_goal = served.is_concurrent or target.name == served.targets.goal
+            if not is_goal or target.name not in served.usable:
+                continue
+            upstream = duty.binding.upstream(target.name)
+            if upstream is not None and self._is_current(duty.binding, served, upstream):
+                continue
+            if upstream is not None and waits(upstream, now):
+                continue
+            failure = duty.failures.get(target.name)
+            if failure is None or failure.not_before <= now:
+                found.append((target, self.may_register(duty, served, target)))
+        return found
 
     def _is_current(self, binding: Binding, served: Served, upstream: Upstream) -> bool:
         """Is it registered there, in all likelihood?"""

@@ -61,6 +61,8 @@ class Books(Protocol):
 
     def longest_grant(self, binding: Binding, now: float) -> float: ...
 
+    def is_awaited(self, binding: Binding, server: str) -> bool: ...
+
 
 @cython.cfunc
 def wants_phone(target: Target, upstream: Upstream | None, credentials: object) -> cython.bint:
@@ -366,6 +368,8 @@ class Turns:
         lacking: list = missing(standings, self.rota.method)
         if lacking and self.rota.may_be_short():
             for one in lacking:
+                if self._books.is_awaited(self.binding, one.name):
+                    continue  # there is no place for it there now; when there may be one, `longest_grant` knows
                 if one.name == self.rota.reserved or self._books.admits(self.binding, one.name, now):
                     self.rota.reserved = one.name
                     is_short = True

@@ -16,9 +16,8 @@ behind is tried.
 comes later. After a failure the wait is that of RFC 5626 4.5 (P11). A refused account (V16) is tried again by the same
 rule, in successive and single registration at the next server meanwhile.
 
-*Many at once.* When a server dies or returns, the registrations of all phones follow one by one, at a rate that moves all
-of them in five minutes (pitfall D18), after a first one by itself. At a server that is known to be down one phone at a time
-is tried, on behalf of all.
+*Many at once.* When a server dies or returns, the registrations of all phones follow one by one, at a pace that the server
+stands (pitfall D18, `resyncs`). At a server that is known to be down one phone at a time is tried, on behalf of all.
 
 What is to be done next for a contact is for `steps` to say; here it is done. `held_requests` and `missed_removals` are two
 more reasons for a REGISTER of our own.
@@ -29,7 +28,7 @@ Ordinary Python: a phone whose registrations are in order never comes here.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -40,21 +39,21 @@ from sbc.registration.errand import Errand
 from sbc.registration.held_requests import HeldRequests
 from sbc.registration.leg import Ending
 from sbc.registration.missed_removals import MissedRemovals
+from sbc.registration.resyncs import Resyncs
 from sbc.registration.served import ATTEMPT, ONLY_THE_PHONE, Books, Duty, Failure, Served
 from sbc.registration.steps import SLACK, Steps
 
 if TYPE_CHECKING:
     from sbc.redundancy.group import ServerGroup
+    from sbc.redundancy.outcome import Outcome
     from sbc.registration.steps import Step
     from sbc.registration.bindings import Binding
     from sbc.registration.targets import Targets
 
-_FIRST_ALONE = 1.0  # seconds between the first registration that follows a change and the others
-_ALL_WITHIN = 300.0  # seconds in which the registrations of all phones follow, but ...
-_SLOWEST = 5.0  # ... at least so many in a second
 _LOOKED_AT_ONCE = 500  # phones, in a few milliseconds
 _PAUSE = 0.02  # seconds between two lots of them
 _REQUEST_IS_OVER = 32.0  # seconds, 64*T1: no server is waited for longer by a request that was held
+_RETRY_AFTER = (30.0, 90.0)  # seconds (D29)
 _BUSY_FOR = 1.0  # seconds until a contact is looked at again for which a REGISTER is under way
 
 
@@ -70,9 +69,10 @@ class Upkeep:
         """By key of the group, or of its kind of phones."""
         self.duties: dict[str, Duty] = {}
         """By token of the contact."""
-        self.steps = Steps(books)
+        self.resyncs = Resyncs(clock, books, report, self, self._rng)
+        self.steps = Steps(books, self.resyncs)
         self.held = HeldRequests(clock, books, report, self)
-        self.missed = MissedRemovals(clock, books)
+        self.missed = MissedRemovals(clock, books, report, self.resyncs)
 
     # What happens around it
 
@@ -101,6 +101,7 @@ class Upkeep:
                 del self.duties[token]
             elif duty.errand is not None and duty.errand.target.name not in served.named:
                 self._stop(duty)  # what is to be done instead is seen when all are looked at
+        self.resyncs.serve_only(self._served)
         self.held.serve_only(self._served)
         self.missed.serve_only(self._served)
 
@@ -112,6 +113,8 @@ class Upkeep:
         if served is None:
             return
         now = self._clock.seconds()
+        if self.resyncs.entries:
+            self.resyncs.settled(served, binding, now)
         duty = self.duty_of(binding)
         for target in served.registrars:
             upstream = binding.upstream(target.name)
@@ -137,6 +140,7 @@ class Upkeep:
         if duty is not None:
             self._stop(duty)
         self.held.forgotten(binding)
+        self.resyncs.forgotten(binding)
 
     def removed(self, binding: Binding) -> None:
         """The phone has removed it, and it is about to be forgotten."""
@@ -145,13 +149,33 @@ class Upkeep:
             self.missed.removed(binding, served)
 
     def admits(self, binding: Binding, server: str, now: float) -> bool:
-        """May a REGISTER of that phone, which is not registered at that server, go there now? A server that has come back gets
-        them at a pace (D18); True takes one of the places. To be asked once for each REGISTER that is to be sent."""
-        return True
+        """May a REGISTER of that phone go to that server now? One that has come back gets them at a pace (D18), from phones that
+        are registered there already as well, for that may be forgotten. To be asked once for each REGISTER that is to be sent,
+        with and without credentials: True takes one of the places."""
+        return not self.resyncs.entries or self.resyncs.admits(self._served_of(binding), binding, server, now)
+
+    def is_awaited(self, binding: Binding, server: str) -> bool:
+        """Is that server being resynchronised (D18), and the contact not registered there yet? Then its turn comes."""
+        return self.resyncs.is_awaited(binding, server)
+
+    def retry_after(self, binding: Binding, now: float) -> int:
+        """Seconds after which that phone may try again, because it is in service nowhere and no server has a place for its
+        REGISTER now (D18 (6)), by lot; 0: it may go on."""
+        served = self._served_of(binding)
+        if served is None or not self.resyncs.must_wait(served, binding, now):
+            return 0
+        return round(self._rng.uniform(*_RETRY_AFTER))
+
+    def wants(self, binding: Binding, now: float) -> bool:
+        """Should a refresh of that phone not be answered from memory, because it is the phone's turn at a server that has come
+        back, and there is a place for it at this moment?"""
+        return self.resyncs.wants(binding, now)
 
     def longest_grant(self, binding: Binding, now: float) -> float:
-        """Seconds: the phone is to be told no more, because a server of its group waits for it to come by; inf without one."""
-        return inf
+        """Seconds: the phone is to be told no more, because a server of its group waits for it to come by, or will when it is
+        back (D18 (5)); inf without one. Drawn by lot: to be asked once for each answer."""
+        served = self._served_of(binding)
+        return inf if served is None else self.resyncs.longest_grant(served, binding, now)
 
     def _changed(self, served: Served) -> None:
         """A server died or returned, or another one works. Not looked at from within what has brought the news."""
@@ -166,23 +190,40 @@ class Upkeep:
         usable = {
             server.name for server, candidate in served.group.candidates() if served.group.health(candidate).usable
         }
+        self.resyncs.seen(served, usable)
         returned, served.usable = usable - served.usable, usable
         for name in returned:
             served.tries.pop(name, None)
             if name in served.known:
                 served.returned[name] = now
+                if served.named[name].settings.register:
+                    self.resyncs.begin(served, name, now, hold=served.settings.resync_hold)
         served.known |= usable
         working = served.group.working(now)
         owner = served.group.owner(working) if working is not None else None
-        served.targets.goal = "" if owner is None or served.is_concurrent else owner.name
-        tokens = [binding.token for binding in self._books.bindings if self._served_of(binding) is served]
-        served.pace = 1.0 / max(_SLOWEST, len(tokens) / _ALL_WITHIN)
-        if served.next_slot <= now:
-            served.next_slot, served.first_is_due = now, True
-        self.missed.returned(served, returned, now)
-        self._look_at(served, tokens, returned)
+        left, served.targets.goal = served.targets.goal, "" if owner is None or served.is_concurrent else owner.name
+        if left and served.targets.goal and left != served.targets.goal:
+            self._move_to(served, left, now)
+        self.missed.returned(served, returned)
+        self.look_at_all(served, returned)
 
-    def _look_at(self, served: Served, tokens: list[str], returned: set[str]) -> None:
+    def _move_to(self, served: Served, left: str, now: float) -> None:
+        """All phones are to be registered at another server, its goal. In no hurry when the one that they leave is alive."""
+        name = served.targets.goal
+        is_return = left in served.usable
+        hold = 0.0
+        if is_return and name in served.returned:
+            hold = max(0.0, served.returned[name] + served.settings.resync_hold - now)
+        self.resyncs.begin(served, name, now, hold=hold, returned=is_return)
+
+    def look_at_all(self, served: Served, returned: Collection[str] = ()) -> int:
+        """See what is to be done for each of its phones; how many these are. The servers in `returned` are back."""
+        served.looks += 1
+        tokens = [binding.token for binding in self._books.bindings if self._served_of(binding) is served]
+        self._look_at(served, tokens, returned)
+        return len(tokens)
+
+    def _look_at(self, served: Served, tokens: list[str], returned: Collection[str]) -> None:
         """The phones of a group, some at a time, because calls wait meanwhile."""
         now = self._clock.seconds()
         for token in tokens[:_LOOKED_AT_ONCE]:
@@ -192,24 +233,54 @@ class Upkeep:
         left = tokens[_LOOKED_AT_ONCE:]
         if left and self._served.get(served.group.key) is served:
             self._clock.callLater(_PAUSE, self._look_at, served, left, returned)
+        else:
+            served.looks -= 1
 
-    def _look_at_one(self, served: Served, binding: Binding, returned: set[str], now: float) -> None:
+    def _look_at_one(self, served: Served, binding: Binding, returned: Collection[str], now: float) -> None:
         duty = self.known(binding)
         for name in returned:
             failure = duty.failures.get(name)
             if failure is not None:
                 failure.not_before = 0.0
             duty.removals.pop(name, None)
+        for target, is_ours in self.steps.missing(duty, served, now):
+            if self.resyncs.of(served.group.name, target.name) is None:
+                if not is_ours:
+                    continue
+                self.resyncs.begin(served, target.name, now, returned=False)
+            self.resyncs.expect(served, target.name, binding, not is_ours, now)
         step = self.steps.next_step(duty, served, now)
-        if step is None or duty.errand is not None:
-            return
-        self.duties.setdefault(binding.token, duty)
-        if step.due > now:
-            self._arm(duty, step.due)
-            return
-        self._arm(duty, max(now, served.next_slot))
-        served.next_slot = max(now, served.next_slot) + (_FIRST_ALONE if served.first_is_due else served.pace)
-        served.first_is_due = False
+        if step is not None and duty.errand is None:
+            self.duties.setdefault(binding.token, duty)
+            self._arm(duty, max(step.due, now))
+
+    # For the resyncs
+
+    def all_served(self) -> list[Served]:
+        """All groups and kinds of phones."""
+        return list(self._served.values())
+
+    def is_looking(self, group: str) -> bool:
+        """Are the phones of that group being looked at?"""
+        return any(
+            served.looks > 0 or served.look is not None for served in self._served.values() if served.group.name == group
+        )
+
+    def watch_registers(self, group: str, watcher: Callable[[str, Outcome, float], object] | None) -> None:
+        """Tell this what becomes of the REGISTERs of that group's phones."""
+        for served in self._served.values():
+            if served.group.name == group:
+                served.group.watch_registers(watcher)
+
+    def let_go(self, token: str) -> bool:
+        """It is that contact's turn. False when it is gone."""
+        binding = self._books.bindings.get(token)
+        if binding is None:
+            return False
+        duty = self.duty_of(binding)
+        if duty.errand is None:  # else it is looked at when that is over
+            self._arm(duty, self._clock.seconds())
+        return True
 
     # Duties
 
@@ -330,9 +401,11 @@ class Upkeep:
                 served.open.add(name)
             self._succeeded(duty, name)
             self._books.errand_registered(errand)
+            self.resyncs.errand_over(served, errand, is_phones=False, again=0.0)
         elif errand.ending is Ending.CHALLENGED and not errand.own_password_refused:
             duty.helpless[name] = self._books.credentials
             self._books.errand_failed(errand, UNREGISTERED, ONLY_THE_PHONE)
+            self.resyncs.errand_over(served, errand, is_phones=True, again=0.0)
         else:
             refused = errand.ending is Ending.CHALLENGED or (
                 errand.ending is Ending.REFUSED and errand.status in (403, 404)
@@ -341,6 +414,8 @@ class Upkeep:
                 self._note_failure(duty, served, name, now)
             reason = "wrong password" if errand.ending is Ending.CHALLENGED else errand.reason or "granted no time"
             self._books.errand_failed(errand, FAILED if refused else UNREGISTERED, reason)
+            again = inf if refused else duty.failures[name].not_before
+            self.resyncs.errand_over(served, errand, is_phones=False, again=again)
 
     def _note_removal(self, duty: Duty, served: Served, errand: Errand, now: float) -> None:
         name = errand.target.name

@@ -326,7 +326,8 @@ class Site(TransactionUser):
         )
         if profile:
             of_group = {**of_group, "profile": profile}
-        of_group = {**of_group, "name": "office", "servers": configured, "domains": ("example.com",), **settings}
+        ours = {} if profile else {"resync_hold": 0}  # who tests the hold says so
+        of_group = {**ours, **of_group, "name": "office", "servers": configured, "domains": ("example.com",), **settings}
         group_settings = GroupSettings(**of_group)
         self.queue = TimerQueue(self.clock)
         timers = Timers()
