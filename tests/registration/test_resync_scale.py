@@ -1,4 +1,6 @@
-"""D18 with 5,000 phones, in fake time: the primary is down for ten minutes and comes back with nothing.
+"""D18 with many phones, in fake time: the primary is down for ten minutes and comes back with nothing.
+
+As many as SBC_SCALE_PHONES says, 5000 for example; by default so few that it takes seconds.
 
 Four fifths of the phones have their password in the file, the others nobody but themselves can register; these behave as real
 stacks do (`tests.helpers.stacks`). What the servers see is measured at the servers.
@@ -6,13 +8,14 @@ stacks do (`tests.helpers.stacks`). What the servers see is measured at the serv
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from sbc.registration import registrar
 from tests.helpers.stacks import BARESIP, LINPHONE, PJSUA, SOFIA, TWINKLE, Keeper, StackPhone
 
-PHONES = 5000 if registrar.COMPILED else 500
-RATE = PHONES / 250
+PHONES = int(os.environ.get("SBC_SCALE_PHONES", "300"))
+RATE = max(10.0, PHONES / 250)
 """REGISTERs in a second, of which each phone takes two, because the server challenges."""
 
 HOLD = 30.0
@@ -53,7 +56,7 @@ def site(make_site, password_file):
     return site
 
 
-def test_d18_5000_phones_come_back_at_the_pace(site):
+def test_d18_all_phones_come_back_at_the_pace(site):
     clock = site.clock
     phones = []
     for n in range(PHONES):
@@ -94,7 +97,8 @@ def test_d18_5000_phones_come_back_at_the_pace(site):
         f" {most_in(60.0, between(site.fallback, dead_since, now()))} in a minute"
     )
     assert PHONES == registered("primary")
-    assert took <= allowed * 1.1 + 120
+    # A phone that comes by itself may find no place the first time: two of its refreshes, of two minutes at most.
+    assert took <= allowed * 1.1 + 240
     assert most_in(1.0, at_primary) <= 1.2 * RATE
     assert at_primary[0] >= back_at + HOLD
     first = [request.to.uri.user for at, request in site.primary.requests if at >= back_at][0]
