@@ -190,6 +190,6 @@ def test_each_module_imports_alone():
     names = [name_of(path) for path in MODULES if path.name != "__main__.py"]
     ran = subprocess.run(
         [sys.executable, "-c", IMPORT_ALONE, " ".join(names), " ".join(LIBRARIES)],
-        cwd=ROOT.parent, env=os.environ, capture_output=True, text=True, timeout=100,
+        cwd=ROOT.parent, env=os.environ, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
