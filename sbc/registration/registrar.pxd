@@ -74,6 +74,7 @@ cdef class Registrar(ExchangeUser):
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
     cdef long long _limit_of(self, Binding binding)
     cdef int _retry_after(self, list contacts)
+    cdef list _have_heard(self, Exchange exchange)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)
