@@ -21,7 +21,7 @@ Key = tuple[str, Labels]
 
 _ADDED = frozenset(
     (
-        "sbc_bindings", "sbc_registrations", "sbc_transactions",
+        "sbc_bindings", "sbc_registrations", "sbc_quarantined_phones", "sbc_transactions",
         "process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds",
     )
 )  # fmt: skip

@@ -36,6 +36,7 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _targets
     cdef readonly dict _at
     cdef public object groups
+    cdef readonly dict refused_here
     cdef readonly dict _under_way
     cdef list _restored
     cdef readonly Refreshes refreshes
@@ -76,6 +77,7 @@ cdef class Registrar(ExchangeUser):
     cdef object _set_times(self, Binding binding, Targets targets, double now)
     cdef bint _is_where_it_can_be(self, Binding binding, Targets targets)
     cdef long long _limit_of(self, Binding binding)
+    cdef object _count_refused(self, str group, str reason)
     cdef int _retry_after(self, list contacts)
     cdef double _due_at(self, Upstream upstream, double lead, double now)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)

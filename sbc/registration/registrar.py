@@ -130,8 +130,9 @@ class Registrar(ExchangeUser):
     """All phones of all groups. Call `restore` before the first REGISTER.
 
     `credentials` is the password file, and may be replaced at any time; `boot` stands in the Call-IDs and From tags of all
-    that this run sends. `groups`, by name, is for those who look at the phones. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
-    know of it is old.
+    that this run sends. `groups`, by name, is for those who look at the phones; `refused_here` has by (group, reason) the
+    REGISTERs that were refused without asking a server: `loop`, `wrong_password`, `servers_coming_back`. `moved_here` is called
+    with the token of a contact that is new here, or leaves here: what others know of it is old.
     """
 
     clock: object
@@ -150,6 +151,7 @@ class Registrar(ExchangeUser):
     _targets: dict
     _at: dict
     groups: object
+    refused_here: dict
     _under_way: dict
     _restored: list
     refreshes: Refreshes
@@ -197,6 +199,7 @@ class Registrar(ExchangeUser):
         self._targets: dict[str, Targets] = {}  # by key of the group
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
+        self.refused_here: dict[tuple[str, str], int] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self._restored: list[Binding] = []  # until it is known where they should be registered
         self.refreshes = Refreshes(
@@ -266,7 +269,7 @@ class Registrar(ExchangeUser):
             now: cython.double = self.queue.now()
             left: cython.double = self._quarantine.left(host, self._token_of(contacts, aor), now)
             if left > 0.0:
-                self._quarantine.answers += 1
+                self._count_refused(group.name, "loop")
                 headers = [("Retry-After", str(self._quarantine.retry_after(left)))]
                 transaction.respond(Response.for_request(request, 500, "REGISTERs in a Loop, Left Alone", headers=headers))
                 return
@@ -292,6 +295,7 @@ class Registrar(ExchangeUser):
         if self._resyncs:
             seconds: cython.int = self._retry_after(contacts)
             if seconds > 0:
+                self._count_refused(group.name, "servers_coming_back")
                 headers = [("Retry-After", str(seconds))]
                 reason = "Servers Are Coming Back"
                 transaction.respond(Response.for_request(request, 503, reason, headers=headers))
@@ -304,6 +308,11 @@ class Registrar(ExchangeUser):
         for contact in contacts:
             self._begin_under_way(exchange, contact)
         exchange.start()
+
+    @cython.cfunc
+    def _count_refused(self, group: str, reason: str):
+        key: tuple = (group, reason)
+        self.refused_here[key] = self.refused_here.get(key, 0) + 1
 
     @cython.cfunc
     def _retry_after(self, contacts: list) -> cython.int:
@@ -421,6 +430,10 @@ class Registrar(ExchangeUser):
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
         return registration_counts(self.bindings)
+
+    def quarantined(self, now: float) -> dict[str, int]:
+        """Phones that are left alone because they loop, by group."""
+        return self._quarantine.numbers(now)
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
@@ -807,6 +820,10 @@ class Registrar(ExchangeUser):
                 )
         if exchange.answered:
             self._save(exchange)
+
+    @cython.cfunc
+    def refused_untried(self, exchange: Exchange):
+        self._count_refused(exchange.targets.group_name, "wrong_password")
 
     @cython.cfunc
     def not_waited_for(self, exchange: Exchange, leg: Leg):

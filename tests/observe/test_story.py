@@ -158,7 +158,7 @@ def test_the_last_switch_of_a_group_is_remembered() -> None:
 
 
 EVERY_FACT = [
-    kind(*("1.0" if field.type != "float" else 1.0 for field in dataclasses.fields(kind)))
+    kind(*({"float": 1.0, "int": 1}.get(field.type, "1.0") for field in dataclasses.fields(kind)))
     for kind in vars(events).values()
     if dataclasses.is_dataclass(kind)
 ]

@@ -92,9 +92,10 @@ def test_a_counter_never_falls(totals):
     assert 2 == found["sbc_call_setup_seconds_count[('group', 'office')]"]
 
 
-def test_gauges_that_count_are_added_and_die_with_their_worker(totals):
+@pytest.mark.parametrize("name", ["sbc_bindings", "sbc_registrations", "sbc_quarantined_phones", "sbc_transactions"])
+def test_gauges_that_count_are_added_and_die_with_their_worker(totals, name):
     for worker, value in enumerate((10, 7)):
-        totals.told(worker, as_lists([gauge("sbc_bindings", value, group="office")]))
+        totals.told(worker, as_lists([gauge(name, value, group="office")]))
     assert [17] == list(values(totals).values())
     totals.gone(1)
     assert [10] == list(values(totals).values())

@@ -149,6 +149,7 @@ def test_server_sees_so_many_wrong_passwords_in_an_hour(make_site):
     assert wrong_tries(site.fallback) <= 5
     assert 403 == phone.answers[-1]
     assert "Password Refused Too Often, Next Try in" in phone.last.reason_text()
+    assert {("office", "wrong_password"): phone.answers.count(403)} == site.registrar.refused_here
 
 
 def test_mended_password_gets_in_within_minutes(site):
@@ -246,7 +247,10 @@ def test_looping_phone_is_left_alone(make_site):
         (event.group, event.aor, event.host, event.seconds) for event in told
     ]
     assert 60 <= int(phone.last.get("Retry-After")) <= 73
+    assert {("office", "loop"): phone.answers.count(500)} == site.registrar.refused_here
+    assert {"office": 1} == site.registrar.quarantined(site.clock.seconds())
     site.clock.advance(60)
+    assert {} == site.registrar.quarantined(site.clock.seconds())
     assert 200 == try_to_register(phone)
 
 
