@@ -201,12 +201,13 @@ class GroupSettings:
     max_expires: int = field(default=0, metadata=_range(30, 2147483647, also=(0,), unit="s"))
     """Cap of the registration time granted to phones; 0 = none (PIVOT 300, V15)."""
     min_expires: int = field(default=60, metadata=_range(0, 86400, unit="s"))
-    """Shortest registration time granted to phones (423 below)."""
+    """Shortest registration time granted to phones (423 below). Where several servers want the phone's own answer by turns, what
+    they grant is shared among these, and may be less."""
     challenge_method: str = field(default="alternating", metadata=_choice(*CHALLENGE_METHODS))
     """How a phone answers the challenges of several servers when its password is not in `[credentials]` (D8): alternating =
     one server's at a time, the next one's when it refreshes; serial = the next one's at once; aggregate = all in one answer;
-    first-only = the first server's, and it is registered there alone. A phone that is seen to stop or to loop goes on with
-    first-only, and that is remembered."""
+    first-only = the first server's, and it is registered there alone. A phone that is seen to stop goes on with the next of
+    them: from serial and aggregate to alternating, from there to first-only; that is remembered, for a day (`registration.rota`)."""
     short_grant: int = field(default=10, metadata=_range(5, 60, unit="s"))
     """alternating: the time that a phone is granted while another server still has to challenge it. At 3 s some phones never
     come again."""

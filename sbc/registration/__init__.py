@@ -3,9 +3,13 @@
 `registrar` is the door: every REGISTER of a phone comes in there, and inbound calls ask it where a phone is. Read
 `exchange` next, the way of one REGISTER, then `leg`, its part at one server, and `written`, what is sent. `bindings` and
 `expiry` are what is known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the
-phone's and ours), `targets` what the settings say of a group's servers, `own_digest` answers
-challenges with the password file (whose challenge is whose is for `sbc.nonces` to know),
-`extensions` what servers are offered and have refused, `rejections` who has answered wrongly too often, `described` what of all this the status page shows.
+phone's and ours), `targets` what the settings say of a group's servers, `own_digest` answers challenges with the password file
+(whose challenge is whose is for `sbc.nonces` to know), `extensions` what servers are offered and have refused, `rejections` who
+has answered wrongly too often, `described` what of all this the status page shows.
+
+Where only the phone can answer, and several servers want it to, they take turns: `rota` decides whose turn it is, `turns` is
+what one REGISTER means for that, `shown` the credentials that the phone shows, `rhythm` when a server has to hear of it again.
+`results` and `answers` are what an exchange's legs have come to and what the phone is told of it.
 
 What the appliance registers by itself begins with `upkeep`, and the decision with `steps`; `errand` is one REGISTER of that
 kind, `served` what is remembered meanwhile. `held_requests` are calls that wait for such a one, `missed_removals` are those

@@ -65,7 +65,6 @@ cdef class Exchange(LegUser):
     cdef str _token
     cdef Shown _shown
     cdef readonly Turns turns
-    cdef Leg _turn
     cdef readonly bint is_endless
     cdef bint _is_held
     cdef long long _grant
@@ -87,37 +86,29 @@ cdef class Exchange(LegUser):
     cdef object _make_legs(self, list targets, double now)
     cdef bint _is_restricted(self, double now)
     cdef object _make_allowed_legs(self, double now)
+    cdef bint _is_any_judge(self, list targets)
     cdef bint _asks_for_password(self, Target target)
     cdef bint _is_refused_at(self, Target target, str call_id, double now)
     cdef object _order_judges(self, double now)
-    cdef object _take_turns(self, double now)
-    cdef bint _is_asked_together(self, Leg leg, double now)
-    cdef bint _shows_for(self, Leg leg, double now)
-    cdef object _start_besides(self)
+    cdef bint _is_passed_on(self, Leg leg)
+    cdef list _challenges_together(self)
     cdef bint is_wrong_password(self, Leg leg)
-    cdef bint _is_together(self, Leg leg)
     cdef bint _holds_without(self, Leg leg)
     cdef object _hold(self)
-    cdef object _leave_reserves(self)
-    cdef bint _is_untrusted_alive(self)
     cdef object _accepted_by(self, Leg leg)
     cdef object _not_accepted_by(self, Leg leg)
     cdef object _decide(self)
     cdef object _decide_once(self)
     cdef bint _is_decided(self)
-    cdef bint _is_better_running(self, Leg than)
     cdef object _start_legs(self)
     cdef object _ask_another(self)
     cdef object _stop_hedging(self)
-    cdef Leg _best_accepted(self)
     cdef long long told(self, Py_ssize_t place)
     cdef bint asks_for_gruu(self)
     cdef object _answer(self)
     cdef object _answer_success(self, Leg best)
-    cdef object _pass_challenge(self, Leg leg, list others=*)
+    cdef object _pass_challenge(self, Leg leg, list others)
     cdef object _pass_refusal(self, Response refusal)
-    cdef object _nobody_answered(self)
-    cdef Response _answer_with(self, int status, str reason)
     cdef object _respond(self, Response response)
 
 

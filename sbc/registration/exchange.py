@@ -1,29 +1,37 @@
 """The way of one REGISTER of a phone: `Exchange`.
 
 For the servers we are the phone, for the phone we are the registrar (pitfall D11): a REGISTER is not forwarded but
-made anew, one for each registrar server of the group (`Leg`), and the phone gets one answer. Three things govern it.
+made anew, one for each registrar server of the group that has to hear of it (`Leg`), and the phone gets one answer. Four things
+govern it.
 
 *Acceptance.* Nothing may be registered anywhere for somebody whom nobody has accepted. A fallback that trusts our
 address would register any stranger. So there are two phases.
 
-1. Asking. The REGISTER goes to one server, the judge: the one whose nonce the phone shows, else the highest-ranked
-   that is not known to be down. What the judge says is the phone's: its challenge above all, byte for byte, because
-   phones can answer only one (D8). When it is silent for `register_wait`, or is given up or found down, or refuses,
-   the next server is asked as well.
+1. Asking. The REGISTER goes to one server, the judge: the one whose nonce the phone shows, or whose turn it is (below), else
+   the highest-ranked that is not known to be down. What the judge says is the phone's: its challenge above all, byte for byte.
+   When it is silent for `register_wait`, or is given up or found down, or refuses, the next server is asked as well; one that is
+   `trusted` only when no other one lives.
 2. Telling. As soon as the phone is accepted, by a server's 2xx or by our own check of its digest against the password
    file, the REGISTER goes to all the others at once. A phone that shows a good digest for a challenge of ours to know
    is accepted on arrival: then both phases are one, and all servers are told concurrently.
 
-*Credentials.* The phone's go to the candidate that issued their nonce and to no other. The others' challenges are
-answered from the password file, if the phone has proved itself by digest, or a server of higher rank has let it in
-without: what a fallback believes is no reason to vouch for a phone at the primary.
+*Turns.* Servers that want an answer which only the phone can give are not told but take turns (D8, `rota`, `turns`): in each
+REGISTER from where the phone is known to be one of them is asked, the judge, and its challenge is the phone's. The others are a
+reserve, should that one not answer. That it was accepted by one is enough for the phone to be told that it is registered, and how
+soon it is to come by again for the next one's sake. When the one whose turn it is does not take the phone's answer, while others
+have it registered, the phone is told of those; another challenge behind its answer many phones would not bear.
+
+*Credentials.* The phone's go to the candidate that issued their nonce and to no other (but see `shared_nonce`), and to a trusted
+server never. The others' challenges are answered from the password file, if the phone has proved itself by digest, or a server
+of higher rank has let it in without: what a fallback believes is no reason to vouch for a phone at the primary.
 
 *Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, but not for a server
 that is known to be down, nor again for a judge that has used up its time. Whatever comes later only changes what we
 know. The phone has its answer within 31 s (D1), and neither a 408 (RFC 4320) nor a 503 (D7) among them.
 
 The answer: 2xx if any server accepted, with the headers of the highest-ranked one that did, the phone's Contacts byte
-for byte, and the shortest time granted anywhere; else the refusal of the highest-ranked server that refused.
+for byte, and the shortest time granted anywhere, or less, as its turns and `phone_expires` want it; else the refusal of the
+highest-ranked server that refused.
 
 Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: every phone comes by
 several times an hour. The types of the fields are in exchange.pxd.
@@ -33,27 +41,35 @@ from __future__ import annotations
 
 import cython
 
-from sbc.nonces import ANSWERED_BY, is_stale, mark_stale
+from sbc.nonces import is_stale, mark_stale
 from sbc.registration.extensions import gruu_in
 from sbc.registration.leg import Ending
-from sbc.registration.rota import AGGREGATE, SERIAL
 
 if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.registration.accounts import begins_anew, waits
+    from cython.cimports.sbc.registration.answers import answer_to, challenges_of, nobody_answered, passed_on
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
     from cython.cimports.sbc.registration.rejections import Rejections
+    from cython.cimports.sbc.registration.results import (
+        are_running,
+        best_accepted,
+        is_decided,
+        is_untrusted_alive,
+        shortest_time,
+        sort_by_rank,
+    )
     from cython.cimports.sbc.registration.shown import Shown, shown_in
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.registration.turns import Turns, turns_for
     from cython.cimports.sbc.registration.written import Template, new_template, take_over
     from cython.cimports.sbc.sip.lines import OwnLine, new_line
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.scanner import CALL_ID, CSEQ, EXPIRES, FROM, TO, VIA
+    from cython.cimports.sbc.sip.scanner import EXPIRES
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
@@ -61,17 +77,26 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.registration.accounts import begins_anew, waits
+    from sbc.registration.answers import answer_to, challenges_of, nobody_answered, passed_on
     from sbc.registration.bindings import Binding, Bindings, Upstream
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
     from sbc.registration.rejections import Rejections
+    from sbc.registration.results import (
+        are_running,
+        best_accepted,
+        is_decided,
+        is_untrusted_alive,
+        shortest_time,
+        sort_by_rank,
+    )
     from sbc.registration.shown import Shown, shown_in
     from sbc.registration.targets import Target, Targets
     from sbc.registration.turns import Turns, turns_for
     from sbc.registration.written import Template, new_template, take_over
     from sbc.sip.lines import OwnLine, new_line
     from sbc.sip.message import Request, Response
-    from sbc.sip.scanner import CALL_ID, CSEQ, EXPIRES, FROM, TO, VIA
+    from sbc.sip.scanner import EXPIRES
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -84,7 +109,6 @@ _CHALLENGED = cython.declare(object, Ending.CHALLENGED)
 PHONE_PATIENCE = 31.0
 """Seconds from arrival to the last moment for an answer: the phone's Timer F less one second on the way (D1)."""
 
-_REPEATED = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ)  # in a response (RFC 3261 8.2.6.2)
 _NO_LEGS = cython.declare(list, [])  # of every exchange that is over
 _NO_BODY = cython.declare(OwnLine, new_line("Content-Length", "0"))
 
@@ -207,7 +231,6 @@ class Exchange(LegUser):
     _token: str  # of the first contact, which names the series
     _shown: Shown
     turns: Turns  # None for a phone that need not take turns
-    _turn: Leg  # whose challenge is the phone's
     is_endless: cython.bint  # the server that it answers has challenged it again and again
     _is_held: cython.bint  # the phone is told of what it has elsewhere
     _grant: cython.longlong  # seconds that its turns leave it; 0: as the servers grant
@@ -225,6 +248,7 @@ class Exchange(LegUser):
 
     @cython.cfunc
     def start(self):
+        leg: Leg
         now: cython.double = self._queue.now()
         self._deadline = now + PHONE_PATIENCE
         self._queue.arm(self, now, PHONE_PATIENCE)
@@ -238,7 +262,7 @@ class Exchange(LegUser):
         self._leave_held_back()
         self._order_judges(now)
         if self.turns is not None:
-            self._take_turns(now)
+            self.turns.take(self._legs, self._shown, now)
         if self._shown is not None:
             proven = self._shown.proven_name(
                 self._registrar.credentials, self.request, self.contacts, self._registrar.bindings, now
@@ -249,18 +273,15 @@ class Exchange(LegUser):
                 self._registrar.let_in(self)
         self._decide()
         if self.turns is not None:
-            self._start_besides()
+            for leg in list(self._legs):
+                if not leg.started and not self.answered and self.turns.is_besides(leg):
+                    leg.reserve = False
+                    leg.start()
 
     @cython.cfunc
     def _is_over(self) -> cython.bint:
         """The phone is answered and nothing is under way any more."""
-        leg: Leg
-        if not self.answered:
-            return False
-        for leg in self._legs:  # noqa: SIM110 (a generator would cost more than the loop; so below)
-            if leg.is_running():
-                return False
-        return True
+        return self.answered and not are_running(self._legs)
 
     @cython.cfunc
     def release(self):
@@ -276,7 +297,7 @@ class Exchange(LegUser):
                 self._registrar.not_waited_for(self, leg)
             leg.stop()
         if not self.answered:
-            self._respond(self._answer_with(500, "Superseded by a Newer REGISTER"))
+            self._respond(answer_to(self.request, 500, "Superseded by a Newer REGISTER"))
 
     # Who is asked
 
@@ -332,14 +353,15 @@ class Exchange(LegUser):
                 waiting.append(target)
             else:
                 now_allowed.append(target)
-        if not now_allowed:
-            now_allowed = waiting
+        if not self._is_any_judge(now_allowed):
+            # The one that the phone could not convince is not got round by one that believes everybody.
+            now_allowed = waiting + now_allowed if self._is_any_judge(waiting) else []
         if soonest > 0.0:
             now_allowed = [target for target in now_allowed if self._asks_for_password(target)]
         if not now_allowed:
             self._registrar.refused_untried(self)
             reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
-            self._respond(self._answer_with(403, reason))
+            self._respond(answer_to(self.request, 403, reason))
         elif self.targets.concurrent:
             self._make_legs(now_allowed, now)
         elif len(now_allowed) == len(self.targets.registrars):
@@ -348,6 +370,18 @@ class Exchange(LegUser):
             target = now_allowed[0]
             names = frozenset([target.name for target in now_allowed])
             self._legs.append(new_leg(self, now_allowed[0], self.group.register_plan_among(names, now, self._deadline)))
+
+    @cython.cfunc
+    def _is_any_judge(self, targets: list) -> cython.bint:
+        """Is there one that registers nobody for our sake, or is none of that kind alive at all?"""
+        target: Target
+        for target in targets:
+            if not target.trusted:
+                return True
+        for target in self.targets.registrars:
+            if not target.trusted and self.group.may_accept(target.name):
+                return False
+        return len(targets) > 0
 
     @cython.cfunc
     def _asks_for_password(self, target: Target) -> cython.bint:
@@ -379,64 +413,10 @@ class Exchange(LegUser):
     def _order_judges(self, now: cython.double):
         """Who issued a nonce that the phone shows comes first, then by rank."""
         if self._shown is None:
-            _sort_by_rank(self._legs)
+            sort_by_rank(self._legs)
             return
         issuers = self._shown.issuers(self.group, now)
         self._legs.sort(key=lambda leg: (leg.target.settings not in issuers, leg.target.rank))
-
-    @cython.cfunc
-    def _take_turns(self, now: cython.double):
-        """Of the servers that want the phone's answer only those are asked whose turn it is."""
-        leg: Leg
-        turns: Turns = self.turns
-        turns.arrived(self._shown, now)
-        together: cython.bint = turns.rota.method == AGGREGATE
-        name: str = turns.answers
-        if name == "" and turns.at_home and not together:
-            name = turns.next(now)
-        if not any([leg.target.name == name for leg in self._legs]):
-            name = ""  # it must not hear of this phone now
-        for leg in self._legs:
-            if not turns.wants(leg.target):
-                continue
-            if together:
-                leg.reserve = not self._is_asked_together(leg, now)
-                continue
-            leg.reserve = True
-            if leg.target.name == name or (name == "" and self._turn is None):
-                leg.reserve = False
-                self._turn = leg
-            elif turns.at_home and self._shown is not None:
-                leg.free = self._shown.is_last_of(turns.binding.at(leg.target.name))
-        if self._turn is not None:
-            self._legs.remove(self._turn)
-            self._legs.insert(0, self._turn)
-
-    @cython.cfunc
-    def _is_asked_together(self, leg: Leg, now: cython.double) -> cython.bint:
-        """aggregate: those whose challenges the phone answers, or all that it is to be challenged by."""
-        if self.turns.answers:
-            return self._shows_for(leg, now)
-        return not leg.is_hopeless() and self.turns.may_be_asked(leg.target, now)
-
-    @cython.cfunc
-    def _shows_for(self, leg: Leg, now: cython.double) -> cython.bint:
-        """Does the phone show credentials for that server?"""
-        return self._shown is not None and leg.target.settings in self._shown.issuers(self.group, now)
-
-    @cython.cfunc
-    def _start_besides(self):
-        """Servers whose turn it is not, but for which the phone shows credentials without having been asked: they may renew it
-        at no cost. That one of them accepts it does not end the turn of the one that is asked. With the method aggregate: all
-        that are asked together."""
-        leg: Leg
-        together: cython.bint = self._turn is None
-        for leg in list(self._legs):
-            if leg.started or self.answered:
-                continue
-            if leg.free or (together and not leg.reserve and self.turns.wants(leg.target)):
-                leg.reserve = False
-                leg.start()
 
     @cython.cfunc
     def own_username(self) -> str:
@@ -509,12 +489,18 @@ class Exchange(LegUser):
         holds: cython.bint = self._holds_without(leg)
         if holds and leg.ending is _CHALLENGED and not self.is_wrong_password(leg):
             self.is_endless = self.turns.rota.unheard(leg.target.name)
-        elif leg.ending is _CHALLENGED and not self._is_together(leg) and (not self.accepted or leg is self._turn):
-            if not holds:
-                self._pass_challenge(leg)
+        elif leg.ending is _CHALLENGED and not holds and self._is_passed_on(leg):
+            self._pass_challenge(leg, [])
         self._registrar.not_accepted(self, leg)
         if holds:
             self._hold()
+
+    @cython.cfunc
+    def _is_passed_on(self, leg: Leg) -> cython.bint:
+        """Does the phone get that challenge now?"""
+        if self.turns is None:
+            return not self.accepted
+        return not self.turns.is_together(leg) and (not self.accepted or leg is self.turns.leg)
 
     @cython.cfunc
     def is_wrong_password(self, leg: Leg) -> cython.bint:
@@ -525,11 +511,6 @@ class Exchange(LegUser):
             and self._shown.is_new_to(upstream, leg.target.name, self.group, self._queue.now())
             and not is_stale(leg.response)
         )
-
-    @cython.cfunc
-    def _is_together(self, leg: Leg) -> cython.bint:
-        """Is its challenge passed on with those of others, when all have spoken?"""
-        return self.turns is not None and self._turn is None and not leg.reserve and not leg.showed_credentials
 
     @cython.cfunc
     def _holds_without(self, leg: Leg) -> cython.bint:
@@ -548,7 +529,7 @@ class Exchange(LegUser):
         """Tell the phone that it is registered, as it is at other servers."""
         self._is_held = True
         self.turns.rota.given_up(self.turns.answers)
-        self._answer_success(self._best_accepted())
+        self._answer_success(best_accepted(self._legs))
 
     @cython.cfunc
     def _decide(self):
@@ -611,28 +592,8 @@ class Exchange(LegUser):
 
     @cython.cfunc
     def _is_decided(self) -> cython.bint:
-        """Has the judge refused in a way that is no other server's business (table D6: 403 and 404 are)? Only as long
-        as nobody has let the phone in, and unless a better server may still speak."""
-        leg: Leg
-        if self.accepted:
-            return False
-        for leg in self._legs:
-            if (
-                leg.ending is _REFUSED
-                and leg.response is not None
-                and not self.targets.may_move_on(leg.response._status)
-                and not self._is_better_running(leg)
-            ):
-                return True
-        return False
-
-    @cython.cfunc
-    def _is_better_running(self, than: Leg) -> cython.bint:
-        leg: Leg
-        for leg in self._legs:  # noqa: SIM110
-            if leg.is_running() and leg.target.rank < than.target.rank:
-                return True
-        return False
+        """Has the judge refused for good? Only as long as nobody has let the phone in."""
+        return not self.accepted and is_decided(self._legs, self.targets)
 
     @cython.cfunc
     def _start_legs(self):
@@ -656,7 +617,7 @@ class Exchange(LegUser):
                     alive_running = True
             elif leg.ending is _ACCEPTED:
                 any_accepted = True
-            elif leg.ending is _CHALLENGED and self._is_together(leg):
+            elif leg.ending is _CHALLENGED and self.turns is not None and self.turns.is_together(leg):
                 any_together = True
         if not any_waiting:
             self._all_started = True
@@ -665,30 +626,13 @@ class Exchange(LegUser):
         elif self.accepted and not self.is_query:
             self._stop_hedging()
             self._all_started = True
-            self._leave_reserves()
+            if self.turns is not None:
+                self._legs = self.turns.without_reserves(self._legs, self.answered, self._queue.now())
             for leg in self._legs:
                 if not leg.started:
                     leg.start()
         elif not any_together and (not any_running or (alive_waiting and not alive_running)):
             self._ask_another()
-
-    @cython.cfunc
-    def _leave_reserves(self):
-        """The phone is accepted: what is not its turn waits for another REGISTER. But with the method serial the next server
-        has its turn at once."""
-        leg: Leg
-        following: Leg = None
-        if self.turns is None:
-            return
-        if self.turns.rota.method == SERIAL and self.turns.answers and not self.answered:
-            name: str = self.turns.next_at_once(self._queue.now())
-            for leg in self._legs:
-                if leg.reserve and not leg.started and leg.target.name == name:
-                    following = leg
-        if following is not None:
-            following.reserve = False
-            self._turn = following
-        self._legs = [leg for leg in self._legs if leg.started or not leg.reserve]
 
     @cython.cfunc
     def _ask_another(self):
@@ -702,7 +646,7 @@ class Exchange(LegUser):
             if leg.started:
                 continue
             waiting += 1
-            if leg.target.trusted and self._is_untrusted_alive():
+            if leg.target.trusted and is_untrusted_alive(self._legs):
                 continue
             if judge is None or (is_hopeless and not leg.is_hopeless()):
                 judge = leg
@@ -714,15 +658,6 @@ class Exchange(LegUser):
             self._judge = judge
             self._queue.arm(judge, self._queue.now(), self.layer.t1 if is_hopeless else self.targets.register_wait)
         judge.start()
-
-    @cython.cfunc
-    def _is_untrusted_alive(self) -> cython.bint:
-        """Is there one that lets nobody in for our sake, and may still speak?"""
-        leg: Leg
-        for leg in self._legs:  # noqa: SIM110
-            if not leg.target.trusted and leg.ending is None and not leg.is_hopeless():
-                return True
-        return False
 
     @cython.cfunc
     def judge_is_slow(self):
@@ -779,12 +714,11 @@ class Exchange(LegUser):
     @cython.cfunc
     def _answer(self):
         """Answer with what there is."""
-        best: Leg = self._best_accepted()
-        if self.turns is not None and self._turn is None:
-            together = [leg for leg in self._legs if leg.ending is _CHALLENGED and self._is_together(leg)]
-            if together:
-                self._pass_challenge(together[0], together[1:])
-                return
+        best: Leg = best_accepted(self._legs)
+        together: list = [] if self.turns is None else self._challenges_together()
+        if together:
+            self._pass_challenge(together[0], together[1:])
+            return
         if best is not None or (self.is_removal and self.accepted):
             self._answer_success(best)
             return
@@ -794,34 +728,27 @@ class Exchange(LegUser):
         else:
             challenged = [leg for leg in self._legs if leg.ending is _CHALLENGED]
             if challenged:
-                self._pass_challenge(challenged[0])
+                self._pass_challenge(challenged[0], [])
             else:
-                self._nobody_answered()
+                self._respond(nobody_answered(self.request, self.group.name, self._legs))
 
     @cython.cfunc
-    def _best_accepted(self) -> Leg:
-        """By rank; None when no server has accepted."""
+    def _challenges_together(self) -> list:
+        """The legs whose challenges the phone gets in one answer."""
         leg: Leg
-        best: Leg = None
+        found: list = []
         for leg in self._legs:
-            if leg.ending is _ACCEPTED and (best is None or leg.target.rank < best.target.rank):
-                best = leg
-        return best
+            if leg.ending is _CHALLENGED and self.turns.is_together(leg):
+                found.append(leg)
+        return found
 
     @cython.cfunc
     def told(self, place: cython.Py_ssize_t) -> cython.longlong:
         """The shortest time that a server granted for the contact at that place; 0 when it was removed."""
         contact: Contact = self.contacts[place]
-        leg: Leg
-        shortest: cython.longlong = 0
-        seconds: cython.longlong
         if contact.expires == 0:
             return 0
-        for leg in self._legs:
-            if leg.ending is _ACCEPTED:
-                seconds = leg.granted_for(place)
-                if seconds > 0 and (shortest == 0 or seconds < shortest):
-                    shortest = seconds
+        shortest: cython.longlong = shortest_time(self._legs, place)
         if self._grant > 0 and (self._is_held or shortest > 0):
             shortest = self._grant if shortest == 0 else min(shortest, self._grant)
         return self.targets.time_to_tell(shortest, contact.expires)
@@ -829,7 +756,7 @@ class Exchange(LegUser):
     @cython.cfunc
     def _answer_success(self, best: Leg | None):
         """`best` is the highest-ranked that accepted, None when the phone was let in without any."""
-        response: Response = self._answer_with(200, None)
+        response: Response = answer_to(self.request, 200, None)
         if best is not None and self.asks_for_gruu():
             self._take_gruu(best)
         if not self.is_query and not self.is_removal:
@@ -856,50 +783,23 @@ class Exchange(LegUser):
                 binding.gruu = gruu_in(best.response, contact.token, len(self.targets.asked) == 1)
 
     @cython.cfunc
-    def _pass_challenge(self, leg: Leg, others: list | None = None):
-        """401 or 407: the server's own words, and those of `others` in the same answer.
+    def _pass_challenge(self, leg: Leg, others: list):
+        """The server's own words, and the challenges of `others` in the same answer.
 
         With stale=true where the phone had shown credentials that this server was never given, or that were good until now, so
         that it does not take its password for wrong. Where it had shown none, nothing is added: no phone that was tried needs
         it at the beginning of an attempt (E3, K5), and it would say something of a nonce that nobody has named.
         """
-        other: Leg
-        response: Response = self._answer_with(leg.response._status, leg.response.reason_text())
-        take_over(leg.response, response, True)
-        for other in others or ():
-            for name in ANSWERED_BY:
-                for value in other.response.get_all(name):
-                    response.append(name, value)
+        response: Response = challenges_of(self.request, leg, others)
         if self._shown is not None and not self.is_wrong_password(leg):
             mark_stale(response)
         if self.turns is not None:
-            second: cython.bint = self.turns.answers != "" and self.turns.answers != leg.target.name
-            self.turns.rota.challenged(leg.target.name, self.request.call_id_text(), second, self._queue.now())
-            if others:
-                self.turns.rota.together = (leg.target.name, *[other.target.name for other in others])
+            self.turns.challenged(leg, others, self._queue.now())
         self._respond(response)
 
     @cython.cfunc
     def _pass_refusal(self, refusal: Response):
-        response: Response = self._answer_with(refusal._status, refusal.reason_text())
-        take_over(refusal, response, True)
-        self._respond(response)
-
-    @cython.cfunc
-    def _nobody_answered(self):
-        """480: 408 is forbidden (RFC 4320 4.2), and a 503 would make the phone think that we are at fault (D7)."""
-        tried = "; ".join(f"{leg.target.name}: {leg.reason or 'no answer'}" for leg in self._legs) or "none configured"
-        text = f"no registrar of {self.group.name} answered ({tried})".replace("\\", "").replace('"', "'")
-        response: Response = self._answer_with(480, "No Registrar Answers")
-        response.append("Warning", f'399 sbc "{text}"')
-        self._respond(response)
-
-    @cython.cfunc
-    def _answer_with(self, status: cython.int, reason: str | None) -> Response:
-        """So far with what the phone wrote; without `reason` the usual one."""
-        response: Response = Response.__new__(Response)
-        response.answer(self.request, status, reason, None, _REPEATED)
-        return response
+        self._respond(passed_on(self.request, refusal))
 
     @cython.cfunc
     def _respond(self, response: Response):
@@ -948,7 +848,6 @@ def new_exchange(
     exchange._user = user
     exchange._shown = shown_in(request, registrar.nonces)
     exchange.turns = None
-    exchange._turn = None
     exchange.is_endless = False
     exchange._is_held = False
     exchange._grant = 0
@@ -986,21 +885,3 @@ def _all_removed(contacts: list) -> cython.bint:
         if contact.expires != 0:
             return False
     return len(contacts) > 0
-
-
-@cython.cfunc
-def _sort_by_rank(legs: list):
-    """In place, and those of equal rank stay in their order; it nearly always has nothing to do."""
-    leg: Leg
-    before: Leg
-    place: cython.Py_ssize_t
-    for place in range(1, len(legs)):
-        leg = legs[place]
-        before = legs[place - 1]
-        if leg.target.rank < before.target.rank:
-            legs.sort(key=_rank)
-            return
-
-
-def _rank(leg: Leg) -> int:
-    return leg.target.rank

@@ -40,7 +40,6 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _under_way
     cdef list _restored
     cdef readonly Refreshes refreshes
-    cdef object _rng
     cdef public long long _cseq_floor
     cdef long long _serial
     cdef readonly object upkeep
@@ -74,12 +73,9 @@ cdef class Registrar(ExchangeUser):
     cdef object _note_nonce(self, Exchange exchange, Leg leg, Binding binding, Upstream upstream)
     cdef object _note_challenge(self, Exchange exchange, Leg leg)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
-    cdef object _set_times(self, Binding binding, Targets targets, double now)
-    cdef bint _is_where_it_can_be(self, Binding binding, Targets targets)
     cdef long long _limit_of(self, Binding binding)
     cdef object _count_refused(self, str group, str reason)
     cdef int _retry_after(self, list contacts)
-    cdef double _due_at(self, Upstream upstream, double lead, double now)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)

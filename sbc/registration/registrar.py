@@ -14,7 +14,6 @@ what must not reach a server: requests out of order, and credentials that were r
 
 from __future__ import annotations
 
-import random
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +35,6 @@ from sbc.registration.own_digest import answerable
 from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
 from sbc.registration.refreshes import OFF
 from sbc.registration.restored import restored
-from sbc.registration.steps import SLACK
 from sbc.registration.upkeep import Upkeep
 from sbc.registration.written import OPTION_TAGS_OF_A_CONTACT
 from sbc.sip.digest import HtdigestFile
@@ -66,6 +64,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.quarantine import Quarantine
     from cython.cimports.sbc.registration.refreshes import Refreshes
     from cython.cimports.sbc.registration.rejections import Rejections
+    from cython.cimports.sbc.registration.rhythm import due_at, is_well, settle_times
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.registration.turns import Turns, turns_for
@@ -91,6 +90,7 @@ else:
     from sbc.registration.quarantine import Quarantine
     from sbc.registration.refreshes import Refreshes
     from sbc.registration.rejections import Rejections
+    from sbc.registration.rhythm import due_at, is_well, settle_times
     from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
     from sbc.registration.turns import Turns, turns_for
@@ -117,7 +117,6 @@ _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
 _WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one line
-_SLACK = cython.declare(cython.double, SLACK)
 _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
@@ -155,7 +154,6 @@ class Registrar(ExchangeUser):
     _under_way: dict
     _restored: list
     refreshes: Refreshes
-    _rng: object
     _cseq_floor: cython.longlong
     _serial: cython.longlong
     upkeep: object
@@ -205,7 +203,6 @@ class Registrar(ExchangeUser):
         self.refreshes = Refreshes(
             self.queue, wall_clock, self.bindings, self._archive, self._expiry, self._under_way, self._quarantine, self.nonces
         )
-        self._rng = random.Random()
         self.boot = secrets.token_hex(4)
         self._cseq_floor = 0
         self._serial = 0
@@ -416,10 +413,11 @@ class Registrar(ExchangeUser):
         now = self.queue.now()
         told = targets.phone_expires or binding.granted
         asked = sum(upstream.wants_phone and upstream.state == REGISTERED for upstream in binding.upstreams)
+        upstream: Upstream
         for upstream in binding.upstreams:
             if upstream.state == REGISTERED:
-                upstream.due_at = self._due_at(upstream, told * max(1, asked), now)
-        self._set_times(binding, targets, now)
+                upstream.due_at = due_at(upstream, told * max(1, asked), now)
+        settle_times(binding, targets, self.upkeep if self._resyncs else None, now)
 
     # What is known
 
@@ -899,7 +897,7 @@ class Registrar(ExchangeUser):
                 binding.granted = seconds
                 binding.expires_at = now + seconds
                 binding.grace = 0.0
-                self._set_times(binding, exchange.targets, now)
+                settle_times(binding, exchange.targets, self.upkeep if self._resyncs else None, now)
                 self._expiry.watch(binding)
                 mine += 1
                 response.append_line(_contact_line(contact, seconds, binding.gruu if exchange.asks_for_gruu() else ""))
@@ -917,66 +915,6 @@ class Registrar(ExchangeUser):
             binding = self.bindings.find(contact.token)
             if binding is not None:
                 self.refreshes.learn(binding, response)
-
-    @cython.cfunc
-    def _set_times(self, binding: Binding, targets: Targets, now: cython.double):
-        """How much longer than the phone was told the servers have it, and until when they need not hear of it (D12)."""
-        upstream: Upstream
-        last: cython.double = 0.0
-        quiet_until: cython.double = 0.0
-        number: cython.int = 0
-        for upstream in binding.upstreams:
-            if upstream.wants_phone and upstream.state == _REGISTERED:
-                number += 1
-        for upstream in binding.upstreams:
-            if upstream.state != _REGISTERED:
-                continue
-            last = max(last, upstream.expires_at)
-            if upstream.registered_at == now or upstream.registered_at > upstream.due_at:
-                upstream.due_at = self._due_at(upstream, binding.granted * max(1, number), now)
-            if not targets.group.may_accept(upstream.server):
-                continue  # it is down, and need not be told now
-            if quiet_until == 0.0 or upstream.due_at < quiet_until:
-                quiet_until = upstream.due_at
-        binding.spare = 0.0
-        if binding.rota is not None or targets.phone_expires > 0:
-            binding.spare = max(0.0, last - binding.expires_at)
-        binding.quiet_until = quiet_until if quiet_until > now and self._is_where_it_can_be(binding, targets) else 0.0
-
-    @cython.cfunc
-    def _is_where_it_can_be(self, binding: Binding, targets: Targets) -> cython.bint:
-        """Is it well, but for servers that are down or that have no place for it now (D18)? As long as it is nowhere else that
-        lives, they are asked all the same."""
-        target: Target
-        upstream: Upstream
-        is_anywhere: cython.bint = False
-        if not targets.concurrent:
-            return _is_well(binding, targets)
-        for target in targets.servers:
-            upstream = binding.at(target.name)
-            if upstream is not None and upstream.state == _FAILED:
-                return False
-            if upstream is not None and upstream.state == _REGISTERED:
-                if not target.registers:
-                    return False
-                if targets.group.may_accept(target.name):
-                    is_anywhere = True
-                    if upstream.expires_at + _SLACK < binding.expires_at:
-                        return False
-            elif (
-                target.registers
-                and targets.group.may_accept(target.name)
-                and not (self._resyncs and self.upkeep.is_awaited(binding, target.name))
-            ):
-                return False
-        return is_anywhere
-
-    @cython.cfunc
-    def _due_at(self, upstream: Upstream, lead: cython.double, now: cython.double) -> cython.double:
-        """After 90 % of its time, by lot 10 % sooner or later; but so that the phone comes by often enough before the end,
-        `lead` seconds, to renew it (D12)."""
-        left: cython.double = upstream.expires_at - now
-        return max(now, min(now + left * 0.9 * self._rng.uniform(0.9, 1.1), upstream.expires_at - lead - _SLACK))
 
     @cython.cfunc
     def _append_others(self, exchange: Exchange, response: Response, now: cython.double):
@@ -1009,7 +947,7 @@ class Registrar(ExchangeUser):
             if binding is None:
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
-            elif contact.token in self._duties or self._resyncs or not _is_well(binding, exchange.targets):
+            elif contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
@@ -1254,23 +1192,6 @@ def _who_answered(exchange: Exchange) -> list[str]:
         for leg in exchange._legs
         if leg.ending is not None and leg.ending is not Ending.UNREACHABLE and leg.ending is not Ending.STOPPED
     ]
-
-
-@cython.cfunc
-def _is_well(binding: Binding, targets: Targets) -> cython.bint:
-    """Is it registered where it should be, there only, and for as long as the phone was told?"""
-    target: Target
-    upstream: Upstream
-    is_goal: cython.bint
-    for target in targets.servers:
-        upstream = binding.at(target.name)
-        is_goal = target.registers if targets.concurrent else target.name == targets.goal
-        if upstream is None or upstream.state != _REGISTERED:
-            if is_goal or (upstream is not None and upstream.state == _FAILED):
-                return False
-        elif not is_goal or upstream.expires_at + _SLACK < binding.expires_at:
-            return False
-    return True
 
 
 @cython.cfunc

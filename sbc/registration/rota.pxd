@@ -22,6 +22,7 @@ cdef class Rota:
     cdef bint _was_second
     cdef str _unheard_by
     cdef int _unheard
+    cdef str _struck_at
     cdef int _strikes
     cdef int _short_grants
     cdef double _until
@@ -30,6 +31,7 @@ cdef class Rota:
 
     cpdef object begin(self, str method, double now)
     cpdef str arrived(self, str call_id, str answers, double now)
+    cpdef object prolonged(self, double until)
     cpdef object challenged(self, str server, str call_id, bint second, double now)
     cpdef bint unheard(self, str server)
     cpdef object accepted(self, str server, bint is_new)

@@ -137,7 +137,8 @@ class Rota:
     _was_second: cython.bint  # it came within the attempt, after another server's
     _unheard_by: str  # the server that has challenged again behind the phone's last answer, though it may have been right ...
     _unheard: cython.int  # ... so often in a row
-    _strikes: cython.int
+    _struck_at: str  # the server whose challenge it has passed over ...
+    _strikes: cython.int  # ... and how that counts so far
     _short_grants: cython.int
     _until: cython.double  # when its grant ends; 0.0 = it has come since
     _until_call_id: str
@@ -161,6 +162,7 @@ class Rota:
         self._was_second = False
         self._unheard_by = ""
         self._unheard = 0
+        self._struck_at = ""
         self._strikes = 0
         self._short_grants = 0
         self._until = 0.0
@@ -182,6 +184,9 @@ class Rota:
         server: str = self._pending
         same: cython.bint = call_id == self._pending_call_id
         if server and answers != server:
+            if server != self._struck_at:
+                self._strikes = 0
+            self._struck_at = server
             self._strikes += 2 if same else 1
             self.passed_over = server
             self._pending = ""
@@ -199,6 +204,12 @@ class Rota:
             self._lates = 0
         self._until = 0.0
         return said
+
+    @cython.ccall
+    def prolonged(self, until: cython.double):
+        """It has been told so since, in an answer from memory."""
+        if self._until > 0.0:
+            self._until = max(self._until, until)
 
     @cython.ccall
     def challenged(self, server: str, call_id: str, second: cython.bint, now: cython.double):
@@ -223,8 +234,9 @@ class Rota:
         if server != self.passed_over or server == self._pending:
             self.passed_over = ""
         if server == self._pending:
-            self._strikes = 0
             self._pending = ""
+        if server == self._struck_at:
+            self._strikes = 0
         if server == self._unheard_by:
             self._unheard_by = ""
             self._unheard = 0

@@ -3,6 +3,7 @@
 from sbc.flow cimport Flow
 from sbc.location.candidate cimport Candidate
 from sbc.registration.bindings cimport Binding, Upstream
+from sbc.registration.leg cimport Leg
 from sbc.registration.rota cimport Rota
 from sbc.registration.shown cimport Shown
 from sbc.registration.targets cimport Target, Targets
@@ -13,6 +14,7 @@ cdef class Turns:
     cdef readonly Rota rota
     cdef readonly str answers
     cdef readonly bint at_home
+    cdef readonly Leg leg
     cdef object _books
     cdef Targets _targets
     cdef object _credentials
@@ -33,6 +35,12 @@ cdef class Turns:
     cdef str next(self, double now)
     cdef str next_at_once(self, double now)
     cdef bint may_be_asked(self, Target target, double now)
+    cdef object take(self, list legs, Shown shown, double now)
+    cdef bint _is_asked_together(self, Leg leg, Shown shown, double now)
+    cdef bint is_besides(self, Leg leg)
+    cdef bint is_together(self, Leg leg)
+    cdef list without_reserves(self, list legs, bint answered, double now)
+    cdef object challenged(self, Leg leg, list others, double now)
     cdef double time_held(self, str but, double now)
     cdef bint is_held(self, str but, double now)
     cdef long long grant(self, bint is_held, double now)

@@ -31,6 +31,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.shown import Shown
     from cython.cimports.sbc.registration.targets import Target, Targets
@@ -38,6 +39,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.leg import Leg
     from sbc.registration.rota import Rota
     from sbc.registration.shown import Shown
     from sbc.registration.targets import Target, Targets
@@ -97,6 +99,7 @@ def turns_for(
         flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
     )
     turns.answers = ""
+    turns.leg = None
     turns._begins_anew = binding.call_id != call_id
     turns._begin(now)
     return turns
@@ -105,12 +108,13 @@ def turns_for(
 @cython.cclass
 class Turns:
     """`answers` is the server whose challenge this REGISTER answers, "" for none; `at_home`: it comes from where the phone
-    was when a server accepted it."""
+    was when a server accepted it. `leg` is the one whose turn it is; None with the method aggregate."""
 
     binding: Binding
     rota: Rota
     answers: str
     at_home: cython.bint
+    leg: Leg
     _books: object
     _targets: Targets
     _credentials: object
@@ -184,6 +188,7 @@ class Turns:
             self._give_up(left[0], f"answers the challenge of {answered[0]} only", now)
         if shown is not None and not answered and server == "":
             self._spare_other_realms(now)
+        self.rota.prolonged(self.binding.expires_at)
         said: str = self.rota.arrived(self._call_id, self.answers, now)
         if said:
             self._give_up(server, said, now)
@@ -265,6 +270,80 @@ class Turns:
         if self._waits(upstream, now):
             return False
         return upstream.state == _REGISTERED or self._books.admits(self.binding, target.name, now)
+
+    # Whom the exchange asks
+
+    @cython.cfunc
+    def take(self, legs: list, shown: Shown | None, now: cython.double):
+        """Of the servers that want the phone's answer only those are asked whose turn it is; that one comes first."""
+        leg: Leg
+        self.arrived(shown, now)
+        together: cython.bint = self.rota.method == AGGREGATE
+        name: str = self.answers
+        if name == "" and self.at_home and not together:
+            name = self.next(now)
+        if not any([leg.target.name == name for leg in legs]):
+            name = ""  # it must not hear of this phone now (`accounts`, `rejections`)
+        for leg in legs:
+            if not self.wants(leg.target):
+                continue
+            if together:
+                leg.reserve = not self._is_asked_together(leg, shown, now)
+                continue
+            leg.reserve = True
+            if leg.target.name == name or (name == "" and self.leg is None):
+                leg.reserve = False
+                self.leg = leg
+            elif self.at_home and shown is not None:
+                leg.free = shown.is_last_of(self.binding.at(leg.target.name))
+        if self.leg is not None:
+            legs.remove(self.leg)
+            legs.insert(0, self.leg)
+
+    @cython.cfunc
+    def _is_asked_together(self, leg: Leg, shown: Shown | None, now: cython.double) -> cython.bint:
+        """aggregate: those whose challenges the phone answers, or all that it is to be challenged by."""
+        if self.answers:
+            return shown is not None and leg.target.settings in shown.issuers(self._targets.group, now)
+        return not leg.is_hopeless() and self.may_be_asked(leg.target, now)
+
+    @cython.cfunc
+    def is_besides(self, leg: Leg) -> cython.bint:
+        """Is it asked at the same time as the one whose turn it is? A server for which the phone shows credentials without
+        having been asked: it may renew it at no cost, and that it accepts does not end the other one's turn. With the method
+        aggregate: all that are asked together."""
+        return leg.free or (self.leg is None and not leg.reserve and self.wants(leg.target))
+
+    @cython.cfunc
+    def is_together(self, leg: Leg) -> cython.bint:
+        """Is its challenge passed on with those of others, when all have spoken?"""
+        return self.leg is None and not leg.reserve and not leg.showed_credentials
+
+    @cython.cfunc
+    def without_reserves(self, legs: list, answered: cython.bint, now: cython.double) -> list:
+        """The phone is accepted: what is not its turn waits for another REGISTER. But with the method serial the next server
+        has its turn at once."""
+        leg: Leg
+        if self.rota.method == SERIAL and self.answers and not answered:
+            name: str = self.next_at_once(now)
+            for leg in legs:
+                if leg.reserve and not leg.started and leg.target.name == name:
+                    leg.reserve = False
+                    self.leg = leg
+        kept: list = []
+        for leg in legs:
+            if leg.started or not leg.reserve:
+                kept.append(leg)
+        return kept
+
+    @cython.cfunc
+    def challenged(self, leg: Leg, others: list, now: cython.double):
+        """The phone is given that server's challenge, together with those of others."""
+        other: Leg
+        second: cython.bint = self.answers != "" and self.answers != leg.target.name
+        self.rota.challenged(leg.target.name, self._call_id, second, now)
+        if others:
+            self.rota.together = (leg.target.name, *[other.target.name for other in others])
 
     # At its end
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from sbc.sip.digest import Challenge
-from tests.helpers.scripted_servers import accept
+from tests.helpers.scripted_servers import MemoryStore, accept
 from tests.helpers.stacks import BARESIP, LINPHONE, PJSUA, SOFIA, STACKS, TWINKLE, Keeper, Stack, StackPhone, bound
 
 AOR = "sip:alice@example.com"
@@ -457,4 +457,25 @@ def test_d12_phones_refresh_every_minute_and_servers_do_not(live):
     assert all(2700 < due < 3500 for due in dues)
     assert min(dues) == pytest.approx(binding.quiet_until - site.clock.seconds())
     run_periods(site, phone, 100)
+    assert [] == phone.failures
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_d8_turns_go_on_after_a_restart_of_the_appliance(live, stack):
+    """What the servers want of the phone is known from the store, so the one whose turn it is not is left alone."""
+    store = MemoryStore()
+    site = live.site(store=store)
+    phone = live.phone(site, stack)
+    site.clock.advance(5000)
+    again = live.site(store=store, clock=site.clock, wall=site.wall_clock())
+    for server, keeper in zip(again.servers, keepers(site), strict=True):
+        server.reply = keeper
+    phone.site = again
+    requests = [keeper.requests for keeper in keepers(again)]
+    refreshes = len(phone.grants)
+    while len(phone.grants) == refreshes:
+        again.clock.advance(1.0)
+    asked = [keeper.requests - before for keeper, before in zip(keepers(again), requests, strict=True)]
+    assert stack.unasked >= min(asked)
+    run_periods(again, phone)
     assert [] == phone.failures
