@@ -171,6 +171,17 @@ def test_status_has_everybodys_phones():
     assert APPLIANCE == merged["appliance"]
 
 
+def test_d18_resyncs_of_all_workers_are_one():
+    """Each registers its own phones, at its share of the rate; the slowest says how far it is."""
+    parts = statuses()
+    parts[0]["registrations"]["resyncs"] = [samples.resync("primary"), samples.resync("third", left=1)]
+    parts[1]["registrations"]["resyncs"] = [samples.resync("primary", phase="canary", done=0, left=20, seconds_left=90)]
+    before = copy.deepcopy(parts)
+    both = samples.resync("primary", phase="canary", done=120, left=400, rate=25.0, seconds_left=90)
+    assert [both, samples.resync("third", left=1)] == merged_status(APPLIANCE, parts, 0)["registrations"]["resyncs"]
+    assert before == parts
+
+
 def test_status_shows_servers_as_one_worker_sees_them():
     parts = statuses()
     assert "another" == merged_status(APPLIANCE, parts, 1)["groups"][0]["working"]
