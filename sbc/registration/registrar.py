@@ -28,6 +28,7 @@ from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
+from sbc.registration.errand import account_of
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.explained import explain
 from sbc.registration.leg import Ending
@@ -46,7 +47,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
-    from cython.cimports.sbc.registration.accounts import Accounts
+    from cython.cimports.sbc.registration.accounts import Accounts, waits
     from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from cython.cimports.sbc.registration.contacts import (
@@ -79,7 +80,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
-    from sbc.registration.accounts import Accounts
+    from sbc.registration.accounts import Accounts, waits
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
@@ -117,6 +118,7 @@ _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
 _WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one line
+_NEW_PASSWORD = "the password file"  # no Call-ID of a phone
 _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
@@ -128,7 +130,7 @@ _OFF = cython.declare(str, OFF)
 class Registrar(ExchangeUser):
     """All phones of all groups. Call `restore` before the first REGISTER.
 
-    `credentials` is the password file, and may be replaced at any time; `boot` stands in the Call-IDs and From tags of all
+    `credentials` is the password file, replaced by `use_passwords`; `boot` stands in the Call-IDs and From tags of all
     that this run sends. `groups`, by name, is for those who look at the phones; `refused_here` has by (group, reason) the
     REGISTERs that were refused without asking a server: `loop`, `wrong_password`, `servers_coming_back`. `moved_here` is called
     with the token of a contact that is new here, or leaves here: what others know of it is old.
@@ -418,6 +420,29 @@ class Registrar(ExchangeUser):
             if upstream.state == REGISTERED:
                 upstream.due_at = due_at(upstream, told * max(1, asked), now)
         settle_times(binding, targets, self.upkeep if self._resyncs else None, now)
+
+    # The password file
+
+    def use_passwords(self, file: HtdigestFile | None) -> None:
+        """Answer challenges from this file from now on. An account that a server refuses, and that has another password in it than
+        before, is tried again as soon as `wrong_password_tries` allows, and as many of them as the servers stand."""
+        before, self.credentials = self.credentials, file
+        changed = file.changed_since(before) if file is not None else frozenset()
+        if not changed:
+            return
+        now = self.queue.now()
+        upstream: Upstream
+        for binding in self.bindings:
+            settings = self.upkeep.settings_of(binding) if account_of(binding) in changed else None
+            if settings is None:
+                continue
+            most = settings.wrong_password_tries
+            for upstream in binding.upstreams:
+                if waits(upstream, now):
+                    left = self.rejections.next_try(binding.host, binding.token, upstream.server, _NEW_PASSWORD, most, now)
+                    self._accounts.changed(upstream, now + left)
+                    binding.unsaved = True
+        self.upkeep.look_at_everything()
 
     # What is known
 
