@@ -34,6 +34,7 @@ cdef class ExchangeUser:
     cdef object let_in(self, Exchange exchange)
     cdef object accepted(self, Exchange exchange, Leg leg)
     cdef object not_accepted(self, Exchange exchange, Leg leg)
+    cdef object refused_untried(self, Exchange exchange)
     cdef object not_waited_for(self, Exchange exchange, Leg leg)
     cdef object final_word(self, Exchange exchange, int status)
     cdef long long grant_of_turns(self, Exchange exchange)

@@ -170,6 +170,11 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
+    def refused_untried(self, exchange: Exchange):
+        """It has shown too many wrong passwords to be passed on."""
+        raise NotImplementedError
+
+    @cython.cfunc
     def not_waited_for(self, exchange: Exchange, leg: Leg):
         """A newer REGISTER ends that leg before the server has answered."""
         raise NotImplementedError
@@ -364,6 +369,7 @@ class Exchange(LegUser):
         if soonest > 0.0:
             now_allowed = [target for target in now_allowed if self._asks_for_password(target)]
         if not now_allowed:
+            self._registrar.refused_untried(self)
             reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
             self._respond(answer_to(self.request, 403, reason))
         elif self.targets.concurrent:

@@ -28,6 +28,7 @@ from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
+from sbc.registration.errand import account_of
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.explained import explain
 from sbc.registration.leg import Ending
@@ -46,7 +47,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
-    from cython.cimports.sbc.registration.accounts import Accounts
+    from cython.cimports.sbc.registration.accounts import Accounts, waits
     from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from cython.cimports.sbc.registration.contacts import (
@@ -80,7 +81,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
-    from sbc.registration.accounts import Accounts
+    from sbc.registration.accounts import Accounts, waits
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
@@ -119,6 +120,7 @@ _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
 _WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one line
+_NEW_PASSWORD = "the password file"  # no Call-ID of a phone
 _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
@@ -130,9 +132,10 @@ _OFF = cython.declare(str, OFF)
 class Registrar(ExchangeUser):
     """All phones of all groups. Call `restore` before the first REGISTER.
 
-    `credentials` is the password file, and may be replaced at any time; `boot` stands in the Call-IDs and From tags of all
-    that this run sends. `groups`, by name, is for those who look at the phones. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
-    know of it is old.
+    `credentials` is the password file, replaced by `use_passwords`; `boot` stands in the Call-IDs and From tags of all
+    that this run sends. `groups`, by name, is for those who look at the phones; `refused_here` has by (group, reason) the
+    REGISTERs that were refused without asking a server: `loop`, `wrong_password`, `servers_coming_back`. `moved_here` is called
+    with the token of a contact that is new here, or leaves here: what others know of it is old.
     """
 
     clock: object
@@ -151,6 +154,7 @@ class Registrar(ExchangeUser):
     _targets: dict
     _at: dict
     groups: object
+    refused_here: dict
     _under_way: dict
     _restored: list
     refreshes: Refreshes
@@ -197,6 +201,7 @@ class Registrar(ExchangeUser):
         self._targets: dict[str, Targets] = {}  # by key of the group
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
+        self.refused_here: dict[tuple[str, str], int] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self._restored: list[Binding] = []  # until it is known where they should be registered
         self.refreshes = Refreshes(
@@ -265,7 +270,7 @@ class Registrar(ExchangeUser):
             now: cython.double = self.queue.now()
             left: cython.double = self._quarantine.left(host, self._token_of(contacts, aor), now)
             if left > 0.0:
-                self._quarantine.answers += 1
+                self._count_refused(group.name, "loop")
                 headers = [("Retry-After", str(self._quarantine.retry_after(left)))]
                 transaction.respond(Response.for_request(request, 500, "REGISTERs in a Loop, Left Alone", headers=headers))
                 return
@@ -291,6 +296,7 @@ class Registrar(ExchangeUser):
         if self._resyncs:
             seconds: cython.int = self._retry_after(contacts)
             if seconds > 0:
+                self._count_refused(group.name, "servers_coming_back")
                 headers = [("Retry-After", str(seconds))]
                 reason = "Servers Are Coming Back"
                 transaction.respond(Response.for_request(request, 503, reason, headers=headers))
@@ -303,6 +309,11 @@ class Registrar(ExchangeUser):
         for contact in contacts:
             self._begin_under_way(exchange, contact)
         exchange.start()
+
+    @cython.cfunc
+    def _count_refused(self, group: str, reason: str):
+        key: tuple = (group, reason)
+        self.refused_here[key] = self.refused_here.get(key, 0) + 1
 
     @cython.cfunc
     def _retry_after(self, contacts: list) -> cython.int:
@@ -412,6 +423,29 @@ class Registrar(ExchangeUser):
                 upstream.due_at = due_at(upstream, told * max(1, asked), now)
         settle_times(binding, targets, self.upkeep if self._resyncs else None, now)
 
+    # The password file
+
+    def use_passwords(self, file: HtdigestFile | None) -> None:
+        """Answer challenges from this file from now on. An account that a server refuses, and that has another password in it than
+        before, is tried again as soon as `wrong_password_tries` allows, and as many of them as the servers stand."""
+        before, self.credentials = self.credentials, file
+        changed = file.changed_since(before) if file is not None else frozenset()
+        if not changed:
+            return
+        now = self.queue.now()
+        upstream: Upstream
+        for binding in self.bindings:
+            settings = self.upkeep.settings_of(binding) if account_of(binding) in changed else None
+            if settings is None:
+                continue
+            most = settings.wrong_password_tries
+            for upstream in binding.upstreams:
+                if waits(upstream, now):
+                    left = self.rejections.next_try(binding.host, binding.token, upstream.server, _NEW_PASSWORD, most, now)
+                    self._accounts.changed(upstream, now + left)
+                    binding.unsaved = True
+        self.upkeep.look_at_everything()
+
     # What is known
 
     def count(self, group: str) -> int:
@@ -421,6 +455,10 @@ class Registrar(ExchangeUser):
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
         return registration_counts(self.bindings)
+
+    def quarantined(self, now: float) -> dict[str, int]:
+        """Phones that are left alone because they loop, by group."""
+        return self._quarantine.numbers(now)
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
@@ -837,6 +875,10 @@ class Registrar(ExchangeUser):
                 )
         if exchange.answered:
             self._save(exchange)
+
+    @cython.cfunc
+    def refused_untried(self, exchange: Exchange):
+        self._count_refused(exchange.targets.group_name, "wrong_password")
 
     @cython.cfunc
     def not_waited_for(self, exchange: Exchange, leg: Leg):

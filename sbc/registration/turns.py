@@ -202,9 +202,10 @@ class Turns:
 
     @cython.cfunc
     def _spare_other_realms(self, now: cython.double):
-        """The phone shows the answer to an older challenge unasked. linphone does, and it answers the first realm that it met and
-        no other: after a challenge of another one it does not come again at all, and would be lost everywhere. So such a phone is
-        not given one as long as it is registered elsewhere. sofia could answer it, and cannot be told from linphone."""
+        """The phone shows the answer to an older challenge unasked. linphone does, mostly, and it answers the first realm that
+        it met and no other: after a challenge of another one it does not come again, and would be lost everywhere. So such a
+        phone is not given one as long as it is registered elsewhere. sofia could answer it, and cannot be told from linphone.
+        """
         target: Target
         upstream: Upstream
         for target in self._targets.asked:
