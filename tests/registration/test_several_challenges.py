@@ -208,6 +208,7 @@ def test_d8_short_grants_that_lead_nowhere_are_explained(live):
         phone.flow.move(("203.0.113.7", next(ports)))
         attempt()
 
+    site.clock.advance(1)
     phone._attempt = from_elsewhere
     phone.restart()
     site.clock.advance(200)
