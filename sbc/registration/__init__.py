@@ -1,7 +1,8 @@
 """The phones and their registrations at the call servers (RFC 3261 section 10).
 
 `registrar` is the door: every REGISTER of a phone comes in there, and inbound calls ask it where a phone is. Read
-`exchange` next, the way of one REGISTER, then `leg`, its part at one server, and `written`, what is sent. `bindings` and
+`exchange` next, the way of one REGISTER, then `leg`, its part at one server, and `written`, what is sent. `settlement` is what
+follows from the servers' answers, `phone_book` what is written down of them. `bindings` and
 `expiry` are what is known of the phones, `archive` brings it to disk, `contacts` are the two spellings of a Contact (the
 phone's and ours), `targets` what the settings say of a group's servers, `own_digest` answers challenges with the password file
 (whose challenge is whose is for `sbc.nonces` to know), `extensions` what servers are offered and have refused, `rejections` who

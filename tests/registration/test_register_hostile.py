@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sbc.registration import expiry
-from sbc.registration.registrar import MAX_CONTACTS_OF_AOR
+from sbc.registration.phone_book import MAX_CONTACTS_OF_AOR
 from tests.helpers.scripted_servers import DigestRegistrar, Phone, refuse
 
 USERS = {"alice": "secret"}
