@@ -25,6 +25,10 @@ have it registered, the phone is told of those; another challenge behind its ans
 server never. The others' challenges are answered from the password file, if the phone has proved itself by digest, or a server
 of higher rank has let it in without: what a fallback believes is no reason to vouch for a phone at the primary.
 
+*Removals* take no turns, for the phone does not come again. When one server has accepted it, and another one that has the contact
+wants an answer too, the phone gets that one's challenge at once, with stale=true, instead of its 200 (D13). Most phones answer;
+one that does not has lost nothing, as its contact is removed here at the first acceptance.
+
 *Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, but not for a server
 that is known to be down, nor again for a judge that has used up its time. Whatever comes later only changes what we
 know. The phone has its answer within 31 s (D1), and neither a 408 (RFC 4320) nor a 503 (D7) among them.
@@ -187,6 +191,11 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
+    def asks_once_more(self, exchange: Exchange, leg: Leg) -> cython.bint:
+        """A removal is accepted, but that server has challenged: is its challenge the phone's? Not a second time."""
+        raise NotImplementedError
+
+    @cython.cfunc
     def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
         """The phone is about to be told `exchange.told` for its contacts. Writes the Contacts of the answer, and returns the
         longest time of the phone's own."""
@@ -232,6 +241,7 @@ class Exchange(LegUser):
     _shown: Shown
     turns: Turns  # None for a phone that need not take turns
     is_endless: cython.bint  # the server that it answers has challenged it again and again
+    asks_once_more: cython.bint  # its removal is accepted, and the phone is challenged for another server's sake
     _is_held: cython.bint  # the phone is told of what it has elsewhere
     _grant: cython.longlong  # seconds that its turns leave it; 0: as the servers grant
     _upstreams: list
@@ -719,6 +729,12 @@ class Exchange(LegUser):
         if together:
             self._pass_challenge(together[0], together[1:])
             return
+        if self.is_removal and self.accepted:
+            holder: Leg = self._holder_to_convince()
+            if holder is not None:
+                self.asks_once_more = True
+                self._pass_challenge(holder, [])
+                return
         if best is not None or (self.is_removal and self.accepted):
             self._answer_success(best)
             return
@@ -731,6 +747,16 @@ class Exchange(LegUser):
                 self._pass_challenge(challenged[0], [])
             else:
                 self._respond(nobody_answered(self.request, self.group.name, self._legs))
+
+    @cython.cfunc
+    def _holder_to_convince(self) -> Leg:
+        """Of an accepted removal: a server that has the contact, and wants an answer that only the phone can give; else None."""
+        leg: Leg
+        for leg in self._legs:
+            if leg.ending is _CHALLENGED and not leg.own_password_refused and not self.is_wrong_password(leg):
+                if self._registrar.asks_once_more(self, leg):
+                    return leg
+        return None
 
     @cython.cfunc
     def _challenges_together(self) -> list:
@@ -849,6 +875,7 @@ def new_exchange(
     exchange._shown = shown_in(request, registrar.nonces)
     exchange.turns = None
     exchange.is_endless = False
+    exchange.asks_once_more = False
     exchange._is_held = False
     exchange._grant = 0
     exchange._upstreams = []

@@ -76,6 +76,7 @@ cdef class Registrar(ExchangeUser):
     cdef long long _limit_of(self, Binding binding)
     cdef object _count_refused(self, str group, str reason)
     cdef int _retry_after(self, list contacts)
+    cdef list _have_heard(self, Exchange exchange)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)

@@ -68,6 +68,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.rhythm import due_at, is_well, settle_times
     from cython.cimports.sbc.registration.rota import Rota
+    from cython.cimports.sbc.registration.shown import Shown
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.registration.turns import Turns, turns_for
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
@@ -94,6 +95,7 @@ else:
     from sbc.registration.rejections import Rejections
     from sbc.registration.rhythm import due_at, is_well, settle_times
     from sbc.registration.rota import Rota
+    from sbc.registration.shown import Shown
     from sbc.registration.targets import Target, Targets
     from sbc.registration.turns import Turns, turns_for
     from sbc.sip.lines import OwnLine, written_line
@@ -499,6 +501,10 @@ class Registrar(ExchangeUser):
         """A REGISTER of our own for that contact; 0 seconds remove it."""
         known: Contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
         contact = Contact(binding.token, known.text, seconds, known.parameters)
+        upstream: Upstream = binding.at(target.name)
+        if upstream is not None and self.bindings.find(binding.token) is not binding:
+            # Its series may have gone on without it, in what the phone has sent since (`new_upstream`).
+            upstream.cseq = max(upstream.cseq, self._cseq_floor)
         return Errand(self, targets, target, binding, contact, plan, done)
 
     def asks_for_passwords(self, candidate: Candidate) -> bool:
@@ -574,6 +580,10 @@ class Registrar(ExchangeUser):
         for binding in bindings:
             contact = read_contact(binding.contact, aor, self._tokens)
             contacts.append(Contact(binding.token, contact.text, 0, contact.parameters))
+        for token, text in self.upkeep.missed.contacts_of(aor).items():
+            if self.bindings.find(token) is None:
+                contact = read_contact(text, aor, self._tokens)
+                contacts.append(Contact(token, contact.text, 0, contact.parameters))
         return contacts
 
     @cython.cfunc
@@ -778,8 +788,30 @@ class Registrar(ExchangeUser):
                 upstream.question = Question(self.credentials, "")
 
     @cython.cfunc
+    def asks_once_more(self, exchange: Exchange, leg: Leg) -> cython.bint:
+        if not self._missed_removals:
+            return False
+        method: str = exchange.targets.challenge_method
+        return self.upkeep.missed.put_to_phone(_tokens_of(exchange), leg.target.name, method)
+
+    @cython.cfunc
+    def _have_heard(self, exchange: Exchange) -> list:
+        """With this REGISTER the phone answers a server that has not heard of its accepted removal: the other servers have, and
+        who gets round that one by one that believes everybody is told nothing. None when it does not."""
+        target: Target
+        shown: Shown = exchange._shown
+        if shown is None:
+            return None
+        pending = self.upkeep.missed.servers_of(_tokens_of(exchange))
+        if not any(pending.get(issuer.name) for issuer in shown.issuers(exchange.group, self.queue.now())):
+            return None
+        return [target.name for target in exchange.targets.asked if target.trusted or target.name not in pending]
+
+    @cython.cfunc
     def held_back(self, exchange: Exchange) -> list:
         """Of a phone that takes turns at some servers, those among them are for its turns to choose."""
+        if exchange.is_removal and self._missed_removals:
+            return self._have_heard(exchange)
         if not self._resyncs or exchange.is_query or exchange.is_removal:
             return None
         contact: Contact = exchange.contacts[0]
@@ -890,7 +922,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def final_word(self, exchange: Exchange, status: cython.int):
         host: str = exchange.phone_flow.remote[0]
-        if status < 300:
+        if status < 300 or exchange.asks_once_more:
             self._quarantine.accepted(host, exchange._token)
             return
         now: cython.double = self.queue.now()
@@ -980,8 +1012,9 @@ class Registrar(ExchangeUser):
                     del self._under_way[contact.token]
             binding = self.bindings.find(contact.token)
             if binding is None:
-                if self._missed_removals:
-                    self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
+                if self._missed_removals and exchange.accepted:
+                    heard, challenged = _who_answered(exchange)
+                    self.upkeep.missed.removal_over(contact.token, heard, challenged)
             elif contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
@@ -1219,14 +1252,16 @@ def _contact_line(contact: Contact, seconds: cython.longlong, gruu: str) -> OwnL
     return written_line(writer.written(), len("Contact"), CONTACT)
 
 
-def _who_answered(exchange: Exchange) -> list[str]:
-    """The servers that have said their word on it."""
+def _who_answered(exchange: Exchange) -> tuple[list[str], list[str]]:
+    """The servers that have said their word on it, and those that have challenged."""
     leg: Leg
-    return [
-        leg.target.name
-        for leg in exchange._legs
-        if leg.ending is not None and leg.ending is not Ending.UNREACHABLE and leg.ending is not Ending.STOPPED
-    ]
+    heard = [leg.target.name for leg in exchange._legs if leg.ending is Ending.ACCEPTED or leg.ending is Ending.REFUSED]
+    return heard, [leg.target.name for leg in exchange._legs if leg.ending is Ending.CHALLENGED]
+
+
+def _tokens_of(exchange: Exchange) -> list[str]:
+    contact: Contact
+    return [contact.token for contact in exchange.contacts]
 
 
 @cython.cfunc

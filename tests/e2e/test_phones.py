@@ -115,6 +115,17 @@ def test_phone_of_one_realm_is_left_in_peace(peers: Peers) -> None:
     assert site.phones[account].shows_registered(site.lines[account])
 
 
+def test_a_phone_that_removes_itself_is_gone_from_both(peers: Peers) -> None:
+    """D13: it answers the second server's challenge in the same attempt (K1), and nothing lapses later."""
+    site = PhoneSite(peers, {"baresip": [ALTERNATING]}, longest=600)
+    [account] = site.phones
+    site.switch_on()
+    wait_until(lambda: not site.missing(site.at_both()), "baresip is registered at both servers")
+    site.phones[account].stop()
+    wait_until(lambda: [{}, {}] == [server.all_contacts() for server in site.servers], "both servers have forgotten it")
+    assert "Traceback" not in site.sbc.text()
+
+
 def stay_registered(site: PhoneSite, expected: Mapping[str, Sequence[str]], seconds: float) -> None:
     """Watch for so long: nobody is missing at either registrar, no phone says that a registration has failed."""
     until = time.monotonic() + seconds
