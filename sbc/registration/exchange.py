@@ -46,6 +46,7 @@ from __future__ import annotations
 import cython
 
 from sbc.nonces import is_stale, mark_stale
+from sbc.registration.bindings import REGISTERED
 from sbc.registration.extensions import gruu_in
 from sbc.registration.leg import Ending
 
@@ -407,6 +408,19 @@ class Exchange(LegUser):
         return False
 
     @cython.cfunc
+    def _renews_at(self, target: Target) -> cython.bint:
+        """Is the phone registered there, and does this come from where it was accepted? While better servers fail, it may stay."""
+        binding: Binding = self._registrar.bindings.find(self._token)
+        upstream: Upstream = binding.at(target.name) if binding is not None else None
+        return (
+            upstream is not None
+            and upstream.state == REGISTERED
+            and self.phone_flow.remote[0] == binding.host
+            and self.phone_flow.remote[1] == binding.port
+            and self.phone_flow.transport == binding.transport
+        )
+
+    @cython.cfunc
     def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:
         """Does that server refuse this account, and is it not to be tried again yet?"""
         upstream: Upstream
@@ -478,6 +492,8 @@ class Exchange(LegUser):
         if leg.target.trusted:
             return found
         for target in self.targets.registrars:
+            if leg.response._status >= 500 and self._renews_at(target):
+                continue
             if target.trusted or (
                 leg.showed_credentials and target.rank > leg.target.rank and not self._asks_for_password(target)
             ):
@@ -664,7 +680,7 @@ class Exchange(LegUser):
     @cython.cfunc
     def _ask_another(self):
         """Another judge of those that have not started: the first that is not known to be down, else the first. One that
-        is down gets T1 only: if it has come back, that is enough. One that trusts us is none as long as another one lives, nor
+        is down gets T1 only: if it has come back, that is enough. One that trusts us is none as long as another one lives (but see `_renews_at`), nor
         is one that lets in everybody, when a better one has refused the phone's credentials."""
         leg: Leg
         judge: Leg = None
@@ -674,9 +690,10 @@ class Exchange(LegUser):
             if leg.started:
                 continue
             waiting += 1
-            if leg.target.trusted and is_untrusted_alive(self._legs):
+            renews: cython.bint = leg.target.trusted and self._renews_at(leg.target)
+            if leg.target.trusted and is_untrusted_alive(self._legs, renews):
                 continue
-            if is_password_refused(self._legs, leg) and not self._asks_for_password(leg.target):
+            if not renews and is_password_refused(self._legs, leg) and not self._asks_for_password(leg.target):
                 continue
             if judge is None or (is_hopeless and not leg.is_hopeless()):
                 judge = leg
