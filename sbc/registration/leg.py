@@ -191,10 +191,11 @@ class Leg(ClientTransactionUser):
 
     @cython.cfunc
     def is_refused(self) -> cython.bint:
-        """Has a living server said no, whatever it may mean? One that was known to be down, and fails, has said nothing."""
+        """Has a living server said no, whatever it may mean? One that was known to be down, and fails before it has seen any
+        credentials, has said nothing."""
         if self.response is None or self.ending is _ACCEPTED:
             return False
-        return not self.was_hopeless or self.response._status // 100 != 5
+        return not self.was_hopeless or self.showed_credentials or self.response._status // 100 != 5
 
     @cython.cfunc
     def asked_for(self, place: cython.Py_ssize_t) -> cython.longlong:

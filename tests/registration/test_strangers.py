@@ -94,7 +94,9 @@ def test_d8_whom_a_living_server_refuses_a_trusted_one_is_not_asked_about(live, 
         site.clock.advance(5)
     asked_before = len(site.fallback.requests)
     refuse_wrong_passwords(site.primary, status)
-    assert [401, status if status < 500 else 480] == Stranger(site).tries()
+    stranger = Stranger(site)
+    for _ in range(2):  # a 503 makes the server known to be down, but it goes on to ask for passwords
+        assert [401, status if status < 500 else 480] == stranger.tries()
     assert asked_before == len(site.fallback.requests)
     assert [] == his_bindings(site)
 
@@ -150,8 +152,7 @@ def test_d8_a_refused_password_may_be_right_at_the_next_server_that_asks_for_one
 
 @pytest.mark.parametrize("stack", [PJSUA, LINPHONE], ids=lambda stack: stack.name)
 def test_d8_a_trusted_server_takes_over_from_one_that_fails_for_all(live, stack):
-    """503 to everything: the phone that is registered there stays so, also one that shows its last answer; a stranger does
-    not come in."""
+    """503 to everything: the phone that is registered there stays so, also one that shows its last answer."""
     site = live.site(of_servers={"fallback": {"trusted": True}})
     site.fallback.reply = accept(600)
     phone = live.phone(site, stack, wanted=600)
@@ -160,9 +161,6 @@ def test_d8_a_trusted_server_takes_over_from_one_that_fails_for_all(live, stack)
     site.clock.advance(3000)
     assert "registered" == site.state("fallback")
     assert {200} == set(phone.answers[2:])
-    stranger = Stranger(site, phone.contact)
-    assert [480] == stranger.tries()
-    assert [] == his_bindings(site)
 
 
 # What he does to the phone
