@@ -90,9 +90,10 @@ def _contact_lines(contact: Mapping[str, Any]) -> list[str]:
     lines = [f"{contact['contact']} at {contact['source']}"]
     kind = f", a {contact['phone_type']}" if contact["phone_type"] else ""
     lines.append(f"  profile {contact['profile']}{kind}; the phone is known as {contact['username'] or 'nobody by password'}")
-    lines.append(
-        f"  registered here for {in_words(contact['granted'])}, and expected again within {in_words(contact['expires_in'])}"
-    )
+    again = f"expected again within {in_words(max(0, contact['expires_in']))}"
+    if contact.get("overdue_for"):
+        again = f"EXPECTED again {in_words(contact['overdue_for'])} ago, and it did not come; calls reach it while a server has it"
+    lines.append(f"  registered here for {in_words(contact['granted'])}, and {again}")
     if contact["quarantined_for"]:
         lines.append(f"  LEFT ALONE for {in_words(contact['quarantined_for'])}: it registers in a loop")
     if contact["quiet_for"]:

@@ -25,6 +25,8 @@ cdef class Upstream:
     cdef public bint wants_phone
     cdef public Question question
 
+    cpdef bint gives_up_realm(self)
+
 
 cdef class Binding:
     cdef public str token

@@ -683,12 +683,13 @@ class Registrar(ExchangeUser):
         upstream: Upstream
         if leg.target.trusted or answerable(leg.response, self.credentials, exchange.own_username()) is not None:
             return
+        leg.target.realm = sys.intern(realm_of(leg.response))
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
             upstream = binding.at(leg.target.name) if binding is not None else None
             if upstream is not None:
                 upstream.wants_phone = True
-                upstream.question = Question(self.credentials, sys.intern(realm_of(leg.response)))
+                upstream.question = Question(self.credentials, leg.target.realm)
 
     @cython.cfunc
     def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
@@ -707,7 +708,7 @@ class Registrar(ExchangeUser):
         now: cython.double = self.queue.now()
         turns: Turns = exchange.turns
         if turns is None:
-            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request.call_id_text(), now)
+            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request, now)
             if turns is None:
                 return self._limit_of(binding)
         return turns.grant(exchange._is_held, now)
@@ -727,7 +728,7 @@ class Registrar(ExchangeUser):
         if not leg.target.trusted and upstream.state != _REGISTERED and not leg.showed_credentials:
             if self.credentials is None or not self.credentials.knows(exchange.own_username()):
                 upstream.wants_phone = True
-                upstream.question = Question(self.credentials, "")
+                upstream.question = Question(self.credentials, leg.target.realm)
 
     @cython.cfunc
     def held_back(self, exchange: Exchange) -> list:
@@ -930,7 +931,10 @@ class Registrar(ExchangeUser):
             if binding is None:
                 if self._missed_removals:
                     self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
-            elif contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
+                continue
+            if binding.unsaved:
+                self._archive.keep(binding)  # what its turns have taught, in an exchange that ends with a challenge
+            if contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
@@ -1090,7 +1094,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str):
         old: str = upstream.state
-        if old == state and upstream.reason == reason:
+        if old == state and (upstream.reason == reason or (state == _UNREGISTERED and upstream.gives_up_realm())):
             return
         binding.unsaved = True
         upstream.state = state
@@ -1105,6 +1109,8 @@ class Registrar(ExchangeUser):
         most: cython.long = group.settings.wrong_password_tries
         least: cython.double = self.rejections.next_try(binding.host, binding.token, upstream.server, "", most, now)
         binding.unsaved = True
+        if upstream.gives_up_realm():
+            upstream.retry_at = 0.0
         self._accounts.refused(upstream, group.settings, least, now)
         self._change(binding, upstream, _FAILED, reason)
 

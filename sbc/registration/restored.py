@@ -113,11 +113,11 @@ def _add_upstreams(
         elif row.state == FAILED:
             upstream.state = FAILED
         upstream.nonce = row.nonce
-        upstream.wants_phone = row.nonce != ""
         upstream.candidate = candidates[row.candidate]
         upstream.failures = row.failures
         if row.retry_at:
             upstream.retry_at = now + max(0.0, row.retry_at - wall_now)
+        upstream.wants_phone = row.nonce != "" or upstream.gives_up_realm()
         binding.upstreams += (upstream,)
 
 
