@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+import math
 from collections import deque
 from math import inf
 from typing import Any
@@ -453,7 +454,10 @@ class Resync:
     def describe(self, now: float) -> dict[str, Any]:
         return {
             "phase": self.phase(now).value,
+            "returned": self.returned,
+            "starts_in": math.ceil(self.holds_until - now) if self.holds_until > now else 0,
             "seconds": round(now - self.began, 1),
+            "seconds_left": round(self.seconds_left(now)),
             "done": self.done,
             "left": self.left,
             "left_to_phones": self.left_to_phones,
