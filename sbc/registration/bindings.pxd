@@ -25,8 +25,6 @@ cdef class Upstream:
     cdef public bint wants_phone
     cdef public Question question
 
-    cpdef bint gives_up_realm(self)
-
 
 cdef class Binding:
     cdef public str token
@@ -76,3 +74,6 @@ cdef class Bindings:
     cdef object move(self, Binding binding, str transport, str host, int port, str local_host, int local_port)
     cdef object _arrive(self, Binding binding)
     cdef object _leave(self, Binding binding)
+
+
+cpdef bint gives_up_realm(Upstream upstream)

@@ -78,11 +78,12 @@ class Upstream:
         self.wants_phone = False
         self.question = None
 
-    @cython.ccall
-    def gives_up_realm(self) -> cython.bint:
-        """Is the phone not to be asked for an answer there, because it answers only another realm (`turns`)? Then `retry_at` is
-        when it may be asked again if it begins anew."""
-        return self.retry_at > 0.0 and self.failures == 0
+
+@cython.ccall
+def gives_up_realm(upstream: Upstream) -> cython.bint:
+    """Is the phone not to be asked for an answer there, because it answers only another realm (`turns`)? Then `retry_at` is when
+    it may be asked again if it begins anew."""
+    return upstream.retry_at > 0.0 and upstream.failures == 0
 
 
 @cython.cclass

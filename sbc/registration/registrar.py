@@ -49,7 +49,7 @@ if cython.compiled:
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.accounts import Accounts, waits
     from cython.cimports.sbc.registration.archive import Archive
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream, gives_up_realm
     from cython.cimports.sbc.registration.contacts import (
         Contact,
         TokenMaker,
@@ -83,7 +83,7 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import Accounts, waits
     from sbc.registration.archive import Archive
-    from sbc.registration.bindings import Binding, Bindings, Question, Upstream
+    from sbc.registration.bindings import Binding, Bindings, Question, Upstream, gives_up_realm
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
     from sbc.registration.errand import Errand
     from sbc.registration.exchange import Exchange, ExchangeUser, new_exchange
@@ -1169,7 +1169,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str):
         old: str = upstream.state
-        if old == state and (upstream.reason == reason or (state == _UNREGISTERED and upstream.gives_up_realm())):
+        if old == state and (upstream.reason == reason or (state == _UNREGISTERED and gives_up_realm(upstream))):
             return
         binding.unsaved = True
         upstream.state = state
@@ -1184,7 +1184,7 @@ class Registrar(ExchangeUser):
         most: cython.long = group.settings.wrong_password_tries
         least: cython.double = self.rejections.next_try(binding.host, binding.token, upstream.server, "", most, now)
         binding.unsaved = True
-        if upstream.gives_up_realm():
+        if gives_up_realm(upstream):
             upstream.retry_at = 0.0
         self._accounts.refused(upstream, group.settings, least, now)
         self._change(binding, upstream, _FAILED, reason)

@@ -117,7 +117,7 @@ def _add_upstreams(
         upstream.failures = row.failures
         if row.retry_at:
             upstream.retry_at = now + max(0.0, row.retry_at - wall_now)
-        upstream.wants_phone = row.nonce != "" or upstream.gives_up_realm()
+        upstream.wants_phone = row.nonce != "" or gives_up_realm(upstream)
         binding.upstreams += (upstream,)
 
 

@@ -32,7 +32,7 @@ from sbc.registration.rota import (
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
-    from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream, gives_up_realm
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.shown import Shown
@@ -41,7 +41,7 @@ if cython.compiled:
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
-    from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.bindings import Binding, Upstream, gives_up_realm
     from sbc.registration.leg import Leg
     from sbc.registration.rota import Rota
     from sbc.registration.shown import Shown
@@ -171,7 +171,7 @@ class Turns:
     def _waits(self, upstream: Upstream, now: cython.double) -> cython.bint:
         """Has the phone been given up there for now? One that begins anew may have another account than was refused. One that
         does not answer the realm there is given up until `_forgive`."""
-        if upstream.gives_up_realm():
+        if gives_up_realm(upstream):
             return True
         return now < upstream.retry_at and not (self._begins_anew and upstream.state == _FAILED)
 
@@ -271,7 +271,7 @@ class Turns:
         is_old: cython.bint
         for target in self._targets.asked:
             upstream = self.binding.at(target.name)
-            if upstream is None or not upstream.gives_up_realm() or upstream.state == _REGISTERED:
+            if upstream is None or not gives_up_realm(upstream) or upstream.state == _REGISTERED:
                 continue
             is_old = target.realm != "" and not upstream.reason.endswith(f", not {target.realm}")
             if (self._begins_anew and now >= upstream.retry_at) or (is_old and " only realm " in upstream.reason):
@@ -449,7 +449,7 @@ class Turns:
                 upstream is None
                 or leg.target.name == self.answers
                 or upstream.state == _REGISTERED
-                or not upstream.gives_up_realm()
+                or not gives_up_realm(upstream)
                 or not self.wants(leg.target)
                 or _SEEMS in upstream.reason
             ):
