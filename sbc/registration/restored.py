@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sbc.location.candidate import Candidate
 from sbc.redundancy.phones import LONGEST_AGENT
-from sbc.registration.bindings import FAILED, REGISTERED, Binding, Upstream
+from sbc.registration.bindings import FAILED, REGISTERED, Binding, Upstream, gives_up_realm
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.store.interface import BindingRow, RegistrationRow, RegistrationStore, RemovalRow
