@@ -473,6 +473,7 @@ class Registrar(ExchangeUser):
         if self.bindings.find(binding.token) is not binding:
             return
         upstream.registered_at = self.queue.now()
+        upstream.due_at = 0.0  # drawn when the phone is told its time
         upstream.expires_at = upstream.registered_at + errand.seconds
         upstream.candidate = errand.candidate
         binding.unsaved = True
@@ -644,6 +645,7 @@ class Registrar(ExchangeUser):
             upstream = self._upstream_of(binding, leg.target.name, exchange)
             upstream.expires_at = now + seconds
             upstream.registered_at = now
+            upstream.due_at = 0.0  # drawn when the phone is told its time
             upstream.candidate = leg.candidate
             self._accounts.accepted(upstream)
             self._note_nonce(exchange, leg, binding, upstream)

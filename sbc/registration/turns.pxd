@@ -37,6 +37,7 @@ cdef class Turns:
     cdef bint may_be_asked(self, Target target, double now)
     cdef object take(self, list legs, Shown shown, double now)
     cdef bint _is_asked_together(self, Leg leg, Shown shown, double now)
+    cdef bint _has_no_place(self, str name, double now)
     cdef bint is_besides(self, Leg leg)
     cdef bint is_together(self, Leg leg)
     cdef list without_reserves(self, list legs, bint answered, double now)
