@@ -480,7 +480,7 @@ class App:
         """From now on this configuration, whose sockets are the same."""
         self.config = kept
         try:
-            self.registrar.credentials = _passwords(kept)
+            self.registrar.use_passwords(_passwords(kept))
         except (OSError, HtdigestError) as error:
             # Whoever writes it may not have finished. Without passwords no phone could register.
             self.report(Alarm("configuration", f"{error}; the passwords read before stay"))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 from urllib.parse import quote
 
-from sbc.observe.status import Configuration, asked, clock_time, in_words
+from sbc.observe.status import Configuration, asked, clock_time, how_far, in_words
 from sbc.observe.story import printable
 
 _METHODS = {
@@ -105,12 +105,24 @@ def _contact_lines(contact: Mapping[str, Any]) -> list[str]:
         lines.append(f"  its next call goes to {contact['new_requests_go_to']}, which is in use for phones of its kind")
     else:
         lines.append("  its next call goes to no server: none is known to be there")
+    lines += [f"  {line}" for resync in contact["resyncs"] for line in _resync_lines(resync)]
     step = contact["next_of_ours"]
     if step is not None:
         what = "removes it from" if step["removal"] else "registers it at"
         lines.append(f"  next, the appliance {what} {step['server']} by itself, {_soon(step['in'])}")
-    elif any(entry["state"] != "registered" for entry in contact["servers"]):
+    elif not contact["resyncs"] and any(entry["state"] != "registered" for entry in contact["servers"]):
         lines.append("  there is nothing that the appliance can do by itself: its next REGISTER decides")
+    return lines
+
+
+def _resync_lines(resync: Mapping[str, Any]) -> list[str]:
+    """A server that gets its phones again one by one, and this one is not registered there yet."""
+    name = resync["server"]
+    lines = [f"waits for its turn at {name}, which gets its phones again: {how_far(resync)}"]
+    if resync["under_way"]:
+        lines = [f"has its turn at {name}, which gets its phones again: its REGISTER is on its way there"]
+    if resync["by_phone"]:
+        lines.append("  only the phone knows the password: its first refresh after its turn has come is passed on")
     return lines
 
 

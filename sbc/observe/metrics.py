@@ -46,6 +46,7 @@ FAILBACK_CAUSES = (
 )  # fmt: skip
 NETWORK_STATES = ("up", "link_down", "uplink_down", "dns_down")
 LATE_ACTIONS = ("forwarded", "acked_and_byed", "dropped")
+REFUSED_HERE = ("loop", "wrong_password", "servers_coming_back")
 DNS_RESULTS = ("ok", "stale", "negative", "timeout", "servfail")
 
 MOST_SERIES = 1000
@@ -93,6 +94,13 @@ class Registrar(Protocol):
 
     def registration_counts(self) -> Mapping[tuple[str, str, str], int]:
         """How many contacts are in each (group, server, state)."""
+
+    def quarantined(self, now: float) -> Mapping[str, int]:
+        """Phones that loop and are left alone, by group."""
+
+    @property
+    def refused_here(self) -> Mapping[tuple[str, str], int]:
+        """REGISTERs that were refused without asking a server, by group and reason."""
 
 
 class Traffic(Protocol):
@@ -556,8 +564,17 @@ class Metrics:
             "Contacts in each state of registration at each server.",
             labels=("group", "server", "state"),
         )
+        quarantined = GaugeMetricFamily(
+            "sbc_quarantined_phones",
+            "Phones that sent REGISTERs in a loop and are answered here for a while, so that no server hears of them.",
+            labels=("group",),
+        )
+        refused: dict[Labels, int] = {(group.name, reason): 0 for group in groups for reason in REFUSED_HERE}
         if self._registrar is not None:
+            alone = self._registrar.quarantined(self._seconds())
+            refused |= self._registrar.refused_here
             for group in groups:
+                quarantined.add_metric((group.name,), alone.get(group.name, 0))
                 bindings.add_metric((group.name,), self._registrar.count(group.name))
             counts = self._registrar.registration_counts()
             # Zeros too: the last phone that leaves must show as 0, and not as a series that ended.
@@ -570,7 +587,14 @@ class Metrics:
             }
             for labels, number in {**zeros, **counts}.items():
                 registrations.add_metric(labels, number)
-        yield from (bindings, registrations)
+        yield from (bindings, registrations, quarantined)
+        yield _counter(
+            "sbc_registers_refused_here",
+            "REGISTERs that were refused here, without asking a server: the phone loops, has shown too many wrong passwords, or"
+            " has to wait for its place at servers that are coming back.",
+            ("group", "reason"),
+            refused,
+        )
         answered = {(group.name,): 0 for group in groups}
         answered |= {(group,): number for group, number in self._refreshes_answered().items()}
         yield _counter(

@@ -72,7 +72,7 @@ def render(status: Mapping[str, Any], wall_now: float) -> str:
     lines = [_appliance_line(status.get("appliance", {})), *_network_lines(status.get("network", {}))]
     for group in status.get("groups", ()):
         lines += ["", *_group_lines(group, wall_now)]
-    lines += ["", *_phone_lines(status.get("registrations", {}))]
+    lines += ["", *_resync_lines(status.get("registrations", {})), *_phone_lines(status.get("registrations", {}))]
     recent = status.get("events", ())[:EVENTS_SHOWN]
     if recent:
         lines += ["", "Last events, newest first:"]
@@ -169,6 +169,31 @@ def _group_lines(group: Mapping[str, Any], wall_now: float) -> list[str]:
     for kind in group.get("phones", ()):
         lines.append(f"  Phones of profile {kind['kind']}: new requests go to {kind.get('working') or 'no server'}")
     return lines
+
+
+def _resync_lines(registrations: Mapping[str, Any]) -> list[str]:
+    """Nothing on a good day."""
+    lines = []
+    for resync in registrations.get("resyncs", ()):
+        what = "is back and gets its registrations again" if resync["returned"] else "gets the phones of a server that failed"
+        lines.append(f"{resync['group']}: {resync['server']} {what}: {how_far(resync)}")
+    return lines
+
+
+def how_far(resync: Mapping[str, Any]) -> str:
+    """Of an entry of `registrations.resyncs`."""
+    left = "1 phone" if resync["left"] == 1 else f"{resync['left']} phones"
+    if resync["phase"] == "holding":
+        return f"begins in {in_words(resync['starts_in'])} if it stays up, {left} to go"
+    if resync["phase"] == "canary":
+        return f"one phone is tried before all others, {left} to go"
+    by_phones = resync["left_to_phones"]
+    own = f" ({by_phones} of them with a REGISTER of their own)" if by_phones else ""
+    removals = f", {resync['removals']} removals before them" if resync["removals"] else ""
+    return (
+        f"{resync['done']} done, {left} to go{own}{removals}; at most {resync['rate']:g} REGISTERs a second, at least"
+        f" {in_words(resync['seconds_left'])} more"
+    )
 
 
 def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:

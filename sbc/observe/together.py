@@ -21,7 +21,7 @@ Key = tuple[str, Labels]
 
 _ADDED = frozenset(
     (
-        "sbc_bindings", "sbc_registrations", "sbc_transactions",
+        "sbc_bindings", "sbc_registrations", "sbc_quarantined_phones", "sbc_transactions",
         "process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds",
     )
 )  # fmt: skip
@@ -163,9 +163,32 @@ def merged_status(appliance: Mapping[str, Any], statuses: Mapping[int, Mapping[s
         merged["network"] = shown["network"]
     if registrations:
         merged["registrations"] = _added(registrations)
+        if "resyncs" in merged["registrations"]:
+            merged["registrations"]["resyncs"] = merged_resyncs(merged["registrations"]["resyncs"])
     merged["survival"] = shown.get("survival", {"active": False})
     merged["transactions"] = _added([status.get("transactions", {}) for status in statuses.values()])
     return merged
+
+
+_PHASES = ("holding", "canary", "paced")
+
+
+def merged_resyncs(resyncs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One of each server: each worker registers its own phones again, at its share of the rate. The phase is that of the last."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in resyncs:
+        key = (each["group"], each["server"])
+        known = merged.get(key)
+        if known is None:
+            merged[key] = dict(each)
+            continue
+        known["phase"] = min(known["phase"], each["phase"], key=_PHASES.index)
+        known["returned"] = known["returned"] or each["returned"]
+        for name in ("done", "left", "left_to_phones", "removals", "rate"):
+            known[name] = round(known[name] + each[name], 2)
+        for name in ("seconds", "seconds_left", "starts_in"):
+            known[name] = max(known[name], each[name])
+    return list(merged.values())
 
 
 def merged_explanation(explanations: Mapping[int, Mapping[str, Any]], spokesman: int) -> dict[str, Any]:

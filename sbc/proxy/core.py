@@ -136,7 +136,7 @@ class Proxy(Surroundings):
         self._name = warn_agent(name)
         self._reports = as_reports(report)
         self.overload = overload or Overload()
-        self._at_hand = at_hand or AtHand()
+        self._at_hand = AtHand() if at_hand is None else at_hand  # one that has nothing yet may count as false
         self.elsewhere = None
         """Called with a response that belongs to no transaction here, and its flow; True when another process has it."""
         branches: object = Branches(layer.clients.boot)

@@ -4,10 +4,11 @@ A server that says 403 or 404 to a registration, or 401 to credentials, is alive
 touched, and the phone goes on at the other servers. What is remembered is the phone's `Upstream` there: `failed`, why, how many
 refusals in a row, and when it may be tried again. That is RFC 5626 4.5: base * 2^refusals seconds, at most half an hour, of
 which 50 to 100 % by lot are waited. Until then nobody tries it, neither the appliance by itself nor with a REGISTER of the phone,
-for servers lock accounts. Two things end the wait before its time, because somebody may have mended the account:
+for servers lock accounts. Three things end the wait before its time, because somebody may have mended the account:
 
 * the phone begins anew, with another Call-ID, as it does when it has been set up or started again;
-* it shows credentials of another user name.
+* it shows credentials of another user name;
+* the password file has another password for it than before.
 
 A phone that has no server left is asked for all the same: it is the one that should hear of the refusal. How often a wrong
 password may be shown at all is for `rejections`.
@@ -72,6 +73,11 @@ class Accounts:
     def _wait(self, settings: GroupSettings, times: int) -> float:
         longest = max(settings.register_retry_max, LONGEST_AFTER_REFUSAL)
         return back_off(settings.register_retry_base, longest, times, self._rng)
+
+    def changed(self, upstream: Upstream, retry_at: float) -> None:
+        """It may be another account by now: what was refused says nothing of it, but it is not tried before that."""
+        upstream.failures = 0
+        upstream.retry_at = retry_at
 
     @cython.ccall
     def accepted(self, upstream: Upstream):

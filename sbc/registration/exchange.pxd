@@ -34,10 +34,12 @@ cdef class ExchangeUser:
     cdef object let_in(self, Exchange exchange)
     cdef object accepted(self, Exchange exchange, Leg leg)
     cdef object not_accepted(self, Exchange exchange, Leg leg)
+    cdef object refused_untried(self, Exchange exchange)
     cdef object not_waited_for(self, Exchange exchange, Leg leg)
     cdef object final_word(self, Exchange exchange, int status)
     cdef long long grant_of_turns(self, Exchange exchange)
     cdef list held_back(self, Exchange exchange)
+    cdef bint asks_once_more(self, Exchange exchange, Leg leg)
     cdef long long settle(self, Exchange exchange, Response response)
     cdef object answered(self, Exchange exchange, Response response)
     cdef object exchange_over(self, Exchange exchange)
@@ -65,6 +67,7 @@ cdef class Exchange(LegUser):
     cdef Shown _shown
     cdef readonly Turns turns
     cdef readonly bint is_endless
+    cdef readonly bint asks_once_more
     cdef bint _is_held
     cdef long long _grant
     cdef list _upstreams
@@ -90,6 +93,7 @@ cdef class Exchange(LegUser):
     cdef bint _is_refused_at(self, Target target, str call_id, double now)
     cdef object _order_judges(self, double now)
     cdef bint _is_passed_on(self, Leg leg)
+    cdef Leg _holder_to_convince(self)
     cdef list _challenges_together(self)
     cdef bint is_wrong_password(self, Leg leg)
     cdef bint _holds_without(self, Leg leg)

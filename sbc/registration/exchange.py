@@ -25,6 +25,10 @@ have it registered, the phone is told of those; another challenge behind its ans
 server never. The others' challenges are answered from the password file, if the phone has proved itself by digest, or a server
 of higher rank has let it in without: what a fallback believes is no reason to vouch for a phone at the primary.
 
+*Removals* take no turns, for the phone does not come again. When one server has accepted it, and another one that has the contact
+wants an answer too, the phone gets that one's challenge at once, with stale=true, instead of its 200 (D13). Most phones answer;
+one that does not has lost nothing, as its contact is removed here at the first acceptance.
+
 *Time.* Once any server has said its final word, the phone waits `register_wait` for the rest, but not for a server
 that is known to be down, nor again for a judge that has used up its time. Whatever comes later only changes what we
 know. The phone has its answer within 31 s (D1), and neither a 408 (RFC 4320) nor a 503 (D7) among them.
@@ -166,6 +170,11 @@ class ExchangeUser:
         raise NotImplementedError
 
     @cython.cfunc
+    def refused_untried(self, exchange: Exchange):
+        """It has shown too many wrong passwords to be passed on."""
+        raise NotImplementedError
+
+    @cython.cfunc
     def not_waited_for(self, exchange: Exchange, leg: Leg):
         """A newer REGISTER ends that leg before the server has answered."""
         raise NotImplementedError
@@ -179,6 +188,11 @@ class ExchangeUser:
     def grant_of_turns(self, exchange: Exchange) -> cython.longlong:
         """The phone is about to be told that it is registered: the longest time that its turns at the servers leave it, 0
         where it takes none."""
+        raise NotImplementedError
+
+    @cython.cfunc
+    def asks_once_more(self, exchange: Exchange, leg: Leg) -> cython.bint:
+        """A removal is accepted, but that server has challenged: is its challenge the phone's? Not a second time."""
         raise NotImplementedError
 
     @cython.cfunc
@@ -227,6 +241,7 @@ class Exchange(LegUser):
     _shown: Shown
     turns: Turns  # None for a phone that need not take turns
     is_endless: cython.bint  # the server that it answers has challenged it again and again
+    asks_once_more: cython.bint  # its removal is accepted, and the phone is challenged for another server's sake
     _is_held: cython.bint  # the phone is told of what it has elsewhere
     _grant: cython.longlong  # seconds that its turns leave it; 0: as the servers grant
     _upstreams: list
@@ -354,6 +369,7 @@ class Exchange(LegUser):
         if soonest > 0.0:
             now_allowed = [target for target in now_allowed if self._asks_for_password(target)]
         if not now_allowed:
+            self._registrar.refused_untried(self)
             reason = f"Password Refused Too Often, Next Try in {max(1, round(soonest / 60))} min"
             self._respond(answer_to(self.request, 403, reason))
         elif self.targets.concurrent:
@@ -713,6 +729,12 @@ class Exchange(LegUser):
         if together:
             self._pass_challenge(together[0], together[1:])
             return
+        if self.is_removal and self.accepted:
+            holder: Leg = self._holder_to_convince()
+            if holder is not None:
+                self.asks_once_more = True
+                self._pass_challenge(holder, [])
+                return
         if best is not None or (self.is_removal and self.accepted):
             self._answer_success(best)
             return
@@ -725,6 +747,16 @@ class Exchange(LegUser):
                 self._pass_challenge(challenged[0], [])
             else:
                 self._respond(nobody_answered(self.request, self.group.name, self._legs))
+
+    @cython.cfunc
+    def _holder_to_convince(self) -> Leg:
+        """Of an accepted removal: a server that has the contact, and wants an answer that only the phone can give; else None."""
+        leg: Leg
+        for leg in self._legs:
+            if leg.ending is _CHALLENGED and not leg.own_password_refused and not self.is_wrong_password(leg):
+                if self._registrar.asks_once_more(self, leg):
+                    return leg
+        return None
 
     @cython.cfunc
     def _challenges_together(self) -> list:
@@ -843,6 +875,7 @@ def new_exchange(
     exchange._shown = shown_in(request, registrar.nonces)
     exchange.turns = None
     exchange.is_endless = False
+    exchange.asks_once_more = False
     exchange._is_held = False
     exchange._grant = 0
     exchange._upstreams = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sbc.registration.contacts import canonical_aor
@@ -77,15 +78,16 @@ def _explain_contact(
         if kind is not None
         else [],
         "next_of_ours": _next_step(registrar, binding, now),
+        "resyncs": registrar.upkeep.resyncs.waited_for(binding, now),
         "new_requests_go_to": None if owner is None else owner.name,
         "has_password": registrar.credentials is not None and registrar.credentials.knows(_account(binding)),
     }
 
 
 def _next_step(registrar: Registrar, binding: Binding, now: float) -> dict[str, Any] | None:
-    """What the appliance will do for it by itself; None when that is nothing."""
+    """What the appliance will do for it by itself; None when that is nothing, or when nobody knows when it is its turn."""
     step = registrar.upkeep.next_step(binding, now)
-    if step is None:
+    if step is None or step.due == inf:
         return None
     return {"server": step.target.name, "in": max(0, round(step.due - now)), "removal": step.is_removal}
 

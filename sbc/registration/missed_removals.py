@@ -2,6 +2,9 @@
 
 A phone that de-registers while a server is dead stays registered there until that lapses, and calls would come in for it. So
 it is removed there as soon as the server is back, unless it has registered again. They are on disk before the phone is told.
+
+A server that lives may want an answer that only the phone can give. While the phone is still there, it is given that server's
+challenge, once (`put_to_phone`); what it answers is told by its nonce, for its contact is forgotten here already.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from sbc.events import RemovalLeftOut, Report
 from sbc.registration.bindings import REGISTERED
 from sbc.registration.errand import Errand
 from sbc.registration.leg import Ending
+from sbc.registration.rota import FIRST_ONLY
 from sbc.registration.served import ATTEMPT, ONLY_THE_PHONE, Books, Served
 from sbc.store.interface import RemovalRow
 
@@ -30,7 +34,7 @@ _MOST_SHOWN = 100
 class _Missed:
     """One contact at one server."""
 
-    __slots__ = ("binding", "served", "target", "until", "times", "timer", "errand", "left_out")
+    __slots__ = ("binding", "served", "target", "until", "times", "timer", "errand", "asked", "left_out")
 
     def __init__(self, binding: Binding, served: Served | None, target: Target | None, until: float) -> None:
         self.binding = binding
@@ -42,6 +46,8 @@ class _Missed:
         self.times = 0
         self.timer: Any = None
         self.errand: Errand | None = None
+        self.asked = False
+        """The phone has been given that server's challenge."""
         self.left_out = False
         """The server asks for a password that only the phone knows: it is left to lapse there."""
 
@@ -85,12 +91,43 @@ class MissedRemovals:
             missed = self.entries[key] = _Missed(removal.binding, None, None, removal.until)
             missed.timer = self._clock.callLater(max(0.0, removal.until - self._clock.seconds()), self._drop, key)
 
-    def removal_over(self, token: str, answered: list[str]) -> None:
-        """The phone's own removal is over. Of the servers that have the contact these have answered it."""
-        for key in [key for key in self.entries if key[0] == token]:
-            if key[1] in answered:
+    def put_to_phone(self, tokens: list[str], server: str, method: str) -> bool:
+        """The phone has removed these contacts, and that server, which challenges, may have them still. Is the phone to be given
+        its challenge as well? Once for each server, and not a phone that bears only one (`method` is the configured one)."""
+        asked = False
+        for token in tokens:
+            missed = self.entries.get((token, server))
+            if missed is not None and not missed.asked and FIRST_ONLY not in (method, missed.binding.method):
+                asked = missed.asked = True
+        return asked
+
+    def servers_of(self, tokens: list[str]) -> dict[str, bool]:
+        """The servers that have not heard that these contacts are removed -> has the phone been given its challenge?"""
+        found: dict[str, bool] = {}
+        for (token, server), missed in self.entries.items():
+            if token in tokens:
+                found[server] = found.get(server, False) or missed.asked
+        return found
+
+    def contacts_of(self, aor: str) -> dict[str, str]:
+        """Token -> Contact of all that a server has yet to hear of."""
+        return {missed.binding.token: missed.binding.contact for missed in self.entries.values() if missed.binding.aor == aor}
+
+    def removal_over(self, token: str, heard: list[str], challenged: list[str]) -> None:
+        """The phone's own removal is over, accepted by somebody. Of the servers that have the contact the first have answered it,
+        the second have challenged."""
+        keys = [key for key in self.entries if key[0] == token]
+        waits = any(self.entries[key].asked and not self.entries[key].left_out for key in keys if key[1] not in heard)
+        for key in keys:
+            missed = self.entries[key]
+            if key[1] in heard:
                 self._drop(key)
-            elif self.entries[key].timer is None:
+            elif key[1] in challenged:
+                if waits and not missed.left_out:
+                    self._wait_for_phone(key)
+                elif not missed.left_out:
+                    self._leave_out(key)
+            elif missed.timer is None:
                 self._remove_in(key, 0.0)
 
     def registered_again(self, token: str) -> None:
@@ -138,6 +175,15 @@ class MissedRemovals:
         self._cancel(missed)
         missed.timer = self._clock.callLater(max(0.0, missed.until - self._clock.seconds()), self._drop, key)
 
+    def _wait_for_phone(self, key: tuple[str, str]) -> None:
+        """It may answer that server's challenge, or first another one's."""
+        missed = self.entries[key]
+        self._cancel(missed)
+        if missed.until - self._clock.seconds() <= ATTEMPT:
+            self._wait_to_lapse(key)
+        else:
+            missed.timer = self._clock.callLater(ATTEMPT, self._leave_out, key)
+
     @staticmethod
     def _cancel(missed: _Missed) -> None:
         if missed.timer is not None and missed.timer.active():
@@ -167,7 +213,7 @@ class MissedRemovals:
         self._resyncs.removal_over(missed.binding.group, key, errand.sent)
 
     def _leave_out(self, key: tuple[str, str]) -> None:
-        """Only the phone could answer, and it has gone: calls may come in for it from that server until it lapses there."""
+        """Only the phone could answer, and it has not, or has gone: calls may come in for it from that server until it lapses there."""
         missed = self.entries[key]
         missed.left_out = True
         self._wait_to_lapse(key)

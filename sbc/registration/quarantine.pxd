@@ -2,7 +2,6 @@
 
 
 cdef class Quarantine:
-    cdef public long long answers
     cdef dict _counts
     cdef dict _counts_before
     cdef double _counted_until

@@ -44,9 +44,8 @@ class Kept(NamedTuple):
 
 @cython.cclass
 class Quarantine:
-    """Told `now`. `answers` counts what was answered from here."""
+    """Told `now`."""
 
-    answers: cython.longlong
     _counts: dict
     _counts_before: dict
     _counted_until: cython.double
@@ -54,7 +53,6 @@ class Quarantine:
     _rng: object
 
     def __init__(self, rng: random.Random | None = None) -> None:
-        self.answers = 0
         # (host, token) -> REGISTERs that were not accepted; in this length of time, and in the one before
         self._counts: dict[tuple[str, str], int] = {}
         self._counts_before: dict[tuple[str, str], int] = {}
@@ -113,6 +111,13 @@ class Quarantine:
     def retry_after(self, left: float) -> int:
         """Seconds to be told to a phone that has so many left: by lot up to a fifth more."""
         return int(left * self._rng.uniform(1.0, 1.2)) + 1
+
+    def numbers(self, now: float) -> dict[str, int]:
+        """Phones in quarantine, by group."""
+        found: dict[str, int] = {}
+        for _, _, kept in self.entries(now):
+            found[kept.group] = found.get(kept.group, 0) + 1
+        return found
 
     def entries(self, now: float) -> Iterator[tuple[str, str, Kept]]:
         """(host, token, about it) of all that are in quarantine."""

@@ -36,6 +36,7 @@ cdef class Registrar(ExchangeUser):
     cdef readonly dict _targets
     cdef readonly dict _at
     cdef public object groups
+    cdef readonly dict refused_here
     cdef readonly dict _under_way
     cdef list _restored
     cdef readonly Refreshes refreshes
@@ -73,7 +74,9 @@ cdef class Registrar(ExchangeUser):
     cdef object _note_challenge(self, Exchange exchange, Leg leg)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
     cdef long long _limit_of(self, Binding binding)
+    cdef object _count_refused(self, str group, str reason)
     cdef int _retry_after(self, list contacts)
+    cdef list _have_heard(self, Exchange exchange)
     cdef object _refuse(self, Binding binding, Upstream upstream, ServerGroup group, str reason)
     cdef object _append_others(self, Exchange exchange, Response response, double now)
     cdef object _keep(self, Binding binding)

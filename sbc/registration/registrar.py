@@ -28,6 +28,7 @@ from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
 from sbc.registration.described import describe, registration_counts
+from sbc.registration.errand import account_of
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.explained import explain
 from sbc.registration.leg import Ending
@@ -46,7 +47,7 @@ if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
-    from cython.cimports.sbc.registration.accounts import Accounts
+    from cython.cimports.sbc.registration.accounts import Accounts, waits
     from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from cython.cimports.sbc.registration.contacts import (
@@ -66,6 +67,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.rejections import Rejections
     from cython.cimports.sbc.registration.rhythm import due_at, is_well, settle_times
     from cython.cimports.sbc.registration.rota import Rota
+    from cython.cimports.sbc.registration.shown import Shown
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.registration.turns import Turns, turns_for
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
@@ -79,7 +81,7 @@ else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
-    from sbc.registration.accounts import Accounts
+    from sbc.registration.accounts import Accounts, waits
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Question, Upstream
     from sbc.registration.contacts import Contact, TokenMaker, address_of_record, only_contact, read_contact, time_asked
@@ -92,6 +94,7 @@ else:
     from sbc.registration.rejections import Rejections
     from sbc.registration.rhythm import due_at, is_well, settle_times
     from sbc.registration.rota import Rota
+    from sbc.registration.shown import Shown
     from sbc.registration.targets import Target, Targets
     from sbc.registration.turns import Turns, turns_for
     from sbc.sip.lines import OwnLine, written_line
@@ -117,6 +120,7 @@ _NOT_TO_BE_REQUIRED = OPTION_TAGS_OF_A_CONTACT - {"path"}
 
 
 _WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one line
+_NEW_PASSWORD = "the password file"  # no Call-ID of a phone
 _REGISTERED = cython.declare(str, REGISTERED)
 _REGISTERING = cython.declare(str, REGISTERING)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
@@ -128,9 +132,10 @@ _OFF = cython.declare(str, OFF)
 class Registrar(ExchangeUser):
     """All phones of all groups. Call `restore` before the first REGISTER.
 
-    `credentials` is the password file, and may be replaced at any time; `boot` stands in the Call-IDs and From tags of all
-    that this run sends. `groups`, by name, is for those who look at the phones. `moved_here` is called with the token of a contact that is new here, or leaves here: what others
-    know of it is old.
+    `credentials` is the password file, replaced by `use_passwords`; `boot` stands in the Call-IDs and From tags of all
+    that this run sends. `groups`, by name, is for those who look at the phones; `refused_here` has by (group, reason) the
+    REGISTERs that were refused without asking a server: `loop`, `wrong_password`, `servers_coming_back`. `moved_here` is called
+    with the token of a contact that is new here, or leaves here: what others know of it is old.
     """
 
     clock: object
@@ -149,6 +154,7 @@ class Registrar(ExchangeUser):
     _targets: dict
     _at: dict
     groups: object
+    refused_here: dict
     _under_way: dict
     _restored: list
     refreshes: Refreshes
@@ -195,6 +201,7 @@ class Registrar(ExchangeUser):
         self._targets: dict[str, Targets] = {}  # by key of the group
         self._at: dict[tuple[str, int], Binding] = {}  # by where the phone is; only in groups of several kinds of phones
         self.groups: Mapping[str, ServerGroup] = {}
+        self.refused_here: dict[tuple[str, str], int] = {}
         self._under_way: dict[str, list[Exchange]] = {}  # by token; several only when from several hosts
         self._restored: list[Binding] = []  # until it is known where they should be registered
         self.refreshes = Refreshes(
@@ -263,7 +270,7 @@ class Registrar(ExchangeUser):
             now: cython.double = self.queue.now()
             left: cython.double = self._quarantine.left(host, self._token_of(contacts, aor), now)
             if left > 0.0:
-                self._quarantine.answers += 1
+                self._count_refused(group.name, "loop")
                 headers = [("Retry-After", str(self._quarantine.retry_after(left)))]
                 transaction.respond(Response.for_request(request, 500, "REGISTERs in a Loop, Left Alone", headers=headers))
                 return
@@ -289,6 +296,7 @@ class Registrar(ExchangeUser):
         if self._resyncs:
             seconds: cython.int = self._retry_after(contacts)
             if seconds > 0:
+                self._count_refused(group.name, "servers_coming_back")
                 headers = [("Retry-After", str(seconds))]
                 reason = "Servers Are Coming Back"
                 transaction.respond(Response.for_request(request, 503, reason, headers=headers))
@@ -301,6 +309,11 @@ class Registrar(ExchangeUser):
         for contact in contacts:
             self._begin_under_way(exchange, contact)
         exchange.start()
+
+    @cython.cfunc
+    def _count_refused(self, group: str, reason: str):
+        key: tuple = (group, reason)
+        self.refused_here[key] = self.refused_here.get(key, 0) + 1
 
     @cython.cfunc
     def _retry_after(self, contacts: list) -> cython.int:
@@ -410,6 +423,29 @@ class Registrar(ExchangeUser):
                 upstream.due_at = due_at(upstream, told * max(1, asked), now)
         settle_times(binding, targets, self.upkeep if self._resyncs else None, now)
 
+    # The password file
+
+    def use_passwords(self, file: HtdigestFile | None) -> None:
+        """Answer challenges from this file from now on. An account that a server refuses, and that has another password in it than
+        before, is tried again as soon as `wrong_password_tries` allows, and as many of them as the servers stand."""
+        before, self.credentials = self.credentials, file
+        changed = file.changed_since(before) if file is not None else frozenset()
+        if not changed:
+            return
+        now = self.queue.now()
+        upstream: Upstream
+        for binding in self.bindings:
+            settings = self.upkeep.settings_of(binding) if account_of(binding) in changed else None
+            if settings is None:
+                continue
+            most = settings.wrong_password_tries
+            for upstream in binding.upstreams:
+                if waits(upstream, now):
+                    left = self.rejections.next_try(binding.host, binding.token, upstream.server, _NEW_PASSWORD, most, now)
+                    self._accounts.changed(upstream, now + left)
+                    binding.unsaved = True
+        self.upkeep.look_at_everything()
+
     # What is known
 
     def count(self, group: str) -> int:
@@ -419,6 +455,10 @@ class Registrar(ExchangeUser):
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
         return registration_counts(self.bindings)
+
+    def quarantined(self, now: float) -> dict[str, int]:
+        """Phones that are left alone because they loop, by group."""
+        return self._quarantine.numbers(now)
 
     def describe(self, now: float) -> dict[str, Any]:
         """Plain data for the status page."""
@@ -451,6 +491,10 @@ class Registrar(ExchangeUser):
         """A REGISTER of our own for that contact; 0 seconds remove it."""
         known: Contact = binding.read or read_contact(binding.contact, binding.aor, self._tokens)
         contact = Contact(binding.token, known.text, seconds, known.parameters)
+        upstream: Upstream = binding.at(target.name)
+        if upstream is not None and self.bindings.find(binding.token) is not binding:
+            # Its series may have gone on without it, in what the phone has sent since (`new_upstream`).
+            upstream.cseq = max(upstream.cseq, self._cseq_floor)
         return Errand(self, targets, target, binding, contact, plan, done)
 
     def asks_for_passwords(self, candidate: Candidate) -> bool:
@@ -527,6 +571,10 @@ class Registrar(ExchangeUser):
         for binding in bindings:
             contact = read_contact(binding.contact, aor, self._tokens)
             contacts.append(Contact(binding.token, contact.text, 0, contact.parameters))
+        for token, text in self.upkeep.missed.contacts_of(aor).items():
+            if self.bindings.find(token) is None:
+                contact = read_contact(text, aor, self._tokens)
+                contacts.append(Contact(token, contact.text, 0, contact.parameters))
         return contacts
 
     @cython.cfunc
@@ -732,8 +780,30 @@ class Registrar(ExchangeUser):
                 upstream.question = Question(self.credentials, "")
 
     @cython.cfunc
+    def asks_once_more(self, exchange: Exchange, leg: Leg) -> cython.bint:
+        if not self._missed_removals:
+            return False
+        method: str = exchange.targets.challenge_method
+        return self.upkeep.missed.put_to_phone(_tokens_of(exchange), leg.target.name, method)
+
+    @cython.cfunc
+    def _have_heard(self, exchange: Exchange) -> list:
+        """With this REGISTER the phone answers a server that has not heard of its accepted removal: the other servers have, and
+        who gets round that one by one that believes everybody is told nothing. None when it does not."""
+        target: Target
+        shown: Shown = exchange._shown
+        if shown is None:
+            return None
+        pending = self.upkeep.missed.servers_of(_tokens_of(exchange))
+        if not any(pending.get(issuer.name) for issuer in shown.issuers(exchange.group, self.queue.now())):
+            return None
+        return [target.name for target in exchange.targets.asked if target.trusted or target.name not in pending]
+
+    @cython.cfunc
     def held_back(self, exchange: Exchange) -> list:
         """Of a phone that takes turns at some servers, those among them are for its turns to choose."""
+        if exchange.is_removal and self._missed_removals:
+            return self._have_heard(exchange)
         if not self._resyncs or exchange.is_query or exchange.is_removal:
             return None
         contact: Contact = exchange.contacts[0]
@@ -809,6 +879,10 @@ class Registrar(ExchangeUser):
             self._save(exchange)
 
     @cython.cfunc
+    def refused_untried(self, exchange: Exchange):
+        self._count_refused(exchange.targets.group_name, "wrong_password")
+
+    @cython.cfunc
     def not_waited_for(self, exchange: Exchange, leg: Leg):
         if leg.showed_credentials:
             self._count_rejection(exchange, leg.target.name)
@@ -840,7 +914,7 @@ class Registrar(ExchangeUser):
     @cython.cfunc
     def final_word(self, exchange: Exchange, status: cython.int):
         host: str = exchange.phone_flow.remote[0]
-        if status < 300:
+        if status < 300 or exchange.asks_once_more:
             self._quarantine.accepted(host, exchange._token)
             return
         now: cython.double = self.queue.now()
@@ -930,8 +1004,9 @@ class Registrar(ExchangeUser):
                     del self._under_way[contact.token]
             binding = self.bindings.find(contact.token)
             if binding is None:
-                if self._missed_removals:
-                    self.upkeep.missed.removal_over(contact.token, _who_answered(exchange))
+                if self._missed_removals and exchange.accepted:
+                    heard, challenged = _who_answered(exchange)
+                    self.upkeep.missed.removal_over(contact.token, heard, challenged)
             elif contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
@@ -1169,14 +1244,16 @@ def _contact_line(contact: Contact, seconds: cython.longlong, gruu: str) -> OwnL
     return written_line(writer.written(), len("Contact"), CONTACT)
 
 
-def _who_answered(exchange: Exchange) -> list[str]:
-    """The servers that have said their word on it."""
+def _who_answered(exchange: Exchange) -> tuple[list[str], list[str]]:
+    """The servers that have said their word on it, and those that have challenged."""
     leg: Leg
-    return [
-        leg.target.name
-        for leg in exchange._legs
-        if leg.ending is not None and leg.ending is not Ending.UNREACHABLE and leg.ending is not Ending.STOPPED
-    ]
+    heard = [leg.target.name for leg in exchange._legs if leg.ending is Ending.ACCEPTED or leg.ending is Ending.REFUSED]
+    return heard, [leg.target.name for leg in exchange._legs if leg.ending is Ending.CHALLENGED]
+
+
+def _tokens_of(exchange: Exchange) -> list[str]:
+    contact: Contact
+    return [contact.token for contact in exchange.contacts]
 
 
 @cython.cfunc

@@ -506,7 +506,10 @@ class Resync:
     def describe(self, now: float) -> dict[str, Any]:
         return {
             "phase": self.phase(now).value,
+            "returned": self.returned,
+            "starts_in": math.ceil(self.holds_until - now) if self.holds_until > now else 0,
             "seconds": round(now - self.began, 1),
+            "seconds_left": round(self.seconds_left(now)),
             "done": self.done,
             "left": self.left,
             "left_to_phones": self.left_to_phones,

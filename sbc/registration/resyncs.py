@@ -349,10 +349,23 @@ class Resyncs:
 
     def describe(self, now: float) -> list[dict[str, Any]]:
         """Those under way, as plain data."""
-        found = []
-        for (group, server), entry in self.entries.items():
-            found.append({"group": group, "server": server, **entry.describe(now)})
-        return found
+        return [
+            {"group": group, "server": server, **entry.describe(now)} for (group, server), entry in self.entries.items()
+        ]
+
+    def waited_for(self, binding: Binding, now: float) -> list[dict[str, Any]]:
+        """Those in which that contact waits for its place, and of what: `by_phone`, where only its own REGISTER can take it;
+        `under_way`, when it has its place."""
+        return [
+            {
+                "server": server,
+                "by_phone": entry.is_phones(binding.token),
+                "under_way": not entry.holds_back(binding.token, now),
+                **entry.describe(now),
+            }
+            for (group, server), entry in self.entries.items()
+            if group == binding.group and entry.is_waiting(binding.token)
+        ]
 
 
 def _is_registered_since(binding: Binding, server: str, since: float) -> bool:

@@ -45,6 +45,7 @@ cdef class Turns:
     cdef double time_held(self, str but, double now)
     cdef bint is_held(self, str but, double now)
     cdef long long grant(self, bint is_held, double now)
+    cdef object _say_what_to_do(self, list lacking)
     cdef double _time_at_others(self, double now)
 
 

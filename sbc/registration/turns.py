@@ -48,8 +48,15 @@ COMPILED = bool(cython.compiled)
 
 _FAILED = cython.declare(str, FAILED)
 _REGISTERED = cython.declare(str, REGISTERED)
+_UNREGISTERED = cython.declare(str, UNREGISTERED)
 _ATTEMPT = cython.declare(cython.double, 32.0)  # seconds: 64*T1, in which a phone has answered all that it will answer
 _FIRST_METHODS = (SERIAL, AGGREGATE)
+
+DOES_NOT_COME = (
+    "the phone does not come back for this server's challenge; try another challenge_method for it,"
+    " or put its password into the credentials file"
+)
+"""Why it is not registered there, when it was granted a short time again and again and the server has not been reached."""
 
 
 class Books(Protocol):
@@ -195,9 +202,10 @@ class Turns:
 
     @cython.cfunc
     def _spare_other_realms(self, now: cython.double):
-        """The phone shows the answer to an older challenge unasked. linphone does, and it answers the first realm that it met and
-        no other: after a challenge of another one it does not come again at all, and would be lost everywhere. So such a phone is
-        not given one as long as it is registered elsewhere. sofia could answer it, and cannot be told from linphone."""
+        """The phone shows the answer to an older challenge unasked. linphone does, mostly, and it answers the first realm that
+        it met and no other: after a challenge of another one it does not come again, and would be lost everywhere. So such a
+        phone is not given one as long as it is registered elsewhere. sofia could answer it, and cannot be told from linphone.
+        """
         target: Target
         upstream: Upstream
         for target in self._targets.asked:
@@ -386,6 +394,8 @@ class Turns:
                     self.rota.reserved = one.name
                     is_short = True
                     break
+        if lacking and not self.rota.may_be_short():
+            self._say_what_to_do(lacking)
         seconds: cython.double = self._targets.short_grant
         if not is_short:
             seconds = max(seconds, spread(standings, self.rota.method))
@@ -394,6 +404,17 @@ class Turns:
             seconds = min(seconds, self._books.longest_grant(self.binding, now))
         self.rota.granted(seconds, is_short, not lacking, self._call_id, now)
         return int(seconds)
+
+    @cython.cfunc
+    def _say_what_to_do(self, lacking: list):
+        """The short grants have run out: these servers are left for the phone's long rhythm."""
+        one: Standing
+        upstream: Upstream
+        for one in lacking:
+            upstream = self.binding.at(one.name)
+            if upstream.state == _UNREGISTERED and not self._books.is_awaited(self.binding, one.name):
+                self.binding.unsaved = self.binding.unsaved or upstream.reason != DOES_NOT_COME
+                upstream.reason = DOES_NOT_COME
 
     @cython.cfunc
     def _time_at_others(self, now: cython.double) -> cython.double:

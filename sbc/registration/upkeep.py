@@ -46,6 +46,7 @@ from sbc.registration.steps import SLACK, Steps
 if TYPE_CHECKING:
     from sbc.redundancy.group import ServerGroup
     from sbc.redundancy.outcome import Outcome
+    from sbc.redundancy.settings import GroupSettings
     from sbc.registration.steps import Step
     from sbc.registration.bindings import Binding
     from sbc.registration.targets import Targets
@@ -256,6 +257,16 @@ class Upkeep:
             self._arm(duty, max(step.due, now))
 
     # For the resyncs
+
+    def look_at_everything(self) -> None:
+        """Something has changed for the phones, not for the servers: see what is to be done."""
+        for served in self._served.values():
+            self._changed(served)
+
+    def settings_of(self, binding: Binding) -> GroupSettings | None:
+        """Those of its kind of phones; None when they are not known."""
+        served = self._served_of(binding)
+        return None if served is None else served.settings
 
     def all_served(self) -> list[Served]:
         """All groups and kinds of phones."""

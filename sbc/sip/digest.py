@@ -292,6 +292,11 @@ class HtdigestFile:
         """The HA1, None when the file has none for that algorithm."""
         return self._accounts.get((user, realm, _hash_name(algorithm)))
 
+    def changed_since(self, before: HtdigestFile | None) -> frozenset[str]:
+        """The users of whom this file has an HA1 that the one before had not."""
+        known = before._accounts if before is not None else {}
+        return frozenset(key[0] for key, ha1 in self._accounts.items() if known.get(key) != ha1)
+
     def reload_if_changed(self) -> bool:
         """Read the file again if it is not the one that was read; True when it was.
 

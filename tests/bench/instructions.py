@@ -97,7 +97,7 @@ def count(job: str, number: int, keep: Path | None) -> tuple[int, Counter[str]]:
             peers.started(proxy)
             # The first probes, and what is made once for every phone or server.
             for _ in range(2 if job == "answered" else 1):
-                bench.result(bench.start_load(proxy, job, RATE, WARM_UP), SLOW_START)
+                bench.result(bench.start_load(proxy, job, RATE, max(WARM_UP, number)), SLOW_START)
             proxy.control("--instr=on")
             result = bench.result(bench.start_load(proxy, job, RATE, number), SLOW_START)
             proxy.control("--instr=off")

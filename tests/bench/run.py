@@ -54,7 +54,7 @@ from tests.bench.proxies import (
 from tests.e2e.peers import Peers
 from tests.e2e.peers.process import Program, free_port, wait_until
 
-FIXED = {"calls": (300, 1000), "register": (300, 1000), "refresh": (1000,), "answered": (1000,), "options": (300, 1000)}
+FIXED = {"calls": (300, 1000), "register": (300, 1000), "refresh": (1000,), "answered": (1000, 5000), "options": (300, 1000)}
 """Each job's rates per second."""
 MOST = {"calls": 4000, "register": 2000, "options": 16_000}
 """Each job's first guess at the most; half of it is the next when that is too much."""
@@ -244,7 +244,8 @@ def fixed_rates(bench: Bench, proxies: list[Proxy], rounds: int, seconds: float)
             bench.measure(proxy, job, 300, 1, kind="warm-up", round_number=0)
             # All that will come are known; for `answered`, also as those that have refreshed before.
             for _ in range({"refresh": 1, "answered": 2}.get(job, 0)):
-                bench.measure(proxy, job, 500, rates[0] * seconds / 500, kind="warm-up", round_number=0)
+                pace = rates[-1] / 2
+                bench.measure(proxy, job, pace, rates[-1] * seconds / pace, kind="warm-up", round_number=0)
         for rate in rates:
             lost: set[str] = set()
             for round_number in range(1, rounds + 1):

@@ -1,7 +1,7 @@
 """Which phones, by which method, and what it costs: `python -m tests.e2e.phones_table` measures all of it in two minutes.
 
-Every kind of phone that this machine has, with a line for each method, at two Kamailio registrars that grant 16 s, behind one
-`sbc run`. The messages are counted on the wire.
+Every kind of phone that this machine has, with a line for each method, at two Kamailio registrars that grant 16 s, behind
+one `sbc run`. The messages are counted on the wire.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def costs(site: PhoneSite, capture: Capture) -> list[Cost]:
 
 def lines(table: list[Cost]) -> Iterator[str]:
     """As Markdown. Messages are those of one refresh, on average."""
-    yield "| method | realms | phone | registered at | failures shown | messages with the phone | the primary | the fallback |"
+    yield "| method | realms | phone | registered at | failures shown | messages: phone | primary | fallback |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for cost in table:
         servers = " and ".join(cost.at) or "none"

@@ -1,6 +1,7 @@
 """Phones as people have them, at two registrars that want passwords, which only the phones know.
 
-baresip, linphone, PJSIP, twinkle and two kinds of SIPp phones, side by side behind one `sbc run` without a credentials file.
+baresip, linphone, PJSIP, twinkle and two kinds of SIPp phones, side by side behind one `sbc run`. `tests/run` installs them
+where it can; what is missing is left out, and tests/e2e/test_peers.py says so.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ POLL = 0.5
 def test_every_phone_is_registered_at_both_for_20_refreshes(peers: Peers) -> None:
     """D8, alternating: no contact is ever missing at a registrar, and no phone ever shows a registration that failed.
 
-    Where the realms differ: all phones that answer to any realm; and with their passwords in the credentials file all, for the
-    same time. These are granted more, so they renew more rarely.
+    Where the realms differ: all phones that answer to any realm; and every phone by a line whose password is in the
+    credentials file, watched for the same time. Such lines are granted more, so they renew more rarely.
     """
     cases = {
         kind: [ALTERNATING, OWN_REALMS, *([ALTERNATING_REALMS] if kind in ANSWERS_EVERY_REALM else [])] for kind in kinds()
@@ -94,7 +95,7 @@ def test_calls_go_on_at_once_when_the_primary_is_killed(peers: Peers) -> None:
 
 
 def test_phone_of_one_realm_is_left_in_peace(peers: Peers) -> None:
-    """linphone answers the first realm that it met, and after a challenge of another one it does not come again at all. It stays
+    """linphone answers the first realm that it met, and after a challenge of another one it does not come again. It stays
     registered at the primary, it never shows a failure, and its row says why it is not at the fallback."""
     if "linphone" not in kinds():
         pytest.skip("linphone is not installed (tests/run installs it)")
@@ -112,6 +113,17 @@ def test_phone_of_one_realm_is_left_in_peace(peers: Peers) -> None:
     # More than one life of the registration.
     stay_registered(site, at_the_primary, seconds=1.5 * site.longest)
     assert site.phones[account].shows_registered(site.lines[account])
+
+
+def test_a_phone_that_removes_itself_is_gone_from_both(peers: Peers) -> None:
+    """D13: it answers the second server's challenge in the same attempt (K1), and nothing lapses later."""
+    site = PhoneSite(peers, {"baresip": [ALTERNATING]}, longest=600)
+    [account] = site.phones
+    site.switch_on()
+    wait_until(lambda: not site.missing(site.at_both()), "baresip is registered at both servers")
+    site.phones[account].stop()
+    wait_until(lambda: [{}, {}] == [server.all_contacts() for server in site.servers], "both servers have forgotten it")
+    assert "Traceback" not in site.sbc.text()
 
 
 def stay_registered(site: PhoneSite, expected: Mapping[str, Sequence[str]], seconds: float) -> None:

@@ -23,7 +23,8 @@ def test_wrong_password_is_not_tried_again_and_again(peers: Peers) -> None:
     """
     site = PhoneSite(
         peers, {**{kind: [ALTERNATING, WRONG] for kind in kinds()}, "stubborn": [WRONG]},
-        settings=f"wrong_password_tries = {TRIES}", passwords={f"{kind}-{WRONG}": "wrong" for kind in [*kinds(), "stubborn"]},
+        settings=f"wrong_password_tries = {TRIES}",
+        passwords={f"{kind}-{WRONG}": "wrong" for kind in [*kinds(), "stubborn"]},
     )  # fmt: skip
     wrong = [account for account, case in site.case_of.items() if case == WRONG]
     right = {account: servers for account, servers in site.at_both().items() if account not in wrong}

@@ -70,6 +70,8 @@ class StackPhone(Phone):
         """The nonce of each answer it gave, in order."""
         self.messages = 0
         self.switched_on = False
+        self.removed = False
+        self._going = ""
         self._rng = random.Random(7)
         self._first_realm = ""
         self._last: Challenge | None = None
@@ -85,6 +87,15 @@ class StackPhone(Phone):
         self.switched_on = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+    def unregister(self, contact: str = "") -> None:
+        """It says good-bye; `removed` when it has been told that it is gone."""
+        self.switch_off()
+        self.switched_on = True
+        self.removed = False
+        self.wanted = 0
+        self._going = contact
+        self._attempt()
 
     def restart(self) -> None:
         """It begins anew: another Call-ID, and it knows no nonce."""
@@ -108,7 +119,7 @@ class StackPhone(Phone):
 
     def _send(self, lines: list[str]) -> None:
         self.messages += 1
-        self.register(*lines, expires=self.wanted)
+        self.register(*lines, expires=self.wanted, contact=self._going)
 
     def _answer(self, challenge: Challenge) -> str:
         count = self.nonce_counts[challenge.nonce] = self.nonce_counts.get(challenge.nonce, 0) + 1
@@ -130,6 +141,9 @@ class StackPhone(Phone):
             self._failed()
 
     def _registered(self, response: Response) -> None:
+        if self.wanted == 0:
+            self.removed = True
+            return
         mine = [value for value in response.get_all("Contact") if value.startswith(self.contact)]
         assert 1 == len(mine), f"the phone's Contact is not there as it was: {response.get_all('Contact')}"
         granted = int(NameAddr.parse(mine[0]).parameters["expires"])
@@ -165,7 +179,8 @@ class StackPhone(Phone):
 
     def _failed(self) -> None:
         self.failures.append(self.site.clock.seconds())
-        self._later(self.stack.again)
+        if self.wanted:
+            self._later(self.stack.again)
 
 
 class _LivingFlow(PhoneFlow):

@@ -29,7 +29,7 @@ FOUND: dict[str, Any] = {
         "method_reason": "alternating: the phone did not answer the challenge of fallback", "phone_type": "Test 1",
         "username": "2001", "quiet_for": 30, "quarantined_for": None, "not_told": ["third"],
         "new_requests_go_to": "fallback", "has_password": False,
-        "next_of_ours": {"server": "fallback", "in": 240, "removal": False},
+        "next_of_ours": {"server": "fallback", "in": 240, "removal": False}, "resyncs": [],
         "servers": [
             {"server": "primary", "state": "registered", "expires_in": 3000, "reason": "", "method": "first-only",
              "candidate": "172.29.102.138:5060;udp", "due_in": 1500, "failures": 0, "retry_in": None},
@@ -59,6 +59,19 @@ def test_in_plain_words() -> None:
         "could not register at fallback",
     ):
         assert said in text
+
+
+def test_d18_phone_that_waits_for_its_turn() -> None:
+    found = copy.deepcopy(FOUND)
+    waits = {"by_phone": False, "under_way": False}
+    found["contacts"][0] |= {"next_of_ours": None, "resyncs": [samples.resync("third", left=41) | waits]}
+    text = render(found, samples.WALL_NOW)
+    assert "  waits for its turn at third, which gets its phones again: 120 done, 41 phones to go; at most 12.5 REG" in text
+    assert "the password" not in text and "nothing that the appliance can do" not in text
+    found["contacts"][0]["resyncs"][0]["by_phone"] = True
+    assert "only the phone knows the password: its first refresh after its turn" in render(found, samples.WALL_NOW)
+    found["contacts"][0]["resyncs"][0]["under_way"] = True
+    assert "  has its turn at third" in render(found, samples.WALL_NOW)
 
 
 def test_what_phones_send_cannot_steer_the_terminal() -> None:

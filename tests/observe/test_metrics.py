@@ -212,13 +212,35 @@ def test_bindings_and_registrations_come_from_the_registrar(registry: CollectorR
     """Per server and state, with zeros for what nobody is in."""
     metrics.watch(
         registrar=SimpleNamespace(
-            count=lambda group: 7, registration_counts=lambda: {("office", "server1", "registered"): 6}
+            count=lambda group: 7,
+            registration_counts=lambda: {("office", "server1", "registered"): 6},
+            quarantined=lambda now: {},
+            refused_here={},
         )
     )
     labels = {"group": "office", "server": "server1"}
     assert registry.get_sample_value("sbc_bindings", {"group": "office"}) == 7
     assert registry.get_sample_value("sbc_registrations", {**labels, "state": "registered"}) == 6
     assert registry.get_sample_value("sbc_registrations", {**labels, "state": "failed"}) == 0
+
+
+def test_phones_that_are_refused_here(registry, metrics):
+    """V16, D8: those in quarantine, and what was refused without asking a server; both from 0, by group."""
+    alone: dict[str, int] = {}
+    refused: dict[tuple[str, str], int] = {}
+    metrics.watch(
+        registrar=SimpleNamespace(
+            count=lambda group: 0, registration_counts=dict, quarantined=lambda now: alone, refused_here=refused
+        )
+    )
+    loop, wrong = ({"group": "office", "reason": reason} for reason in ("loop", "wrong_password"))
+    assert registry.get_sample_value("sbc_quarantined_phones", {"group": "office"}) == 0
+    assert registry.get_sample_value("sbc_registers_refused_here_total", loop) == 0
+    assert registry.get_sample_value("sbc_registers_refused_here_total", wrong) == 0
+    alone["office"], refused["office", "loop"], refused["office", "wrong_password"] = 2, 40, 7
+    assert registry.get_sample_value("sbc_quarantined_phones", {"group": "office"}) == 2
+    assert registry.get_sample_value("sbc_registers_refused_here_total", loop) == 40
+    assert registry.get_sample_value("sbc_registers_refused_here_total", wrong) == 7
 
 
 def test_refreshes_answered_here_are_counted_by_group(metrics, registry):

@@ -216,6 +216,25 @@ def test_many_phones_are_a_number_and_those_in_trouble() -> None:
     assert "  and 9900 more" in lines and len(lines) < 120
 
 
+def test_d18_servers_that_get_their_phones_again() -> None:
+    status = copy.deepcopy(samples.ALL_WELL)
+    status["registrations"]["resyncs"] = [
+        samples.resync("primary", phase="holding", starts_in=25, done=0),
+        samples.resync("second", phase="canary", left=1, done=0),
+        samples.resync("third", left_to_phones=290, removals=2),
+        samples.resync("fourth", returned=False),
+    ]
+    text = render(status, samples.WALL_NOW)
+    for said in (
+        "\noffice: primary is back and gets its registrations again: begins in 25 s if it stays up, 380 phones to go\n",
+        "\noffice: second is back and gets its registrations again: one phone is tried before all others, 1 phone to go\n",
+        "\noffice: third is back and gets its registrations again: 120 done, 380 phones to go (290 of them with a REGISTER of"
+        " their own), 2 removals before them; at most 12.5 REGISTERs a second, at least 30 s more\n",
+        "\noffice: fourth gets the phones of a server that failed: 120 done, 380 phones to go; at most 12.5",
+    ):
+        assert said in text
+
+
 def test_phone_with_a_learned_method_and_one_that_loops() -> None:
     status = copy.deepcopy(samples.ALL_WELL)
     status["registrations"]["phones"][0].update(method="first-only", method_reason="it did not answer", quarantined_for=120)

@@ -55,7 +55,7 @@ def test_a_candidate_of_no_known_server_stays_an_address() -> None:
 def test_every_fact_is_told_in_one_line_or_is_a_number_only(event: type) -> None:
     """A new fact in sbc.events needs its story; only call set-up times are mere numbers."""
     fields = dataclasses.fields(event)
-    story = tell(event(*(1.0 if field.type == "float" else "line\r\nnext\x1b[2J" for field in fields)))
+    story = tell(event(*({"float": 1.0, "int": 1}.get(field.type, "line\r\nnext\x1b[2J") for field in fields)))
     if event is events.CallSetUp:
         assert story is None
     else:
@@ -158,7 +158,7 @@ def test_the_last_switch_of_a_group_is_remembered() -> None:
 
 
 EVERY_FACT = [
-    kind(*("1.0" if field.type != "float" else 1.0 for field in dataclasses.fields(kind)))
+    kind(*({"float": 1.0, "int": 1}.get(field.type, "1.0") for field in dataclasses.fields(kind)))
     for kind in vars(events).values()
     if dataclasses.is_dataclass(kind)
 ]

@@ -92,9 +92,10 @@ def test_a_counter_never_falls(totals):
     assert 2 == found["sbc_call_setup_seconds_count[('group', 'office')]"]
 
 
-def test_gauges_that_count_are_added_and_die_with_their_worker(totals):
+@pytest.mark.parametrize("name", ["sbc_bindings", "sbc_registrations", "sbc_quarantined_phones", "sbc_transactions"])
+def test_gauges_that_count_are_added_and_die_with_their_worker(totals, name):
     for worker, value in enumerate((10, 7)):
-        totals.told(worker, as_lists([gauge("sbc_bindings", value, group="office")]))
+        totals.told(worker, as_lists([gauge(name, value, group="office")]))
     assert [17] == list(values(totals).values())
     totals.gone(1)
     assert [10] == list(values(totals).values())
@@ -168,6 +169,17 @@ def test_status_has_everybodys_phones():
     for server, states in one["servers"].items():
         assert {state: 2 * number for state, number in states.items()} == merged["registrations"]["servers"][server]
     assert APPLIANCE == merged["appliance"]
+
+
+def test_d18_resyncs_of_all_workers_are_one():
+    """Each registers its own phones, at its share of the rate; the slowest says how far it is."""
+    parts = statuses()
+    parts[0]["registrations"]["resyncs"] = [samples.resync("primary"), samples.resync("third", left=1)]
+    parts[1]["registrations"]["resyncs"] = [samples.resync("primary", phase="canary", done=0, left=20, seconds_left=90)]
+    before = copy.deepcopy(parts)
+    both = samples.resync("primary", phase="canary", done=120, left=400, rate=25.0, seconds_left=90)
+    assert [both, samples.resync("third", left=1)] == merged_status(APPLIANCE, parts, 0)["registrations"]["resyncs"]
+    assert before == parts
 
 
 def test_status_shows_servers_as_one_worker_sees_them():

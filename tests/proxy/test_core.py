@@ -7,6 +7,7 @@ import pytest
 from sbc.events import LateResponse
 from sbc.sip.headers import NameAddr
 from sbc.sip.message import Request
+from sbc.transaction.interface import AtHand
 from tests.helpers.network import request
 from tests.proxy.conftest import Binding
 
@@ -434,3 +435,41 @@ def test_options_to_a_phone_is_forwarded(site):
     assert site.primary.summary() == ["OPTIONS"]
     site.answer(site.primary, site.last(site.primary, "OPTIONS"), 200)
     assert site.phone.summary() == [200]
+
+
+class NothingYet(AtHand):
+    """Like the registrar's at the start: it is there, though it knows of nothing so far."""
+
+    def __init__(self) -> None:
+        self.rest: bytes | None = None
+
+    def __len__(self) -> int:
+        return 0
+
+    def rest_of_answer(self, request, flow) -> bytes | None:
+        return self.rest
+
+
+def test_refresh_whose_answer_is_at_hand_makes_no_transaction(site):
+    """RFC 3261 8.2.7: what is repeated of the request, a To tag that is the same each time, and what was at hand."""
+    at_hand = NothingYet()
+    site.new_proxy(at_hand=at_hand)
+    register = request("REGISTER", uri="sip:example.com", headers=[("Contact", "<sip:alice@192.0.2.50:5060>")])
+    at_hand.rest = b"Contact: <sip:alice@192.0.2.50:5060>;expires=60\r\nContent-Length: 0\r\n\r\n"
+    site.receive(register, site.phone)
+    site.receive(register, site.phone)
+    assert site.phone.summary() == [200, 200]
+    first, second = [message for _, message in site.phone.sent]
+    assert first.to_bytes() == second.to_bytes()
+    assert first.to_tag
+    assert first.get("Contact") == "<sip:alice@192.0.2.50:5060>;expires=60"
+    assert site.registrar.registers == []
+    assert site.layer.transactions["server", "non-invite"] == 0
+
+
+def test_what_a_server_sends_is_never_answered_from_memory(site):
+    at_hand = NothingYet()
+    at_hand.rest = b"Content-Length: 0\r\n\r\n"
+    site.new_proxy(at_hand=at_hand)
+    site.receive(request("REGISTER", uri="sip:example.com"), site.primary)
+    assert 200 not in site.primary.summary()

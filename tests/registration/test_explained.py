@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.helpers.scripted_servers import DigestRegistrar, Phone, Site, refuse
+from tests.registration.test_modes import come_back, die, renew, with_passwords
 
 AOR = "sip:alice@example.com"
 
@@ -114,3 +115,40 @@ def test_unknown_number(site):
 def test_number_without_its_scheme(site):
     register(Phone(site))
     assert explained(site, "alice@EXAMPLE.com:5060")["known"]
+
+
+def test_d18_phone_that_waits_for_its_turn_at_a_server_that_is_back(make_site):
+    """Which server, how far it is, and whether the appliance or the phone itself will do it."""
+    site = make_site(rise=1, resync_hold=30)
+    for number in range(3):
+        register(Phone(site, user=f"u{number}", port=5100 + number))
+    die(site, site.fallback)
+    site.clock.advance(100)
+    come_back(site, site.fallback)
+    site.clock.advance(10)
+    (contact,) = explained(site, "sip:u1@example.com")["contacts"]
+    assert contact["next_of_ours"] is None
+    (waits,) = contact["resyncs"]
+    assert ("fallback", False, False) == (waits["server"], waits["by_phone"], waits["under_way"])
+    assert ("holding", 20, 3, 0) == (waits["phase"], waits["starts_in"], waits["left"], waits["done"])
+    assert (True, 0, 1) == (waits["returned"], waits["left_to_phones"], round(waits["seconds_left"]))
+    site.clock.advance(21)
+    (contact,) = explained(site, "sip:u1@example.com")["contacts"]
+    assert [] == contact["resyncs"]
+
+
+def test_d18_phone_whose_password_is_not_known_waits_for_itself(make_site):
+    site = make_site(rise=1, resync_hold=30)
+    with_passwords(site)
+    phone = Phone(site)
+    assert 200 == renew(phone)
+    assert 200 == renew(phone)
+    die(site, site.fallback)
+    site.clock.advance(100)
+    come_back(site, site.fallback)
+    site.clock.advance(10)
+    (contact,) = explained(site)["contacts"]
+    assert [("fallback", True, False, "holding", 1)] == [
+        (waits["server"], waits["by_phone"], waits["under_way"], waits["phase"], waits["left_to_phones"])
+        for waits in contact["resyncs"]
+    ]

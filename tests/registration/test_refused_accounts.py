@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sbc.events import PhoneQuarantined, ServerStateChanged
 from sbc.registration.quarantine import MOST_IN_A_ROW
 from tests.helpers.scripted_servers import DigestRegistrar, Phone, Site, accept, refuse
@@ -149,6 +151,7 @@ def test_server_sees_so_many_wrong_passwords_in_an_hour(make_site):
     assert wrong_tries(site.fallback) <= 5
     assert 403 == phone.answers[-1]
     assert "Password Refused Too Often, Next Try in" in phone.last.reason_text()
+    assert {("office", "wrong_password"): phone.answers.count(403)} == site.registrar.refused_here
 
 
 def test_mended_password_gets_in_within_minutes(site):
@@ -229,6 +232,78 @@ def test_own_answers_count_as_well(make_site, password_file):
     assert 1 < wrong_tries(site.fallback) <= 4
 
 
+# A password file that was mended
+
+
+def refused_with_our_own(make_site, password_file, number: int = 1, **settings) -> tuple[Site, list[Phone]]:
+    """Phones that are well at the primary, and for which the password file has an old password at the fallback."""
+    users = {f"u{n}": "secret" for n in range(number)}
+    site = make_site(credentials=password_file(*passwords(number, "old")), **settings)
+    site.primary.reply = DigestRegistrar("example.com", users, "N-primary", qop=False)
+    site.fallback.reply = DigestRegistrar("other", users, "N-fallback", qop=False)
+    phones = [Phone(site, user=f"u{n}", port=5100 + n) for n in range(number)]
+    for phone in phones:
+        assert 200 == try_to_register(phone, "secret", wait=0.5)
+    site.clock.advance(1)
+    assert number == states(site)["failed"]
+    return site, phones
+
+
+def passwords(number: int, at_fallback: str) -> list[tuple[str, str, str]]:
+    known = [(f"u{n}", "example.com", "secret") for n in range(number)]
+    return known + [(f"u{n}", "other", at_fallback) for n in range(number)]
+
+
+def states(site: Site) -> Counter:
+    return Counter(binding.upstream("fallback").state for binding in site.registrar.bindings)
+
+
+def test_v16_mended_password_file_ends_the_wait(make_site, password_file):
+    site, _ = refused_with_our_own(make_site, password_file, register_retry_base=600)
+    asked = len(site.fallback.requests)
+    site.clock.advance(5)
+    assert asked == len(site.fallback.requests)
+    site.registrar.use_passwords(password_file(*passwords(1, "secret")))
+    site.clock.advance(1)
+    assert {"registered": 1} == states(site)
+    (binding,) = site.registrar.bindings
+    assert ("registered", 0, 0.0) == (
+        binding.upstream("fallback").state, binding.upstream("fallback").failures, binding.upstream("fallback").retry_at
+    )  # fmt: skip
+
+
+def test_v16_password_file_that_says_the_same_ends_no_wait(make_site, password_file):
+    """Neither does one in which somebody else has another password: servers lock accounts."""
+    site, _ = refused_with_our_own(make_site, password_file, register_retry_base=600)
+    asked = len(site.fallback.requests)
+    site.registrar.use_passwords(password_file(*passwords(1, "old"), ("bob", "other", "new")))
+    site.clock.advance(60)
+    assert asked == len(site.fallback.requests)
+    site.registrar.use_passwords(None)
+    site.clock.advance(60)
+    assert asked == len(site.fallback.requests)
+
+
+def test_d8_password_file_that_is_wrong_again_does_not_lock_the_account(make_site, password_file):
+    """However often it is changed."""
+    site, _ = refused_with_our_own(make_site, password_file, wrong_password_tries=4, register_retry_base=600)
+    for attempt in range(20):
+        site.registrar.use_passwords(password_file(*passwords(1, f"wrong {attempt}")))
+        site.clock.advance(100)
+    assert 3 <= wrong_tries(site.fallback, "u0") <= 4
+
+
+def test_d18_mended_accounts_are_tried_at_the_pace_of_a_resynchronisation(make_site, password_file):
+    """One first, then no more in a second than the server stands."""
+    site, _ = refused_with_our_own(make_site, password_file, number=40, register_retry_base=600, resync_rate=4)
+    asked = len(site.fallback.requests)
+    site.registrar.use_passwords(password_file(*passwords(40, "secret")))
+    site.clock.advance(5)
+    assert 2 <= len(site.fallback.requests) - asked <= 5 * 4 * 1.2
+    site.clock.advance(30)
+    assert {"registered": 40} == states(site)
+
+
 # Quarantine
 
 
@@ -246,7 +321,10 @@ def test_looping_phone_is_left_alone(make_site):
         (event.group, event.aor, event.host, event.seconds) for event in told
     ]
     assert 60 <= int(phone.last.get("Retry-After")) <= 73
+    assert {("office", "loop"): phone.answers.count(500)} == site.registrar.refused_here
+    assert {"office": 1} == site.registrar.quarantined(site.clock.seconds())
     site.clock.advance(60)
+    assert {} == site.registrar.quarantined(site.clock.seconds())
     assert 200 == try_to_register(phone)
 
 

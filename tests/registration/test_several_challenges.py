@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from sbc.registration.turns import DOES_NOT_COME
 from sbc.sip.digest import Challenge
 from tests.helpers.scripted_servers import MemoryStore, accept
 from tests.helpers.stacks import BARESIP, LINPHONE, PJSUA, SOFIA, STACKS, TWINKLE, Keeper, Stack, StackPhone, bound
@@ -194,6 +195,31 @@ def test_d8_a_phone_that_stops_at_the_second_challenge_falls_back(live, stack):
         assert all(keeper.holds_one() for keeper in keepers(site))
     assert 2 == len(phone.failures)
     assert "alternating" == binding.method
+
+
+def test_d8_short_grants_that_lead_nowhere_are_explained(live):
+    """A phone behind another port with each attempt, as over a new connection, is nobody's whose turn could be told. It is granted
+    a short time four times; then it is left where it is, and its row says why, and what to do, until it has settled."""
+    site = live.site()
+    phone = live.phone(site, BARESIP)
+    attempt, ports = phone._attempt, iter(range(6000, 7000))
+
+    def from_elsewhere() -> None:
+        phone.flow.move(("203.0.113.7", next(ports)))
+        attempt()
+
+    site.clock.advance(1)
+    phone._attempt = from_elsewhere
+    phone.restart()
+    site.clock.advance(200)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    there = binding.upstream("fallback")
+    assert [10] * 4 == [seconds for _, seconds in phone.grants[:-1]][-4:] and phone.grants[-1][1] > 3500
+    assert ("unregistered", DOES_NOT_COME) == (there.state, there.reason)
+    phone._attempt = attempt
+    site.clock.advance(7200)
+    assert ("registered", "") == (there.state, there.reason)
+    assert [] == phone.failures
 
 
 def run_only_first(site, phone) -> None:

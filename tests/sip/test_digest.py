@@ -244,6 +244,17 @@ class TestHtdigestFile:
         with pytest.raises(FileNotFoundError):
             HtdigestFile.load(tmp_path / "nowhere")
 
+    def test_whose_passwords_have_changed(self, tmp_path):
+        """Of those that it has: added, or another one."""
+        first = self.write(tmp_path / "1", f"alice:r:{'0' * 32}\nbob:r:{'0' * 32}\ncarol:r:{'0' * 32}\n")
+        second = self.write(
+            tmp_path / "2", f"alice:r:{'1' * 32}\nbob:r:{'0' * 32}\nbob:other:{'2' * 32}\ndave:r:{'3' * 32}\n"
+        )
+        before, after = HtdigestFile.load(first), HtdigestFile.load(second)
+        assert {"alice", "bob", "dave"} == after.changed_since(before)
+        assert frozenset() == after.changed_since(after)
+        assert {"alice", "bob", "dave"} == after.changed_since(None)
+
     def test_reload(self, tmp_path):
         """Read again when it changed; a broken file leaves the accounts as they were."""
         path = self.write(tmp_path / "users", f"a:r:{self.MD5}\n")

@@ -24,7 +24,8 @@ class Pjsua(Program):
         self.address = "127.0.0.1"
         self.port = free_port()
         accounts = [
-            f"{line.name}:{line.domain}:{line.password or password_of(line.name)}:{line.proxy}:{line.expires}" for line in lines
+            f"{line.name}:{line.domain}:{line.password or password_of(line.name)}:{line.proxy}:{line.expires}"
+            for line in lines
         ]
         super().__init__(name, [sys.executable, str(PHONE), str(self.port), *accounts], folder)
 

@@ -98,8 +98,8 @@ class SippPhone:
 class SippDeskPhone(Sipp):
     """A phone of one line that stays registered and takes every call; it answers the first challenge of several.
 
-    `scenario`: phone; phone_showing, which shows the last nonce again at each renewal, as linphone and sofia do; or stubborn,
-    which never stays registered, because its password is wrong, and tries for ever. It calls out by another port.
+    `scenario`: phone; phone_showing, which shows the last nonce again at each renewal, as linphone and sofia do; or
+    stubborn, which has a wrong password, is never registered, and tries for ever. It calls out by another port.
     """
 
     def __init__(self, name: str, folder: Path, line: Line, scenario: str = "phone") -> None:

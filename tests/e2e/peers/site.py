@@ -134,8 +134,8 @@ def kinds() -> list[str]:
 class PhoneSite:
     """Two registrars, the appliance, which knows passwords for "own" only, and each kind of phone with a line for each case.
 
-    `lines`: the kinds of phones and their cases. `longest`: seconds that the registrars grant. `settings`: more lines of every
-    group. `passwords`: wrong ones, by account. Names of accounts are like `baresip-same-alternating`.
+    `lines`: the kinds of phones and their cases. `longest`: seconds that the registrars grant. `settings`: more lines of
+    every group. `passwords`: wrong ones, by account. Names of accounts are like `baresip-same-alternating`.
     """
 
     def __init__(
@@ -199,7 +199,9 @@ class PhoneSite:
     def refusals(self) -> list[str]:
         """What the phones have said of registrations that failed."""
         return [
-            f"{account}: {refusal}" for account, phone in self.phones.items() for refusal in phone.refusals(self.lines[account])
+            f"{account}: {refusal}"
+            for account, phone in self.phones.items()
+            for refusal in phone.refusals(self.lines[account])
         ]
 
     def row(self, account: str) -> dict[str, Any]:
