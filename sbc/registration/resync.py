@@ -8,7 +8,7 @@ what is known that it will cost before it begins; what it costs more is paid aft
 *Order.* First what phones had removed while the server was away. Then, when it has been up for `resync_hold`, one phone: the
 first of the most important class of those that the appliance can register itself, or where there is none the first that comes
 by. When it is not accepted, another one follows later; only when one is, all others come, class by class, at the pace. Phones
-whose password only they know are told to come again soon (`Resyncs.longest_grant`), and are let through, when they do, to the
+whose password only they know are told to come again when their turn will be (`appoint`), and are let through, when they do, to the
 same bucket of tokens; each of both sorts has its share of it.
 
 *The pace* begins at the rate that the administrator has set, or at one that has all phones back in five minutes. Every half
@@ -74,15 +74,16 @@ class TokenBucket:
 
     def set_rate(self, rate: float, now: float, least: int) -> None:
         self._fill(now)
+        more = max(0, least - self.least)
         self.rate = rate
         self.least = least
         self.depth = max(float(least), _BURST * rate - 1.0)
-        self._put(self._tokens, now)
+        self._put(self._tokens + more, now)
 
     def take(self, now: float) -> bool:
         """`least` of them, if they are there."""
         self._fill(now)
-        if self._tokens < self.least - _LITTLE:
+        if self.least - self._tokens > _LITTLE:
             return False
         self._tokens -= self.least
         return True
@@ -95,7 +96,8 @@ class TokenBucket:
     def next_at(self, now: float) -> float:
         """When there will be `least`."""
         self._fill(now)
-        return now + max(0.0, self.least - _LITTLE - self._tokens) / self.rate
+        lacking = self.least - self._tokens
+        return now if lacking <= _LITTLE else now + lacking / self.rate
 
     def full_at(self, now: float) -> float:
         """When no more will be kept, or since when that is so."""
