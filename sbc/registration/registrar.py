@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import cython
@@ -26,8 +26,9 @@ from sbc.events import PhoneQuarantined, Report
 from sbc.nonces import Nonces, announced_nonce, is_stale, realm_of
 from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
+from sbc.registration.census import Census
 from sbc.registration.contacts import aor_of, canonical_aor, read_contacts
-from sbc.registration.described import describe, registration_counts
+from sbc.registration.described import LOT, MOST, describe, describe_phones
 from sbc.registration.errand import account_of
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.explained import explain
@@ -454,20 +455,29 @@ class Registrar(ExchangeUser):
 
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
-        return registration_counts(self.bindings)
+        return Census(self.bindings).states
 
     def quarantined(self, now: float) -> dict[str, int]:
         """Phones that are left alone because they loop, by group."""
         return self._quarantine.numbers(now)
 
-    def describe(self, now: float) -> dict[str, Any]:
-        """Plain data for the status page."""
+    def describe(self, now: float, *, most: int = MOST) -> dict[str, Any]:
+        """Plain data for the status page, with at most so many phones of each sort (`described`)."""
         upkeep = self.upkeep
         return {
-            **describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now),
+            **describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now, most),
             "resyncs": upkeep.resyncs.describe(now),
             "removals": upkeep.missed.describe(now),
         }
+
+    def phones_in_lots(self) -> Iterator[list[dict[str, Any]]]:
+        """The rows of all phones that there are now, some at a time, because calls wait meanwhile. Those that leave before it is
+        their turn are left out."""
+        tokens = [binding.token for binding in self.bindings]
+        for start in range(0, len(tokens), LOT):
+            known = [self.bindings.get(token) for token in tokens[start : start + LOT]]
+            present = [binding for binding in known if binding is not None]
+            yield describe_phones(present, self.groups, self._targets, self._quarantine, self.clock.seconds())
 
     def explain(self, aor: str, now: float) -> dict[str, Any]:
         """All about one address-of-record, for `sbc explain`."""
@@ -924,7 +934,7 @@ class Registrar(ExchangeUser):
         uri: str = contact.uri if contact is not None else ""
         seconds: cython.double = exchange.group.settings.quarantine
         group: str = exchange.targets.group_name
-        reason = f"{MOST_IN_A_ROW + 1} REGISTERs in a row were answered with the like of {status}"
+        reason = f"more than {MOST_IN_A_ROW} REGISTERs in a row were not accepted, the last one was answered {status}"
         self._quarantine.keep(host, exchange._token, Kept(now + seconds, exchange.aor, uri, group, reason))
         self._reports(PhoneQuarantined(group, exchange.aor, uri, host, seconds, reason))
 
