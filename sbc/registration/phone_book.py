@@ -231,6 +231,7 @@ class PhoneBook(ExchangeUser):
             return
         upstream.registered_at = self.queue.now()
         upstream.expires_at = upstream.registered_at + errand.seconds
+        upstream.due_at = 0.0  # drawn when the phone is told its time
         upstream.candidate = errand.candidate
         binding.unsaved = True
         self._accounts.accepted(upstream)

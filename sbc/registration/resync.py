@@ -8,7 +8,7 @@ what is known that it will cost before it begins; what it costs more is paid aft
 *Order.* First what phones had removed while the server was away. Then, when it has been up for `resync_hold`, one phone: the
 first of the most important class of those that the appliance can register itself, or where there is none the first that comes
 by. When it is not accepted, another one follows later; only when one is, all others come, class by class, at the pace. Phones
-whose password only they know are told to come again soon (`Resyncs.longest_grant`), and are let through, when they do, to the
+whose password only they know are told to come again when their turn will be (`appoint`), and are let through, when they do, to the
 same bucket of tokens; each of both sorts has its share of it.
 
 *The pace* begins at the rate that the administrator has set, or at one that has all phones back in five minutes. Every half
@@ -45,59 +45,78 @@ LOOK_EVERY = 30.0
 SLOW = 1.0
 """Seconds. A server of whose answers more than one in twenty take longer is slow (the 95th percentile)."""
 
+SOON = 120.0
+"""Seconds (D18 (5)): the longest that a phone is granted which must come by itself, of which 50 to 100 % by lot."""
+
 RESERVED = 32.0
 """Seconds, 64*T1, in which a phone that was let through may send the answer to a challenge."""
 
 _HALVED_ONCE_IN = 1.0  # seconds: what is on the way together fails together
-_BURST = 0.15  # of a second's REGISTERs may come at once, so that a second never sees a fifth too many
+_BURST = 0.2  # of a second's REGISTERs, less one, may come at once: no second sees a fifth too many
+_LITTLE = 1e-9
+_COMES_AFTER = 70.0  # seconds between two refreshes of a phone that is granted SOON: most come after 85 to 90 % of their time
+_INVITED = 3.0  # times the phones that the server takes in that time: there is always one that comes by
+_LEAST_SHARE, _USUAL_SHARE = 0.3, 0.9  # of its time, after which a phone refreshes
 
 
 class TokenBucket:
-    """`rate` tokens in a second, of which no more than `depth` are kept. It may be in debt."""
+    """`rate` tokens in a second, of which no more than `depth` are kept, but at least `least`, which are taken together. It may
+    be in debt."""
 
-    __slots__ = ("rate", "depth", "_tokens", "_at")
+    __slots__ = ("rate", "least", "depth", "_tokens", "_at", "_full_since")
 
-    def __init__(self, rate: float, now: float) -> None:
+    def __init__(self, rate: float, now: float, least: int = 1) -> None:
         self.rate = rate
-        self.depth = 1.0
-        self._tokens = 1.0
-        self._at = now
-        self.set_rate(rate, now)
+        self.least = least
+        self.depth = self._tokens = float(least)
+        self._at = self._full_since = now
+        self.set_rate(rate, now, least)
 
-    def set_rate(self, rate: float, now: float) -> None:
+    def set_rate(self, rate: float, now: float, least: int) -> None:
         self._fill(now)
+        more = max(0, least - self.least)
         self.rate = rate
-        self.depth = max(1.0, _BURST * rate - 1.0)
+        self.least = least
+        self.depth = max(float(least), _BURST * rate - 1.0)
+        self._put(self._tokens + more, now)
 
-    def take(self, number: int, now: float) -> bool:
-        """So many, if there is one at least; the rest is debt."""
+    def take(self, now: float) -> bool:
+        """`least` of them, if they are there."""
         self._fill(now)
-        if self._tokens < 1.0 - 1e-9:
+        if self.least - self._tokens > _LITTLE:
             return False
-        self._tokens -= number
+        self._tokens -= self.least
         return True
 
     def spend(self, number: int, now: float) -> None:
         """They are gone, whether there are any or not; below 0 they are given back."""
         self._fill(now)
-        self._tokens = min(self.depth, self._tokens - number)
-
-    def is_full(self, now: float) -> bool:
-        self._fill(now)
-        return self._tokens >= self.depth - 1e-9
+        self._put(self._tokens - number, now)
 
     def next_at(self, now: float) -> float:
-        """When there will be one."""
+        """When there will be `least`."""
         self._fill(now)
-        return now + max(0.0, 1.0 - self._tokens) / self.rate
+        lacking = self.least - self._tokens
+        return now if lacking <= _LITTLE else now + lacking / self.rate
 
     def full_at(self, now: float) -> float:
+        """When no more will be kept, or since when that is so."""
         self._fill(now)
-        return now + max(0.0, self.depth - self._tokens) / self.rate
+        return self._full_since if self._is_full() else now + (self.depth - self._tokens) / self.rate
+
+    def _is_full(self) -> bool:
+        return self._tokens >= self.depth - _LITTLE
 
     def _fill(self, now: float) -> None:
-        self._tokens = min(self.depth, self._tokens + (now - self._at) * self.rate)
+        if not self._is_full():
+            self._put(self._tokens + (now - self._at) * self.rate, self._at + (self.depth - self._tokens) / self.rate)
         self._at = now
+
+    def _put(self, tokens: float, full_since: float) -> None:
+        was_full = self._is_full()
+        self._tokens = min(self.depth, tokens)
+        if not was_full and self._is_full():
+            self._full_since = full_since
 
 
 class Pace:
@@ -155,7 +174,7 @@ class Phase(enum.Enum):
 class _Waiting:
     """A phone that is to be registered there."""
 
-    __slots__ = ("place", "is_phones", "let_go_until", "back_at", "free")
+    __slots__ = ("place", "is_phones", "let_go_until", "back_at", "free", "appointed_at", "told_at", "told", "share")
 
     def __init__(self, place: int, is_phones: bool) -> None:
         self.place = place
@@ -168,6 +187,12 @@ class _Waiting:
         """Then its turn may come again."""
         self.free = 0
         """REGISTERs of it that are paid for."""
+        self.appointed_at = -inf
+        """When it should come by itself."""
+        self.told_at, self.told = 0.0, inf
+        """When it was told so many seconds for that."""
+        self.share = _USUAL_SHARE
+        """After which part of its time it comes, as was seen."""
 
 
 class Resync:
@@ -205,6 +230,7 @@ class Resync:
         self._pace = Pace(1.0 if rate else FASTEST, now)
         self._bucket = TokenBucket(self._base_rate(0), now)
         self._spent_on_ours = self._spent_on_phones = 0.0
+        self._appointed_until = -inf
 
     # Who waits
 
@@ -337,7 +363,7 @@ class Resync:
         if not self._removals or (self._removals_under_way and not self._has_heard):
             return None
         self._set_rate(now)
-        if not self._bucket.take(self.cost, now):
+        if not self._bucket.take(now):
             return None
         key = self._removals.popleft()
         self._removals_under_way.add(key)
@@ -350,21 +376,25 @@ class Resync:
             return None
         self._set_rate(now)
         token = self._first_ready()
-        if token is None or (self._gives_way(token) and not self._bucket.is_full(now)):
+        if token is None or self._ours_may_go_at(token, now) > now:
             return None
-        if not self._bucket.take(self.cost, now):
+        if not self._bucket.take(now):
             return None
         self._ready[self._waiting[token].place].popleft()
         self._spent_on_ours += self.cost
         self._let_go(token, now, lasts)
         return token
 
-    def admits(self, token: str, now: float) -> bool:
-        """May that phone's own REGISTER go there now?"""
+    def admits(self, token: str, now: float, *, can_wait: bool = False) -> bool:
+        """May that phone's own REGISTER go there now? One that does not wait for its turn may, unless it `can_wait` for a token."""
         waiting = self._waiting.get(token)
         if waiting is None:  # one more, of a phone that is well there, or is new
-            self._bucket.spend(1, now)
-            return True
+            self._set_rate(now)
+            if self._bucket.take(now):
+                return True
+            if not can_wait:
+                self._bucket.spend(self.cost, now)
+            return not can_wait
         if waiting.free > 0 and now < waiting.let_go_until:
             waiting.free -= 1
             return True
@@ -372,7 +402,7 @@ class Resync:
         if not self._may_come(waiting, now):
             return False
         self._set_rate(now)
-        if not self._bucket.take(self.cost, now):
+        if not self._bucket.take(now):
             return False
         self._spent_on_phones += self.cost
         self._let_go(token, now, RESERVED)
@@ -408,7 +438,7 @@ class Resync:
         if at_any_price:
             self._bucket.spend(1, now)
             return True
-        if not self._bucket.take(self.cost, now):
+        if not self._bucket.take(now):
             return False
         self._spent_on_phones += self.cost
         self._let_go(token, now, RESERVED)
@@ -445,7 +475,31 @@ class Resync:
             if self._canary is not None:
                 return max(now, self._canary_until)
             return max(self._bucket.next_at(now), self.holds_until, self._next_canary)
-        return self._bucket.full_at(now) if self._gives_way(token) else self._bucket.next_at(now)
+        return self._ours_may_go_at(token, now)
+
+    def number_invited(self, now: float) -> int:
+        """So many phones that come by themselves may be on their way together."""
+        return math.ceil(_INVITED * _COMES_AFTER * self.rate(now) / self.cost)
+
+    def appoint(self, token: str, now: float, least: float) -> float:
+        """Seconds to be granted to a phone that must come by itself and has no place now, `least` at least, so that it comes when
+        there is one: all that have an appointment come one after the other, as fast as the server takes them. As long as more of
+        them come by than it takes they need none, and inf is returned."""
+        waiting = self._waiting[token]
+        phones = self.left_to_phones
+        if now > waiting.told_at and waiting.told < inf:
+            waiting.share = min(1.0, max(_LEAST_SHARE, (now - waiting.told_at) / waiting.told))
+        waiting.told = inf
+        if phones > self.number_invited(now) and token not in self.invited:
+            return inf
+        if waiting.appointed_at <= now:
+            each = self.cost / self.rate(now) * len(self._waiting) / phones
+            first = max(now + least * waiting.share, self.holds_until)
+            waiting.appointed_at = min(max(first, self._appointed_until), first + phones * each) + each
+            self._appointed_until = waiting.appointed_at
+        seconds = max(least, (waiting.appointed_at - now) / waiting.share)
+        waiting.told_at, waiting.told = now, seconds
+        return seconds
 
     def seconds_left(self, now: float) -> float:
         """That all who wait will take at the present rate."""
@@ -475,8 +529,8 @@ class Resync:
     def _set_rate(self, now: float) -> None:
         self._pace.advance(now)
         rate = self._base_rate(self.done + len(self._waiting)) * self._pace.factor
-        if rate != self._bucket.rate:
-            self._bucket.set_rate(rate, now)
+        if rate != self._bucket.rate or self.cost != self._bucket.least:
+            self._bucket.set_rate(rate, now, self.cost)
 
     def _has_turn(self, now: float) -> bool:
         """Is it time for a phone, or for the next canary?"""
@@ -499,6 +553,18 @@ class Resync:
             return False
         phones = self.left_to_phones
         return self._spent_on_ours * phones > self._spent_on_phones * (len(self._waiting) - phones)
+
+    def _ours_may_go_at(self, token: str, now: float) -> float:
+        """As soon as there are tokens for it. When it gives way they are left for a phone that comes by: until no more are kept and,
+        where not even two phones' are, for another while, if it is likely that one comes in it."""
+        bucket = self._bucket
+        if not self._gives_way(token):
+            return bucket.next_at(now)
+        full_at = bucket.full_at(now)
+        lacking = (2.0 * self.cost - bucket.depth) / bucket.rate
+        if lacking > 0.0 and self.left_to_phones * self.cost / bucket.rate > 0.5 * _COMES_AFTER:
+            return full_at + lacking
+        return full_at
 
     def _first_ready(self) -> str | None:
         for place in sorted(self._ready):

@@ -13,7 +13,6 @@ which one of them comes by, it is not answered from memory (`wants`), and `admit
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping
 from math import inf
@@ -23,7 +22,7 @@ from sbc.clock import Clock
 from sbc.events import Report, Resynchronised
 from sbc.registration.bindings import FAILED, REGISTERED
 from sbc.registration.errand import Errand
-from sbc.registration.resync import Phase, Resync
+from sbc.registration.resync import SOON, Phase, Resync
 from sbc.registration.served import ATTEMPT, Books, Served
 
 if TYPE_CHECKING:
@@ -31,16 +30,9 @@ if TYPE_CHECKING:
     from sbc.registration.bindings import Binding
     from sbc.registration.upkeep import Upkeep
 
-SOON = 120.0
-"""Seconds (D18 (5)): the longest that a phone is granted which must come by itself, of which 50 to 100 % by lot."""
-
-_COMES_AFTER = 70.0
-"""Seconds between two refreshes of such a phone, in the mean: most refresh at 85 to 90 % of their time (three quarters of
-SOON)."""
-
-_INVITED = 1.5  # times the phones that the server takes in that time: not all come when they should
 _CANARIES_INVITED = 10
 _LOOK_EVERY = 1.0  # seconds, while phones must be invited
+_LEAST_GRANTS = 2.0  # times `short_grant`: some phones never settle when many short times follow each other
 _AFTER_REFUSAL = (2.0, 60.0)
 """Seconds after which another phone is tried when the server has refused the first one's account: so many, doubled each time, up
 to a maximum. It is alive; what is wrong may be one account or, where it has lost them, all."""
@@ -244,7 +236,10 @@ class Resyncs:
             # It is out of service: no hold and no canary for it, but the same pace, unless it is the server that died which
             # brings it here.
             return entry.admits_at_once(binding.token, now, at_any_price=not entry.returned)
-        return entry.admits(binding.token, now)
+        if not _is_registered_since(binding, server, entry.began) and self._upkeep.is_looking(binding.group):
+            return False  # it is about to wait
+        # What the server has had since its return we shall renew in time, if the phone's REGISTER does not.
+        return entry.admits(binding.token, now, can_wait=_is_registered_since(binding, server, entry.began))
 
     def is_awaited(self, binding: Binding, server: str) -> bool:
         """Is that server being resynchronised, and the contact not registered there yet?"""
@@ -275,10 +270,20 @@ class Resyncs:
             entry = self.entries.get((served.group.name, target.name))
             if entry is not None:
                 if entry.is_phones(binding.token) and not _is_registered_since(binding, target.name, entry.began):
-                    longest = min(longest, SOON if is_free else max(SOON, entry.seconds_left(now)))
+                    longest = min(longest, self._time_to_come(served, entry, binding.token, now))
             elif is_free and target.name not in served.usable and self._waits_for(served, binding, target.name):
-                longest = min(longest, SOON)
-        return longest * self._rng.uniform(0.5, 1.0) if longest < inf else inf
+                longest = min(longest, self._soon())
+        return longest
+
+    def _time_to_come(self, served: Served, entry: Resync, token: str, now: float) -> float:
+        """Until its appointment; but so long that it matters only where the refresh meanwhile costs no server anything."""
+        if served.settings.refresh_check != "source":
+            seconds = entry.appoint(token, now, self._soon())
+            return seconds if seconds < inf else max(SOON, entry.seconds_left(now)) * self._rng.uniform(0.5, 1.0)
+        return min(entry.appoint(token, now, _LEAST_GRANTS * served.settings.short_grant), self._soon())
+
+    def _soon(self) -> float:
+        return SOON * self._rng.uniform(0.5, 1.0)
 
     def _waits_for(self, served: Served, binding: Binding, server: str) -> bool:
         """Will the phone itself be wanted there when that server, which is down, is back? With successive and single registration
@@ -330,7 +335,7 @@ class Resyncs:
             return
         number = _CANARIES_INVITED
         if phase is Phase.PACED:
-            number = max(number, math.ceil(_INVITED * _COMES_AFTER * entry.rate(now) / entry.cost))
+            number = max(number, entry.number_invited(now))
         entry.invite(number)
 
     def _note_cost(self, entry: Resync, served: Served, server: str) -> None:

@@ -127,6 +127,7 @@ class Settlement(PhoneBook):
             upstream = self._upstream_of(binding, leg.target.name, exchange)
             upstream.expires_at = now + seconds
             upstream.registered_at = now
+            upstream.due_at = 0.0  # drawn when the phone is told its time
             upstream.candidate = leg.candidate
             self._accounts.accepted(upstream)
             self._note_nonce(exchange, leg, binding, upstream)

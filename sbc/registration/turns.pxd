@@ -51,6 +51,7 @@ cdef class Turns:
     cdef bint _take_trial(self, list legs, double now)
     cdef object _leave_out_other_realms(self, list legs, double now)
     cdef bint _is_asked_together(self, Leg leg, Shown shown, double now)
+    cdef bint _has_no_place(self, str name, double now)
     cdef bint is_besides(self, Leg leg)
     cdef bint is_together(self, Leg leg)
     cdef list without_reserves(self, list legs, bint answered, double now)

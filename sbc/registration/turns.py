@@ -403,6 +403,9 @@ class Turns:
         self.arrived(shown, now)
         together: cython.bint = self.rota.method == AGGREGATE or self._is_split
         name: str = self.answers
+        without_place: str = name if name and self._has_no_place(name, now) else ""
+        if without_place:
+            name = ""
         if name == "" and self.at_home and not together:
             name = self.next(now)
         if not any([leg.target.name == name for leg in legs]):
@@ -418,7 +421,7 @@ class Turns:
                 leg.reserve = not self._is_asked_together(leg, shown, now)
                 continue
             leg.reserve = True
-            if leg.target.name == name or (name == "" and self.leg is None):
+            if leg.target.name == name or (name == "" and self.leg is None and leg.target.name != without_place):
                 leg.reserve = False
                 self.leg = leg
             elif self.at_home and shown is not None:
@@ -462,6 +465,15 @@ class Turns:
                 kept.append(leg)
         if kept:
             legs[:] = kept
+
+    @cython.cfunc
+    def _has_no_place(self, name: str, now: cython.double) -> cython.bint:
+        """The phone shows that server's nonce, maybe one from before it was away: is it in service elsewhere, and not to go there now?"""
+        return (
+            self.time_held(name, now) > 0.0
+            and self._books.is_awaited(self.binding, name)
+            and not self._books.admits(self.binding, name, now)
+        )
 
     @cython.cfunc
     def _is_asked_together(self, leg: Leg, shown: Shown | None, now: cython.double) -> cython.bint:

@@ -122,7 +122,8 @@ class Upkeep:
             if upstream is not None and upstream.state == REGISTERED:
                 self._succeeded(duty, target.name)
             elif served.is_concurrent and (upstream is None or upstream.state != FAILED):
-                self._note_failure(duty, served, target.name, now)
+                if not self.resyncs.holds_back(served, target.name, binding.token, now):  # else it was not asked
+                    self._note_failure(duty, served, target.name, now)
         for name in gone_on_from:
             self._note_failure(duty, served, name, now)
         self._plan(duty, served, now)

@@ -51,10 +51,10 @@ def most_in_a_second(times: list[float]) -> int:
 @pytest.mark.parametrize("cost", [1, 2])
 def test_no_second_sees_a_fifth_too_many(rate, cost):
     """Also after a long time without any, and when each costs two; where the rate is small, one phone more."""
-    bucket = TokenBucket(rate, 0.0)
+    bucket = TokenBucket(rate, 0.0, cost)
     now, times = 1000.0, []
     while now < 1060.0:
-        if bucket.take(cost, now):
+        if bucket.take(now):
             times += [now] * cost
         else:
             now = max(bucket.next_at(now), now + 1e-6)
@@ -65,11 +65,11 @@ def test_no_second_sees_a_fifth_too_many(rate, cost):
 def test_what_was_spent_beyond_it_is_waited_for():
     bucket = TokenBucket(10.0, 0.0)
     bucket.spend(6, 0.0)
-    assert not bucket.take(1, 0.5)
+    assert not bucket.take(0.5)
     assert 0.6 == pytest.approx(bucket.next_at(0.5))
-    assert bucket.take(1, 0.6)
+    assert bucket.take(0.6)
     bucket.spend(-1, 0.6)
-    assert bucket.take(1, 0.6), "what was not needed is given back"
+    assert bucket.take(0.6), "what was not needed is given back"
 
 
 # The pace
