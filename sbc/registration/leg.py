@@ -455,8 +455,8 @@ class Leg(ClientTransactionUser):
     @cython.cfunc
     def _is_for_phone(self) -> cython.bint:
         """Is the last answer a refusal of the phone that would have been gone on from, if another server were left? What a failing
-        server says is not the phone's (D7)."""
-        return self.response is not None and 400 <= self.response._status < 500
+        server says is not the phone's (D7, and RFC 4320 for 408)."""
+        return self.response is not None and 400 <= self.response._status < 500 and self.response._status != 408
 
     @cython.cfunc
     def _accepted(self):
