@@ -529,6 +529,41 @@ def test_d12_phones_refresh_every_minute_and_servers_do_not(live):
     assert [] == phone.failures
 
 
+@pytest.mark.parametrize(
+    ("stack", "keeper", "settings", "most"),
+    [
+        (PJSUA, {}, {"challenge_method": "first-only"}, 4),
+        (LINPHONE, {"realm": "other"}, {}, 4),
+        (bound(PJSUA, "example.com"), {"realm": "other"}, {}, 6),
+        (PJSUA, {"password": "other"}, {}, 70),
+    ],
+    ids=["first-only", "two realms, linphone", "two realms, pjsua", "refused at the fallback"],
+)
+def test_d12_refreshes_of_a_phone_that_cannot_be_everywhere(live, stack, keeper, settings, most):
+    """phone_expires: a server that the phone does not use, or is not to be tried at yet, is none that has to hear of it."""
+    site = live.site(of_keepers={"fallback": keeper}, phone_expires=60, **settings)
+    phone = live.phone(site, stack)
+    site.clock.advance(300)
+    before, refreshes = len(site.primary.requests), len(phone.grants)
+    site.clock.advance(3600)
+    assert len(phone.grants) - refreshes > 60
+    assert 1 <= len(site.primary.requests) - before <= most
+    assert site.primary.reply.holds_one()
+
+
+def test_v16_a_refused_account_is_tried_when_its_time_has_come(live):
+    """Though refreshes are answered from memory meanwhile."""
+    site = live.site(of_keepers={"fallback": {"password": "other"}}, phone_expires=60)
+    live.phone(site, PJSUA)
+    site.clock.advance(300)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    upstream = binding.upstream("fallback")
+    assert "failed" == upstream.state and binding.quiet_until <= upstream.retry_at
+    before = len(site.fallback.requests)
+    site.clock.advance(upstream.retry_at - site.clock.seconds() + 70)
+    assert len(site.fallback.requests) > before
+
+
 @pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
 def test_d8_turns_go_on_after_a_restart_of_the_appliance(live, stack):
     """What the servers want of the phone is known from the store, so the one whose turn it is not is left alone."""
