@@ -560,7 +560,10 @@ def test_v16_a_refused_account_is_tried_when_its_time_has_come(live):
     upstream = binding.upstream("fallback")
     assert "failed" == upstream.state and binding.quiet_until <= upstream.retry_at
     before = len(site.fallback.requests)
-    site.clock.advance(upstream.retry_at - site.clock.seconds() + 70)
+    for _ in range(120):  # how often a phone may show a wrong password at all is another rule (D8)
+        site.clock.advance(60)
+        if len(site.fallback.requests) > before:
+            break
     assert len(site.fallback.requests) > before
 
 
