@@ -890,9 +890,7 @@ def new_exchange(
     else:
         exchange._token = registrar.query_token(aor)
     if binding is not None and not exchange.is_removal:
-        exchange.turns = turns_for(
-            registrar, targets, binding, transaction.flow, request.call_id_text(), registrar.queue.now()
-        )
+        exchange.turns = turns_for(registrar, targets, binding, transaction.flow, request, registrar.queue.now())
     exchange._template = None
     exchange._legs = []
     exchange._all_started = False

@@ -20,11 +20,11 @@ from sbc.registration.rota import FIRST_ONLY
 from sbc.registration.steps import SLACK
 
 if cython.compiled:
-    from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream, gives_up_realm
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
 else:
-    from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.bindings import Binding, Upstream, gives_up_realm
     from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
 
@@ -58,6 +58,8 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:
             last = max(last, upstream.expires_at)
+        if gives_up_realm(upstream):
+            continue
         if upstream.retry_at > now:
             if retry_at == 0.0 or upstream.retry_at < retry_at:
                 retry_at = upstream.retry_at
@@ -115,7 +117,7 @@ def _is_where_it_can_be(binding: Binding, targets: Targets, resync: object, now:
     in_use: Target = _only_one(binding, targets)
     for target in targets.servers:
         upstream = binding.at(target.name)
-        if upstream is not None and upstream.retry_at > now:
+        if upstream is not None and (upstream.retry_at > now or gives_up_realm(upstream)):
             continue
         if in_use is not None and target.rank > in_use.rank and upstream is not None and upstream.wants_phone:
             continue

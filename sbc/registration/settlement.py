@@ -212,12 +212,13 @@ class Settlement(PhoneBook):
         upstream: Upstream
         if leg.target.trusted or answerable(leg.response, self.credentials, exchange.own_username()) is not None:
             return
+        leg.target.realm = sys.intern(realm_of(leg.response))
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
             upstream = binding.at(leg.target.name) if binding is not None else None
             if upstream is not None:
                 upstream.wants_phone = True
-                upstream.question = Question(self.credentials, sys.intern(realm_of(leg.response)))
+                upstream.question = Question(self.credentials, leg.target.realm)
 
     @cython.cfunc
     def refused_untried(self, exchange: Exchange):
@@ -352,7 +353,7 @@ class Settlement(PhoneBook):
         now: cython.double = self.queue.now()
         turns: Turns = exchange.turns
         if turns is None:
-            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request.call_id_text(), now)
+            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request, now)
             if turns is None:
                 return self._limit_of(binding)
         return turns.grant(exchange._is_held, now)
@@ -372,7 +373,7 @@ class Settlement(PhoneBook):
         if not leg.target.trusted and upstream.state != _REGISTERED and not leg.showed_credentials:
             if self.credentials is None or not self.credentials.knows(exchange.own_username()):
                 upstream.wants_phone = True
-                upstream.question = Question(self.credentials, "")
+                upstream.question = Question(self.credentials, leg.target.realm)
 
     @cython.cfunc
     def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
@@ -446,7 +447,10 @@ class Settlement(PhoneBook):
                 if self._missed_removals and exchange.accepted:
                     heard, challenged = _who_answered(exchange)
                     self.upkeep.missed.removal_over(contact.token, heard, challenged)
-            elif contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
+                continue
+            if binding.unsaved:
+                self._archive.keep(binding)  # what its turns have taught, in an exchange that ends with a challenge
+            if contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
