@@ -186,6 +186,8 @@ class Settlement(PhoneBook):
         upstream: Upstream
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
+            if binding is not None and not _is_of_phone(exchange, binding):
+                continue
             upstream = binding.at(leg.target.name) if binding is not None else None
             if upstream is None:
                 if failed and not exchange.is_removal:
@@ -216,7 +218,7 @@ class Settlement(PhoneBook):
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
             upstream = binding.at(leg.target.name) if binding is not None else None
-            if upstream is not None:
+            if upstream is not None and _is_of_phone(exchange, binding):
                 upstream.wants_phone = True
                 upstream.question = Question(self.credentials, leg.target.realm)
 
@@ -458,7 +460,9 @@ class Settlement(PhoneBook):
         """The servers that failed, so that the phone's REGISTER had to go on to the next one. Those that refused its account
         are noted here (V16)."""
         leg: Leg
-        found = []
+        found: list[str] = []
+        if not _is_of_phone(exchange, binding):
+            return found
         for leg in exchange._legs:
             for server, status, reason in leg.gone_on_from or ():
                 if server == leg.target.name:
@@ -470,6 +474,13 @@ class Settlement(PhoneBook):
         if binding.unsaved:
             self._archive.keep(binding)
         return found
+
+
+@cython.cfunc
+def _is_of_phone(exchange: Exchange, binding: Binding) -> cython.bint:
+    """Does a refusal say anything of that phone? Not where it was said to somebody elsewhere, who has not shown its password;
+    the port may be another one, behind NAT."""
+    return exchange.proven or exchange.phone_flow.remote[0] == binding.host
 
 
 @cython.cfunc

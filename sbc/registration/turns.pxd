@@ -15,6 +15,7 @@ cdef class Turns:
     cdef readonly Rota rota
     cdef readonly str answers
     cdef readonly bint at_home
+    cdef readonly bint is_known
     cdef readonly Leg leg
     cdef object _books
     cdef Targets _targets

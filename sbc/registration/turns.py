@@ -113,9 +113,8 @@ def turns_for(
     turns._call_id = request.call_id_text()
     turns._trial = ""
     turns._is_split = False
-    turns.at_home = (
-        flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
-    )
+    turns.is_known = flow.remote[0] == binding.host
+    turns.at_home = turns.is_known and flow.remote[1] == binding.port and flow.transport == binding.transport
     turns.answers = ""
     turns.leg = None
     turns._begins_anew = binding.call_id != turns._call_id
@@ -126,12 +125,14 @@ def turns_for(
 @cython.cclass
 class Turns:
     """`answers` is the server whose challenge this REGISTER answers, "" for none; `at_home`: it comes from where the phone
-    was when a server accepted it. `leg` is the one whose turn it is; None with the method aggregate."""
+    was when a server accepted it; `is_known`: at least from that host, behind NAT perhaps from another port. Only then does it
+    say anything of the phone, for anybody can send one in its name. `leg` is the one whose turn it is; None with the method aggregate."""
 
     binding: Binding
     rota: Rota
     answers: str
     at_home: cython.bint
+    is_known: cython.bint
     leg: Leg
     _books: object
     _targets: Targets
@@ -155,7 +156,8 @@ class Turns:
             self.rota = binding.rota = Rota(method, now)
         elif self.rota.method != method:
             self.rota.begin(method, now)
-        self._spare_kind(now)
+        if self.is_known:
+            self._spare_kind(now)
 
     @cython.cfunc
     def _learn(self, method: str, reason: str, now: cython.double):
@@ -205,6 +207,8 @@ class Turns:
                 if shown.is_new_to(self.binding.at(target.name), target.name, self._targets.group, now):
                     answered.append(target.name)
         self.answers = server if server in answered else answered[0] if answered else ""
+        if not self.is_known:
+            return
         together: tuple = self.rota.together
         self.rota.together = ()
         alternates: cython.bint = self.rota.method == ALTERNATING
@@ -302,6 +306,8 @@ class Turns:
     @cython.cfunc
     def refused(self, shown: Shown, candidate: Candidate, now: cython.double):
         """That server has challenged again, behind what the phone showed it."""
+        if not self.is_known:
+            return
         for _, _, credentials in shown.entries:
             if credentials.nonce != shown.spent and shown.issued(credentials.nonce, candidate, now):
                 self.rota.spent = credentials.nonce
@@ -516,6 +522,8 @@ class Turns:
         """The phone is given that server's challenge, together with those of others."""
         other: Leg
         upstream: Upstream
+        if not self.is_known:
+            return
         second: cython.bint = self.answers != "" and self.answers != leg.target.name
         name: str = leg.target.name
         if self._trial and others:
