@@ -55,6 +55,7 @@ def between(server: CrowdServer, begin: float, end: float) -> list[float]:
     return [at for at, _ in server.requests if begin <= at < end]
 
 
+@pytest.mark.timeout(900)  # it is many phones
 def test_d18_all_phones_come_back_at_the_pace(make_site, password_file):
     """Never more than the configured rate and a fifth, in any second; all within the time that their requests take at that rate and a
     third of it, the hold, and once the time after which each phone comes by; and the fallback hears no more than usual."""
