@@ -25,6 +25,8 @@ from sbc.lab.server import CallServer
 from tests.e2e.peers import Peers
 from tests.e2e.peers.accounts import DOMAIN, password_of
 
+pytestmark = pytest.mark.alone
+
 KILLS = 10
 PRIMARY_DIES_BEFORE, PRIMARY_RETURNS_BEFORE = 4, 7  # kills
 NAMES = [f"phone{number}" for number in range(6)]
