@@ -55,8 +55,8 @@ from sbc.proxy.prober import Prober
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.network import LINK_DOWN, UPLINK_DOWN, Network
 from sbc.redundancy.settings import GroupSettings, ServerSettings
-from sbc.registration.probe_accounts import ProbeAccounts
 from sbc.registration.described import MOST
+from sbc.registration.probe_accounts import ProbeAccounts
 from sbc.registration.registrar import Registrar
 from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal

@@ -40,7 +40,15 @@ from sbc.observe.metrics import Metrics
 from sbc.observe.notify import Systemd
 from sbc.observe.recent import RecentEvents
 from sbc.observe.story import ServerNames
-from sbc.observe.together import Collected, HandedOver, WorkerSamples, as_lists, merged_events, merged_explanation, merged_status
+from sbc.observe.together import (
+    Collected,
+    HandedOver,
+    WorkerSamples,
+    as_lists,
+    merged_events,
+    merged_explanation,
+    merged_status,
+)
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.health import HealthWord
 from sbc.redundancy.network import Network

@@ -26,7 +26,14 @@ if cython.compiled:
     from cython.cimports.sbc.proxy.pins import Answers, Pins, forget_credentials
     from cython.cimports.sbc.proxy.response_context import Branch, Route
     from cython.cimports.sbc.redundancy.group import ServerGroup
-    from cython.cimports.sbc.redundancy.outcome import Answered, Cancelled, FoundDown, NotRegistered, Outcome, TransportFailed
+    from cython.cimports.sbc.redundancy.outcome import (
+        Answered,
+        Cancelled,
+        FoundDown,
+        NotRegistered,
+        Outcome,
+        TransportFailed,
+    )
     from cython.cimports.sbc.redundancy.plan import Attempt, AttemptPlan
     from cython.cimports.sbc.sip.message import Request, Response
     from cython.cimports.sbc.sip.scanner import AUTHORIZATION, PROXY_AUTHORIZATION

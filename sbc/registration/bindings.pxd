@@ -1,5 +1,6 @@
 # The fields of a binding, and what compiled modules may call without going through Python. The words are in bindings.py.
 
+from sbc.flow cimport Flow
 from sbc.registration.contacts cimport Contact
 
 
@@ -77,3 +78,4 @@ cdef class Bindings:
 
 
 cpdef bint gives_up_realm(Upstream upstream)
+cdef bint is_from(Binding binding, Flow flow)

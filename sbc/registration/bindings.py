@@ -14,8 +14,10 @@ from sbc.sip.headers import NameAddr
 from sbc.store.interface import BindingRow, RegistrationRow
 
 if cython.compiled:
+    from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.registration.contacts import Contact
 else:
+    from sbc.flow import Flow
     from sbc.registration.contacts import Contact
 
 UNREGISTERED = "unregistered"
@@ -336,3 +338,10 @@ class Bindings:
     def connected_at(self, transport: str, host: str) -> list[Binding]:
         """Those that came over a connection of that transport from that host."""
         return list(self._connected.get((transport, host), {}).values())
+
+
+@cython.cfunc
+def is_from(binding: Binding, flow: Flow) -> cython.bint:
+    """Is the phone where it was?"""
+    port: cython.int = flow.remote[1]
+    return port == binding.port and flow.remote[0] == binding.host and flow.transport == binding.transport

@@ -16,7 +16,8 @@ cdef class Contact:
 
     cdef Contact asking(self, long long default_expires)
     cdef object write_behind_user(self, Writer writer, str our_host_port, long long expires)
-    cdef object write_with_time(self, Writer writer, long long seconds)
+    cdef object write_line(self, Writer writer, long long seconds, str gruu)
+    cdef object _write_with_time(self, Writer writer, long long seconds)
 
 
 cdef class TokenMaker:
@@ -28,5 +29,6 @@ cdef class TokenMaker:
 cpdef Contact read_contact(str text, str aor, TokenMaker tokens, long long default_expires=*)
 cdef str only_contact(Message message)
 cdef long long time_asked(Message message)
+cdef str agent_of(Request request)
 cpdef tuple address_of_record(Request request)
 cpdef long long granted(Response response, str token, long long asked)

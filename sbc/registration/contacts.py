@@ -13,6 +13,7 @@ import re
 
 import cython
 
+from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr, format_parameters
 from sbc.sip.uri import SipUri
@@ -118,8 +119,16 @@ class Contact:
             writer.text(self.parameters)
 
     @cython.cfunc
-    def write_with_time(self, writer: Writer, seconds: cython.longlong):
-        """The phone's own value with the time that is left, for the answer to the phone."""
+    def write_line(self, writer: Writer, seconds: cython.longlong, gruu: str):
+        """For the answer to the phone: its own value with the time that is left, and its GRUU parameters ("" = none)."""
+        writer.octets(b"Contact: ")
+        self._write_with_time(writer, seconds)
+        if gruu:
+            writer.text(gruu)
+        writer.octets(b"\r\n")
+
+    @cython.cfunc
+    def _write_with_time(self, writer: Writer, seconds: cython.longlong):
         if self._is_plain:
             writer.text(self.text)
             writer.octets(b";expires=")
@@ -158,6 +167,12 @@ class TokenMaker:
 def only_contact(message: Message) -> str:
     """The Contact value of a message that has exactly one; else None."""
     return message.value_of(CONTACT) if message.has_one(CONTACT) else None
+
+
+@cython.cfunc
+def agent_of(request: Request) -> str:
+    """Its User-Agent, as far as it is looked at; "" without one."""
+    return (request.get("User-Agent") or "")[:LONGEST_AGENT]
 
 
 @cython.cfunc

@@ -54,9 +54,10 @@ if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
+    from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.accounts import begins_anew, waits
     from cython.cimports.sbc.registration.answers import answer_to, challenges_of, nobody_answered, passed_on
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream, is_from
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.leg import Leg, LegUser, new_leg
     from cython.cimports.sbc.registration.rejections import Rejections
@@ -82,9 +83,10 @@ else:
     from sbc.clock import TimerQueue
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
+    from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import begins_anew, waits
     from sbc.registration.answers import answer_to, challenges_of, nobody_answered, passed_on
-    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.bindings import Binding, Bindings, Upstream, is_from
     from sbc.registration.contacts import Contact
     from sbc.registration.leg import Leg, LegUser, new_leg
     from sbc.registration.rejections import Rejections
@@ -136,6 +138,11 @@ class ExchangeUser:
     def server_flow(self, candidate: Candidate) -> Flow:
         """The way to a server, None when there is no socket for it."""
         raise NotImplementedError
+
+    def asks_for_passwords(self, group: ServerGroup, server: str) -> bool:
+        """Has that server ever challenged?"""
+        challengers = self.nonces.issuers
+        return any(owner.name == server and candidate in challengers for owner, candidate in group.candidates())
 
     @cython.cfunc
     def query_token(self, aor: str) -> str:
@@ -350,7 +357,6 @@ class Exchange(LegUser):
         also by a REGISTER without any, which only leads to the next; and with no other the phone is refused here (D8). Another
         one is only one that asks for a password itself: a server that believes us would register whoever has none."""
         target: Target
-        upstream: Upstream
         host: str = self.phone_flow.remote[0]
         most: cython.long = self.targets.wrong_password_tries
         call_id: str = self.request.call_id_text()
@@ -399,26 +405,14 @@ class Exchange(LegUser):
     @cython.cfunc
     def _asks_for_password(self, target: Target) -> cython.bint:
         """Has that server challenged anybody, and does it not trust us?"""
-        if target.settings.trusted:
-            return False
-        challengers = self._registrar.nonces.issuers
-        for server, candidate in self.group.candidates():
-            if server.name == target.name and candidate in challengers:
-                return True
-        return False
+        return not target.trusted and self._registrar.asks_for_passwords(self.group, target.name)
 
     @cython.cfunc
     def _renews_at(self, target: Target) -> cython.bint:
         """Is the phone registered there, and does this come from where it was accepted? While better servers fail, it may stay."""
         binding: Binding = self._registrar.bindings.find(self._token)
         upstream: Upstream = binding.at(target.name) if binding is not None else None
-        return (
-            upstream is not None
-            and upstream.state == REGISTERED
-            and self.phone_flow.remote[0] == binding.host
-            and self.phone_flow.remote[1] == binding.port
-            and self.phone_flow.transport == binding.transport
-        )
+        return upstream is not None and upstream.state == REGISTERED and is_from(binding, self.phone_flow)
 
     @cython.cfunc
     def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:

@@ -320,10 +320,7 @@ class Leg(ClientTransactionUser):
             self._observe(response)
         elif status == 401 or status == 407:
             self._challenged(response)
-        elif status == 420 and self._withdraw(response):
-            self._observe(response)
-            self._send()
-        elif status == 423 and self._lengthen(response):
+        elif (status == 420 and self._withdraw(response)) or (status == 423 and self._lengthen(response)):
             self._observe(response)
             self._send()
         else:

@@ -24,8 +24,8 @@ from sbc.store.interface import RemovalRow
 
 if TYPE_CHECKING:
     from sbc.registration.bindings import Binding
-    from sbc.registration.resyncs import Resyncs
     from sbc.registration.restored import Removal
+    from sbc.registration.resyncs import Resyncs
     from sbc.registration.targets import Target
 
 _MOST_SHOWN = 100

@@ -52,6 +52,3 @@ cdef class PhoneBook(ExchangeUser):
     cdef object _save(self, Exchange exchange)
     cdef object _keep(self, Binding binding)
 
-
-cdef bint is_from(Binding binding, Flow flow)
-cdef str agent_of(Request request)

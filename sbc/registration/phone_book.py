@@ -18,7 +18,6 @@ import cython
 from sbc.clock import Clock
 from sbc.events import Report
 from sbc.nonces import Nonces
-from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
 from sbc.registration.contacts import canonical_aor
 from sbc.registration.upkeep import Upkeep
@@ -28,12 +27,11 @@ from sbc.store.interface import RegistrarStore, RemovalRow
 if cython.compiled:
     from cython.cimports.sbc.events import Reports, as_reports
     from cython.cimports.sbc.flow import Flow
-    from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.accounts import Accounts
     from cython.cimports.sbc.registration.archive import Archive
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream, gives_up_realm
-    from cython.cimports.sbc.registration.contacts import Contact, TokenMaker, read_contact
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream, gives_up_realm, is_from
+    from cython.cimports.sbc.registration.contacts import Contact, TokenMaker, agent_of, read_contact
     from cython.cimports.sbc.registration.errand import Errand
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
@@ -47,12 +45,11 @@ if cython.compiled:
 else:
     from sbc.events import Reports, as_reports
     from sbc.flow import Flow
-    from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import Accounts
     from sbc.registration.archive import Archive
-    from sbc.registration.bindings import Binding, Bindings, Upstream, gives_up_realm
-    from sbc.registration.contacts import Contact, TokenMaker, read_contact
+    from sbc.registration.bindings import Binding, Bindings, Upstream, gives_up_realm, is_from
+    from sbc.registration.contacts import Contact, TokenMaker, agent_of, read_contact
     from sbc.registration.errand import Errand
     from sbc.registration.exchange import Exchange, ExchangeUser
     from sbc.registration.expiry import ExpiryQueue
@@ -209,10 +206,6 @@ class PhoneBook(ExchangeUser):
             # Its series may have gone on without it, in what the phone has sent since (`new_upstream`).
             upstream.cseq = max(upstream.cseq, self._cseq_floor)
         return Errand(self, targets, target, binding, contact, plan, done)
-
-    def asks_for_passwords(self, candidate: Candidate) -> bool:
-        """Has that server ever challenged?"""
-        return candidate in self.nonces.issuers
 
     def doubt(self, binding: Binding, server: str) -> None:
         """What that server, which was away, has of the contact may be lost. No news for the log: there it is news when it is
@@ -467,18 +460,6 @@ class PhoneBook(ExchangeUser):
     def close(self) -> None:
         """The appliance stops: nothing is left to be written."""
         self._archive.close()
-
-
-@cython.cfunc
-def is_from(binding: Binding, flow: Flow) -> cython.bint:
-    """Is the phone where it was?"""
-    return flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
-
-
-@cython.cfunc
-def agent_of(request: Request) -> str:
-    """Its User-Agent, as far as it is looked at; "" without one."""
-    return (request.get("User-Agent") or "")[:LONGEST_AGENT]
 
 
 def _expires_at(binding: Binding) -> float:

@@ -40,7 +40,7 @@ if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.registration.archive import Archive
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream, is_from
     from cython.cimports.sbc.registration.contacts import Contact
     from cython.cimports.sbc.registration.expiry import ExpiryQueue
     from cython.cimports.sbc.registration.quarantine import Quarantine
@@ -67,7 +67,7 @@ else:
     from sbc.clock import TimerQueue
     from sbc.flow import Flow
     from sbc.registration.archive import Archive
-    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.bindings import Binding, Bindings, Upstream, is_from
     from sbc.registration.contacts import Contact
     from sbc.registration.expiry import ExpiryQueue
     from sbc.registration.quarantine import Quarantine
@@ -210,7 +210,7 @@ class Refreshes(AtHand):
             return None
         binding: Binding = refresh.binding
         if (
-            not _is_from(binding, flow)
+            not _is_unmoved(binding, flow)
             or not request.has_one(VIA)
             or request.likeness(_NEW_EACH_TIME) != refresh.likeness
         ):
@@ -283,7 +283,7 @@ class Refreshes(AtHand):
         refresh = binding.refresh
         if (
             contact.text != binding.contact
-            or not _is_from(binding, flow)
+            or not _is_unmoved(binding, flow)
             or binding.group != targets.group_name
             or (agent is not None and agent != binding.agent)
             or request.call_id_text() != binding.call_id
@@ -456,11 +456,7 @@ def _write_contact(writer: Writer, binding: Binding, seconds: cython.longlong, g
     contact: Contact = binding.read
     if contact is None:
         contact = Contact(binding.token, binding.contact, -1, "")
-    writer.octets(b"Contact: ")
-    contact.write_with_time(writer, seconds)
-    if gruu:
-        writer.text(gruu)
-    writer.octets(b"\r\n")
+    contact.write_line(writer, seconds, gruu)
 
 
 @cython.cfunc
@@ -509,14 +505,7 @@ def _is_any_alive(targets: Targets) -> cython.bint:
 
 
 @cython.cfunc
-def _is_from(binding: Binding, flow: Flow) -> cython.bint:
+def _is_unmoved(binding: Binding, flow: Flow) -> cython.bint:
     """Is the phone where it was, and does it speak to the same socket of ours?"""
-    remote_port: cython.int = flow.remote[1]
     local_port: cython.int = flow.local[1]
-    return (
-        remote_port == binding.port
-        and local_port == binding.local_port
-        and flow.remote[0] == binding.host
-        and flow.local[0] == binding.local_host
-        and flow.transport == binding.transport
-    )
+    return is_from(binding, flow) and local_port == binding.local_port and flow.local[0] == binding.local_host

@@ -45,12 +45,12 @@ if cython.compiled:
     from cython.cimports.sbc.registration.contacts import (
         Contact,
         address_of_record,
+        agent_of,
         only_contact,
         read_contact,
         time_asked,
     )
     from cython.cimports.sbc.registration.exchange import Exchange, new_exchange
-    from cython.cimports.sbc.registration.phone_book import agent_of
     from cython.cimports.sbc.registration.rhythm import due_at, settle_times
     from cython.cimports.sbc.registration.settlement import Settlement
     from cython.cimports.sbc.registration.targets import Targets
@@ -64,9 +64,8 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import waits
     from sbc.registration.bindings import Binding, Upstream
-    from sbc.registration.contacts import Contact, address_of_record, only_contact, read_contact, time_asked
+    from sbc.registration.contacts import Contact, address_of_record, agent_of, only_contact, read_contact, time_asked
     from sbc.registration.exchange import Exchange, new_exchange
-    from sbc.registration.phone_book import agent_of
     from sbc.registration.rhythm import due_at, settle_times
     from sbc.registration.settlement import Settlement
     from sbc.registration.targets import Targets
@@ -139,7 +138,7 @@ class Registrar(Settlement):
         self.refreshes.forget_all()
         self.upkeep.serve_only(keys)
         for binding in self._restored:
-            targets: Targets = self._targets_of_restored(binding)
+            targets: Targets = self.upkeep.targets_of(binding)
             if targets is not None:
                 self._set_restored_times(binding, targets)
         self._restored = []
@@ -171,8 +170,10 @@ class Registrar(Settlement):
         flow: Flow = transaction.flow
         host: str = flow.remote[0]
         contact: Contact
+        agent: str = None
         if group.of_several_kinds:
-            group = group.phones_of(agent_of(request), host, aor)
+            agent = agent_of(request)
+            group = group.phones_of(agent, host, aor)
         if self._quarantine.is_any():
             now: cython.double = self.queue.now()
             left: cython.double = self._quarantine.left(host, self._token_of(contacts, aor), now)
@@ -197,7 +198,6 @@ class Registrar(Settlement):
             transaction.respond(Response.for_request(request, 500, "CSeq Out of Order"))
             return
         targets: Targets = self._targets_of(group)
-        agent: str = agent_of(request) if group.of_several_kinds else None
         if self.refreshes.is_unchanged(transaction, request, targets, contacts, agent, self.credentials):
             return
         if self._resyncs:
@@ -369,15 +369,6 @@ class Registrar(Settlement):
         for upstream in binding.upstreams:
             if upstream.nonce and upstream.candidate is not None:
                 self.nonces.remember(upstream.nonce, upstream.candidate, now)
-
-    def _targets_of_restored(self, binding: Binding) -> Targets | None:
-        """None when its group is gone, or it is not known of which kind the phone is."""
-        targets: Targets = self._targets.get(binding.group)
-        if targets is None or not targets.group.kinds:
-            return targets
-        if binding.agent is None and any(entry.user_agent for entry in targets.group.settings.phones):
-            return None
-        return self._targets.get(targets.group.phones_of(binding.agent or "", binding.host, binding.aor).key)
 
     def _set_restored_times(self, binding: Binding, targets: Targets) -> None:
         """The servers need not hear of all phones within a minute because we have started: of each before its time there is

@@ -406,12 +406,7 @@ class Resync:
         if not self._may_come(waiting, now):
             return False
         self._set_rate(now)
-        if not self._bucket.take(now):
-            return False
-        self._spent_on_phones += self.cost
-        self._let_go(token, now, RESERVED)
-        waiting.free = self.cost - 1
-        return True
+        return self._takes_place(waiting, token, now)
 
     def would_admit(self, token: str, now: float) -> bool:
         """Is it one of those whose turn it is, and would it be let through? One that has been answers a challenge."""
@@ -442,6 +437,10 @@ class Resync:
         if at_any_price:
             self._bucket.spend(1, now)
             return True
+        return self._takes_place(waiting, token, now)
+
+    def _takes_place(self, waiting: _Waiting, token: str, now: float) -> bool:
+        """If there is one, for the phone's REGISTER and those that it has to send behind it."""
         if not self._bucket.take(now):
             return False
         self._spent_on_phones += self.cost

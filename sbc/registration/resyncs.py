@@ -340,11 +340,7 @@ class Resyncs:
 
     def _note_cost(self, entry: Resync, served: Served, server: str) -> None:
         """A server that asks for passwords gets two REGISTERs of each phone."""
-        asks = any(
-            self._books.asks_for_passwords(candidate)
-            for owner, candidate in served.group.candidates()
-            if owner.name == server
-        )
+        asks = self._books.asks_for_passwords(served.group, server)
         entry.cost = 2 if asks and not served.named[server].settings.trusted else 1
 
     def describe(self, now: float) -> list[dict[str, Any]]:

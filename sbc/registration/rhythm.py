@@ -75,7 +75,7 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
     binding.spare = max(0.0, last - binding.expires_at)
     if 0.0 < retry_at < quiet_until:
         quiet_until = retry_at
-    if quiet_until > now and _is_where_it_can_be(binding, targets, resync, now):
+    if quiet_until > now and _is_where_it_can_be(binding, targets, in_use, resync, now):
         binding.quiet_until = quiet_until
 
 
@@ -106,7 +106,9 @@ def _only_one(binding: Binding, targets: Targets) -> Target | None:
 
 
 @cython.cfunc
-def _is_where_it_can_be(binding: Binding, targets: Targets, resync: object, now: cython.double) -> cython.bint:
+def _is_where_it_can_be(
+    binding: Binding, targets: Targets, in_use: Target | None, resync: object, now: cython.double
+) -> cython.bint:
     """Is it well, but for servers that are down, that have no place for it now (D18), that it is not to be tried at yet (V16, D8),
     or that it does not use? As long as it is nowhere else that lives, they are asked all the same."""
     target: Target
@@ -114,7 +116,6 @@ def _is_where_it_can_be(binding: Binding, targets: Targets, resync: object, now:
     is_anywhere: cython.bint = False
     if not targets.concurrent:
         return is_well(binding, targets)
-    in_use: Target = _only_one(binding, targets)
     for target in targets.servers:
         upstream = binding.at(target.name)
         if upstream is not None and (upstream.retry_at > now or gives_up_realm(upstream)):

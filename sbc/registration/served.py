@@ -11,7 +11,6 @@ from sbc.registration.accounts import back_off
 from sbc.registration.errand import Errand
 
 if TYPE_CHECKING:
-    from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.bindings import Binding, Bindings
     from sbc.registration.targets import Target, Targets
@@ -34,7 +33,7 @@ class Books(Protocol):
         self, targets: Targets, target: Target, binding: Binding, seconds: int, plan: Any, done: Callable[[Errand], Any]
     ) -> Errand: ...
 
-    def asks_for_passwords(self, candidate: Candidate) -> bool: ...
+    def asks_for_passwords(self, group: ServerGroup, server: str) -> bool: ...
 
     def is_registering(self, token: str) -> bool: ...
 

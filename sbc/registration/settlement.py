@@ -488,11 +488,7 @@ def _is_of_phone(exchange: Exchange, binding: Binding) -> cython.bint:
 def _contact_line(contact: Contact, seconds: cython.longlong, gruu: str) -> OwnLine:
     writer: Writer = _WRITER
     writer.begin()
-    writer.octets(b"Contact: ")
-    contact.write_with_time(writer, seconds)
-    if gruu:
-        writer.text(gruu)
-    writer.octets(b"\r\n")
+    contact.write_line(writer, seconds, gruu)
     return written_line(writer.written(), len("Contact"), CONTACT)
 
 

@@ -200,12 +200,7 @@ class Steps:
         credentials = self._books.credentials
         if target.name in duty.helpless and duty.helpless[target.name] is credentials:
             return False
-        asks = any(
-            self._books.asks_for_passwords(candidate)
-            for server, candidate in served.group.candidates()
-            if server.name == target.name
-        )
-        return not asks or self._has_password(duty, served, target)
+        return not self._books.asks_for_passwords(served.group, target.name) or self._has_password(duty, served, target)
 
     def _has_password(self, duty: Duty, served: Served, target: Target) -> bool:
         credentials = self._books.credentials

@@ -9,7 +9,6 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 from __future__ import annotations
 
 import zlib
-
 from collections.abc import Callable
 
 import cython

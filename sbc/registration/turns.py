@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import cython
 
-from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
 from sbc.registration.rota import (
     AGGREGATE,
@@ -32,7 +31,8 @@ from sbc.registration.rota import (
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
-    from cython.cimports.sbc.registration.bindings import Binding, Upstream, gives_up_realm
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream, gives_up_realm, is_from
+    from cython.cimports.sbc.registration.contacts import agent_of
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.shown import Shown
@@ -41,7 +41,8 @@ if cython.compiled:
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
-    from sbc.registration.bindings import Binding, Upstream, gives_up_realm
+    from sbc.registration.bindings import Binding, Upstream, gives_up_realm, is_from
+    from sbc.registration.contacts import agent_of
     from sbc.registration.leg import Leg
     from sbc.registration.rota import Rota
     from sbc.registration.shown import Shown
@@ -114,7 +115,7 @@ def turns_for(
     turns._trial = ""
     turns._is_split = False
     turns.is_known = flow.remote[0] == binding.host
-    turns.at_home = turns.is_known and flow.remote[1] == binding.port and flow.transport == binding.transport
+    turns.at_home = is_from(binding, flow)
     turns.answers = ""
     turns.leg = None
     turns._begins_anew = binding.call_id != turns._call_id
@@ -244,7 +245,7 @@ class Turns:
 
     @cython.cfunc
     def _is_of(self, patterns: tuple) -> cython.bint:
-        agent: str = (self._request.get("User-Agent") or "")[:LONGEST_AGENT].lower()
+        agent: str = agent_of(self._request).lower()
         for pattern in patterns:
             if fnmatchcase(agent, pattern):
                 return True

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from sbc.redundancy.group import ServerGroup
     from sbc.redundancy.outcome import Outcome
     from sbc.redundancy.settings import GroupSettings
-    from sbc.registration.steps import Step
     from sbc.registration.bindings import Binding
+    from sbc.registration.steps import Step
     from sbc.registration.targets import Targets
 
 _LOOKED_AT_ONCE = 500  # phones, in a few milliseconds
@@ -267,6 +267,11 @@ class Upkeep:
         """Those of its kind of phones; None when they are not known."""
         served = self._served_of(binding)
         return None if served is None else served.settings
+
+    def targets_of(self, binding: Binding) -> Targets | None:
+        """The servers of its kind of phones; None when they are not known."""
+        served = self._served_of(binding)
+        return None if served is None else served.targets
 
     def all_served(self) -> list[Served]:
         """All groups and kinds of phones."""
