@@ -65,7 +65,7 @@ from sbc.workers.link import FIRST_SOCKET, READ_FROM, WRITE_TO, Link, config_fro
 from sbc.workers.partitions import folder_of, prepare
 from sbc.workers.sockets import CannotBind, Inherited
 from sbc.workers.supervisor import ALIVE_EVERY, FACTS, Supervisor
-from sbc.workers.verdicts import FLAP, NETWORK, Hearing, Word
+from sbc.workers.verdicts import FLAP, INCOMPLETE, NETWORK, Hearing, Word
 
 log = Logger(namespace="sbc")
 
@@ -147,6 +147,7 @@ class WorkerApp(App):
         self.listeners.dialler.receiver_of = lambda flow: doors.get((flow.transport, flow.local), self.edge)
         self.proxy.elsewhere = deliveries.response_elsewhere
         self.registrar.moved_here = self._neighbours.tell_moved
+        self.registrar.upkeep.resyncs.incomplete_changed = self._tell_incomplete
         Inbox(self._reactor, self._inherited.inbox, deliveries.delivered).start()
 
     def start(self) -> None:
@@ -194,6 +195,11 @@ class WorkerApp(App):
         word = self._hearing.speak(NETWORK, (network.state, network.reason, sorted(network.frozen)))
         self._link.tell("word", word=word, fact=fact)
 
+    def _tell_incomplete(self, group: str, server: str, is_incomplete: bool) -> None:
+        if self._link is not None:
+            word = self._hearing.speak((group, f"{INCOMPLETE}{self.number} {server}"), (is_incomplete,))
+            self._link.tell("word", word=word, fact=None)
+
     def word_received(self, word: list) -> None:
         subject, value, speaker, serial = word
         heard = Word(tuple(subject), tuple(value), speaker, serial)
@@ -205,6 +211,13 @@ class WorkerApp(App):
         if word.subject == NETWORK:
             state, reason, frozen = value
             self.use_network(Network(state, reason, frozenset(frozen)))
+            return
+        if label.startswith(INCOMPLETE):
+            process, server = label.removeprefix(INCOMPLETE).split(" ", 1)
+            if int(process) != self.number:
+                self.registrar.upkeep.resyncs.told_incomplete(int(process), name, server, value[0])
+            elif value[0] and not self.registrar.upkeep.resyncs.of(name, server):
+                self._tell_incomplete(name, server, False)  # said by this process's predecessor
             return
         group = self.groups.get(name)
         if label.startswith(FLAP):

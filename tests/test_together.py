@@ -36,3 +36,25 @@ def test_a_fact_about_a_group(event):
 def test_a_fact_about_a_group_that_a_reload_has_just_removed(event):
     """A request that was under way still notices that its server has died; nobody else knows that group any more."""
     assert [] == told(event, {})
+
+
+def test_all_workers_know_of_a_server_that_lacks_phones_of_one():
+    """It is told by process; what a predecessor has said, which has not lived to take it back, is taken back by its successor."""
+    words, heard = [], []
+    link = SimpleNamespace(tell=lambda name, word, fact: words.append(word))
+    resyncs = SimpleNamespace(told_incomplete=lambda *what: heard.append(what), of=lambda group, server: None)
+    registrar = SimpleNamespace(upkeep=SimpleNamespace(resyncs=resyncs))
+
+    def worker(number):
+        made = SimpleNamespace(number=number, _link=link, _hearing=Hearing(number), registrar=registrar)
+        made._tell_incomplete = lambda *what: WorkerApp._tell_incomplete(made, *what)
+        return made
+
+    one, other, successor = worker(1), worker(0), worker(1)
+    one._tell_incomplete("office", "primary", True)
+    for each in (other, successor):
+        WorkerApp._act_on(each, words[0])
+    assert [(1, "office", "primary", True)] == heard
+    assert [(True,), (False,)] == [word.value for word in words]
+    WorkerApp._act_on(other, words[1])
+    assert (1, "office", "primary", False) == heard[-1]

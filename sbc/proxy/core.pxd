@@ -32,6 +32,7 @@ cdef class Proxy(Surroundings):
     cdef object _late
     cdef Py_ssize_t _under_way
     cdef dict _moved
+    cdef dict _incomplete
     cdef Sides _sides
     cdef Destinations _destinations
 

@@ -105,6 +105,7 @@ class Proxy(Surroundings):
     _late: object
     _under_way: cython.Py_ssize_t  # contexts that are in the slot of their server transaction
     _moved: dict
+    _incomplete: dict  # group -> servers that do not know all their phones at present
     _sides: Sides
     _destinations: Destinations
 
@@ -132,6 +133,7 @@ class Proxy(Surroundings):
         self.queue = layer.queue
         self.queue.lane(TIMER_C)
         self.registrar = registrar
+        self._incomplete = registrar.incomplete
         self.draining = False
         self._name = warn_agent(name)
         self._reports = as_reports(report)
@@ -371,6 +373,8 @@ class Proxy(Surroundings):
             if answers is not None:
                 first = self._first_for(servers, answers, now)
             plan: AttemptPlan = group.plan(request.method, now, first, servers.in_dialog)
+            if self._incomplete and not servers.in_dialog:
+                plan.expect_gaps(self._incomplete.get(group.name))
             if servers.peer is not None and request.method_code == BYE:
                 route = new_bye_route(
                     self._ways, servers, plan, transaction.flow, request, answers, now + NON_INVITE_BUDGET

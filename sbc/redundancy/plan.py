@@ -60,6 +60,9 @@ class Verdict(enum.Enum):
 _SUCCESS = cython.declare(object, Verdict.SUCCESS)
 _NEXT = cython.declare(object, Verdict.NEXT)
 
+_NOT_THERE = (404, 480)
+"""What a server says of a callee that it does not know, or knows without a contact (RFC 3261 21.4.5 and 21.4.18)."""
+
 _NO_DEADLINE = cython.declare(cython.double, float("inf"))
 
 _STEP = cython.declare(cython.double, 0.01)
@@ -250,6 +253,7 @@ class AttemptPlan:
     _started: cython.double
     _last: Tried
     _left_servers: tuple
+    _incomplete: frozenset
     _over: cython.bint
 
     def __init__(
@@ -270,6 +274,7 @@ class AttemptPlan:
         self._started = 0.0
         self._last = None
         self._left_servers = ()  # those that are done with, all their candidates included
+        self._incomplete = None
         self._over = False
 
     @cython.ccall
@@ -324,6 +329,12 @@ class AttemptPlan:
     def leave_out(self, server_name: str):
         """Do not move to that server any more. After the first attempt."""
         self._left_servers += (server_name,)
+
+    @cython.cfunc
+    def expect_gaps(self, server_names: frozenset):
+        """These servers do not know all their phones at present, being resynchronised (pitfall D18): that one of them does not
+        know or reach the callee is no reason not to ask another one."""
+        self._incomplete = server_names
 
     @property
     def tried(self) -> list[Tried]:
@@ -386,6 +397,9 @@ class AttemptPlan:
         if answer.status < 200:
             raise ValueError(f"a {answer.status} does not end an attempt")
         action = self._action(answer.status)
+        if self._incomplete is not None and answer.status in _NOT_THERE and answer.highest_provisional <= 100:
+            if attempt.server in self._incomplete:
+                action = "next-server"
         moves = (
             action == "next"
             or (action == "next-server" and self._another_server(attempt))

@@ -278,6 +278,11 @@ class Registrar(Settlement):
         # One that calls anonymously is the one that is registered there; a phone of several lines may be of several kinds.
         return group.phones_of(binding.agent or "", host, aor if self.bindings.number(aor) else binding.aor)
 
+    @property
+    def incomplete(self) -> dict[str, frozenset[str]]:
+        """See `Resyncs.incomplete`. Always the same dictionary."""
+        return self.upkeep.resyncs.incomplete
+
     def moved_away(self, token: str) -> None:
         """Another process of this appliance serves that phone from now on. Its registrations at the servers go on."""
         self.upkeep.missed.registered_again(token)

@@ -14,7 +14,7 @@ which one of them comes by, it is not answered from memory (`wants`), and `admit
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,11 @@ class Resyncs:
         self.limits: set[object] = set()
         """Not empty while `longest_grant` has something to say: of any group."""
         self.entries: dict[Key, Resync] = {}
+        self.incomplete: dict[str, frozenset[str]] = {}
+        """Group -> its servers that have come back and do not know all its phones yet, those of other processes included."""
+        self.incomplete_changed: Callable[[str, str, bool], None] | None = None
+        """Called with group, server and whether it is one of those now, as far as the phones of this process go."""
+        self._incomplete_elsewhere: dict[Key, set[int]] = {}
         self._timers: dict[Key, tuple[float, Any]] = {}
         """When it is due, and the call."""
 
@@ -73,6 +78,7 @@ class Resyncs:
         self.limits.add(key)
         self._upkeep.watch_registers(served.group.name, lambda name, outcome, seconds: self._observe(key[0], name, outcome, seconds))
         self._wake_in(key, 0.0)
+        self._note_incomplete(key, returned)
         return entry
 
     def by_command(self, server: str, group: str | None, rate: float | None) -> dict[str, Any]:
@@ -130,12 +136,38 @@ class Resyncs:
     def _end(self, key: Key) -> None:
         if self.entries.pop(key, None) is None:
             return
+        self._note_incomplete(key, False)
         self.limits.discard(key)
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer[1].cancel()
         if not any(group == key[0] for group, _ in self.entries):
             self._upkeep.watch_registers(key[0], None)
+
+    # Calls meanwhile
+
+    def told_incomplete(self, process: int, group: str, server: str, is_incomplete: bool) -> None:
+        """Another process has phones there that are still to be registered, or has no more."""
+        elsewhere = self._incomplete_elsewhere.setdefault((group, server), set())
+        if is_incomplete:
+            elsewhere.add(process)
+        else:
+            elsewhere.discard(process)
+        self._sum_up_incomplete(group)
+
+    def _note_incomplete(self, key: Key, is_incomplete: bool) -> None:
+        was = key[1] in self.incomplete.get(key[0], ())
+        self._sum_up_incomplete(key[0])
+        if self.incomplete_changed is not None and (is_incomplete or was):
+            self.incomplete_changed(*key, is_incomplete)
+
+    def _sum_up_incomplete(self, group: str) -> None:
+        here = {server for (name, server), entry in self.entries.items() if name == group and entry.returned}
+        elsewhere = {server for (name, server), processes in self._incomplete_elsewhere.items() if name == group and processes}
+        if here or elsewhere:
+            self.incomplete[group] = frozenset(here | elsewhere)
+        else:
+            self.incomplete.pop(group, None)
 
     # Who waits
 

@@ -6,7 +6,8 @@ a worker that has spoken itself, and has not heard its own word yet, does not li
 than all it hears until then.
 
 Subjects are the health of one candidate of a group, the working server of a group, how long a candidate that flaps must be
-well before anything returns to it, and the network around us.
+well before anything returns to it, whether a server that has come back knows all phones of one process again, and the network
+around us.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import NamedTuple
 
 Subject = tuple[str, str]
 """(group, candidate), (group, "") for the working server of the group, (group, "/KIND") for that of a kind of phones,
-(group, "flap " + candidate), or `NETWORK`."""
+(group, "flap " + candidate), (group, "incomplete " + number of the process + " " + server), or `NETWORK`."""
 
 FLAP = "flap "
+INCOMPLETE = "incomplete "
 NETWORK: Subject = ("", "network")
 
 
@@ -27,7 +29,7 @@ class Word(NamedTuple):
     subject: Subject
     value: tuple
     """Of a candidate: the fields of a `HealthWord`. Of a group: the working candidate, and since when. Of a flap: what
-    tells it from others, and the hold. Of the network: its state, the reason, and the names of the groups that are frozen."""
+    tells it from others, and the hold. Of an incomplete server: whether it is one. Of the network: its state, the reason, and the names of the groups that are frozen."""
     speaker: int
     serial: int
     """Counts what this speaker has said."""

@@ -40,6 +40,7 @@ class FakeRegistrar:
         self.bindings: dict[str, Binding] = {}
         self.by_aor: dict[str, list[Binding]] = {}
         self.registers: list[Request] = []
+        self.incomplete: dict[str, frozenset[str]] = {}
 
     def register_received(self, transaction, request, group) -> None:
         self.registers.append(request)

@@ -164,6 +164,23 @@ def test_answers_of_the_callee_never_fail_over(site, status):
     site.receive(request("ACK", to_tag="callee"), site.phone)
 
 
+@pytest.mark.parametrize("status", [404, 480])
+def test_d18_a_server_that_does_not_know_all_phones_yet_is_not_the_last_to_be_asked(site, status):
+    """It is being resynchronised. Had it rung, it would know the callee; what another one says is final."""
+    site.registrar.incomplete["office"] = frozenset({"primary"})
+    site.receive(invite(), site.phone)
+    site.answer(site.primary, site.last(site.primary, "INVITE"), status)
+    assert ["INVITE"] == site.fallback.summary()
+    site.answer(site.fallback, site.last(site.fallback, "INVITE"), status)
+    assert [100, status] == site.phone.summary()
+    site.receive(invite(branch="z9hG4bKagain", call_id="again"), site.phone)
+    ringing = site.last(site.primary, "INVITE")
+    site.answer(site.primary, ringing, 180)
+    site.answer(site.primary, ringing, status)
+    assert [100, status, 100, 180, status] == site.phone.summary()
+    assert 1 == site.fallback.summary().count("INVITE")
+
+
 def test_ringing_call_does_not_move(site):
     """D6: 500 after 18x goes to the phone; the server is alive."""
     site.receive(invite(), site.phone)

@@ -495,3 +495,40 @@ def test_sbc_resync_refuses_what_makes_no_sense(make_site):
     one = make_site(registration="successive")
     one.clock.advance(1)
     assert ["office: nobody is to be registered at fallback now, but at primary"] == command(one)["text"]
+
+
+# Calls meanwhile
+
+
+def test_a_server_is_known_to_lack_phones_until_it_has_them(make_site):
+    site = make_site(rise=1, resync_hold=0, resync_rate=1.0)
+    registered(site, 3)
+    assert site.registrar.incomplete == {}
+    command(site, "primary", rate=1.0)
+    site.clock.advance(1.5)
+    assert {"office": {"primary"}} == site.registrar.incomplete
+    site.clock.advance(5.0)
+    assert site.registrar.incomplete == {}
+    die(site, site.fallback)
+    site.clock.advance(100)
+    assert site.registrar.incomplete == {}, "nobody asks a dead one"
+    come_back(site, site.fallback)
+    site.clock.advance(0.5)
+    assert {"office": {"fallback"}} == site.registrar.incomplete
+
+
+def test_what_other_processes_say_of_a_server_counts_as_well(make_site):
+    site = make_site()
+    said = []
+    resyncs = site.registrar.upkeep.resyncs
+    resyncs.incomplete_changed = lambda *word: said.append(word)
+    resyncs.told_incomplete(1, "office", "primary", True)
+    resyncs.told_incomplete(2, "office", "primary", True)
+    resyncs.told_incomplete(2, "office", "primary", False)
+    assert {"office": {"primary"}} == site.registrar.incomplete
+    resyncs.told_incomplete(1, "office", "primary", False)
+    assert site.registrar.incomplete == {} and said == []
+    registered(site, 2)
+    command(site, rate=1.0)
+    site.clock.advance(10)
+    assert [("office", "fallback", True), ("office", "fallback", False)] == said
