@@ -577,21 +577,38 @@ def what_can_change(old: Config, new: Config) -> Config:
 
 def resync_answer(answers: list[Mapping]) -> dict:
     """What `sbc resync` is told, of the answers of all processes."""
-    begun: dict[tuple[str, str], tuple[int, float]] = {}
+    begun: dict[tuple[str, str], tuple[int, int, float]] = {}
     for answer in answers:
         for each in answer.get("resyncs", ()):
-            phones, rate = begun.get((each["group"], each["server"]), (0, 0.0))
-            begun[each["group"], each["server"]] = (phones + each["phones"], rate + each["rate"])
+            phones, by_phones, rate = begun.get((each["group"], each["server"]), (0, 0, 0.0))
+            sums = (phones + each["phones"], by_phones + each["by_phones"], rate + each["rate"])
+            begun[each["group"], each["server"]] = sums
     if not begun:
         refused = next(iter(answers), {"ok": False, "text": ["no worker has answered"]})
         return {"ok": False, "text": refused["text"]}
     text = []
-    for (group, server), (phones, rate) in begun.items():
+    for (group, server), (phones, by_phones, rate) in begun.items():
+        if not phones:
+            text.append(f"{group}: no phone is to be registered at {server}")
+            continue
         text.append(
-            f"{group}: {phones} phones are registered at {server} again, with {rate:.4g} REGISTERs a second at first; those whose"
-            " password is not known when they come by the next time"
+            f"{group}: {_number_of_phones(phones)} to be registered at {server} again, one before all others, then with up to"
+            f" {rate:.4g} REGISTERs a second at first"
         )
+        if by_phones < phones:
+            text.append(f"  {phones - by_phones} by the appliance, from now on")
+        if by_phones:
+            text.append(
+                f"  {by_phones} by the phones, each with its next REGISTER for which there is a place: only they know their"
+                " password"
+            )
+    if any(phones for phones, _, _ in begun.values()):
+        text.append("`sbc status` says how far it is")
     return {"ok": True, "text": text}
+
+
+def _number_of_phones(number: int) -> str:
+    return "1 phone is" if number == 1 else f"{number} phones are"
 
 
 def open_control(reactor, state_dir: Path, commands: Mapping[str, Act], report: Report) -> ControlSocket | None:

@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from sbc.app import freshness
+from sbc.app import freshness, resync_answer
 from sbc.config import Dns
 from sbc.location.cache import Freshness
 from sbc.redundancy.settings import GroupSettings
@@ -59,6 +59,30 @@ def test_how_long_dns_answers_are_good():
     assert Freshness(5, 86400, 0) == freshness(plain, Dns((), 0))
     assert Freshness(5, 86400, 3600) == freshness(plain, Dns((), 3600))
     assert Freshness(30, 600, 7200) == freshness(pivot, Dns((), 3600))
+
+
+def test_sbc_resync_says_what_will_happen():
+    """Of all processes together: how many phones, who does it, and where to see how far it is."""
+
+    def of_one(phones, by_phones, rate, group="office"):
+        begun = {"group": group, "server": "primary", "phones": phones, "by_phones": by_phones, "rate": rate}
+        return {"ok": True, "text": [], "resyncs": [begun]}
+
+    answer = resync_answer([of_one(20, 5, 2.5), of_one(10, 7, 2.5), of_one(0, 0, 5, "empty"), of_one(1, 0, 5, "one")])
+    assert answer["ok"]
+    assert [
+        "office: 30 phones are to be registered at primary again, one before all others, then with up to 5 REGISTERs a second at"
+        " first",
+        "  18 by the appliance, from now on",
+        "  12 by the phones, each with its next REGISTER for which there is a place: only they know their password",
+        "empty: no phone is to be registered at primary",
+        "one: 1 phone is to be registered at primary again, one before all others, then with up to 5 REGISTERs a second at first",
+        "  1 by the appliance, from now on",
+        "`sbc status` says how far it is",
+    ] == answer["text"]
+    assert ["empty: no phone is to be registered at primary"] == resync_answer([of_one(0, 0, 5, "empty")])["text"]
+    refused = {"ok": False, "text": ["there is no server third, only primary"]}
+    assert refused == resync_answer([refused, refused])
 
 
 def free_port(kind: int) -> int:
