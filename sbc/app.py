@@ -60,6 +60,7 @@ from sbc.registration.probe_accounts import ProbeAccounts
 from sbc.registration.registrar import Registrar
 from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal
+from sbc.store.lock import StateLock, StateTaken
 from sbc.store.sqlite import SqliteStore, StateUnreadable
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
@@ -112,6 +113,7 @@ class App:
         self._network_watch: NetworkWatch | None = None
         self._links: OwnLinks | None = None
         self._control: ControlSocket | None = None
+        self._lock: StateLock | None = None
 
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
@@ -128,6 +130,10 @@ class App:
     def _own_facts_to(self, listener: Report) -> Report:
         """Which facts that listener hears."""
         return listener
+
+    def _own_lock(self) -> StateLock | None:
+        """On the state directory, before anything in it is touched."""
+        return StateLock(self.config.appliance.state_dir, self.report)
 
     def _own_state_dir(self) -> Path:
         adopt(self.config.appliance.state_dir, 1, self.report)
@@ -161,9 +167,10 @@ class App:
         """Open everything. Raises CannotStart; what was opened before is closed again by the end of the process."""
         config = self.config
         try:
+            self._lock = self._own_lock()
             state_dir = self._own_state_dir()
             self.store = SqliteStore(state_dir, self.report)
-        except StateUnreadable as error:
+        except (StateUnreadable, StateTaken) as error:
             raise CannotStart(str(error)) from error
         key = self.store.secret()
         timers = Timers(config.timers.t1, config.timers.t2, config.timers.t4)
@@ -534,6 +541,8 @@ class App:
         self.registrar.close()
         self._journal.close()
         self.store.close()
+        if self._lock is not None:
+            self._lock.release()
         self.systemd.stop_signs()
         done()
 

@@ -115,6 +115,10 @@ class Process:
             )
         return self._process.stdout.readline()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
 
@@ -187,6 +191,26 @@ def test_taken_http_port_is_1(appliance):
         assert appliance.start() == ""
         assert appliance.wait() == 1
     assert "cannot listen on http" in appliance.log.read_text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_taken_state_dir_is_1(appliance, tmp_path, workers):
+    """Two that write into one would each take the other's phones for their own; whatever ports the second one has."""
+    appliance.start()
+    (tmp_path / "second").mkdir()
+    second = Process(tmp_path / "second", workers)
+    second.state = appliance.state
+    second.configure()
+    try:
+        assert (second.start(), second.wait()) == ("", 1)
+        assert f"sbc: {appliance.state} is in use by another appliance (process {appliance.pid}): each needs its own" in (
+            second.log.read_text()
+        )
+        assert appliance.ask("example.com", "a") == 480
+        appliance.signal(signal.SIGKILL)  # and nobody waits for the end of it
+        assert second.start().startswith("sbc ready:")
+    finally:
+        second.end()
 
 
 def test_bad_configuration_is_2(appliance):
