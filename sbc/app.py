@@ -401,9 +401,7 @@ class App:
         if not groups:
             return {"ok": False, "text": [f"there is no group {group_name}, only {', '.join(self.groups)}"]}
         results = [group.fail_back(self.clock.seconds()) for group in groups]
-        # For one group: did it move? For all of them: each is where it can be.
-        ok = group_name is None or results[0][0]
-        return {"ok": ok, "text": [line for _, lines in results for line in lines]}
+        return {"ok": all(is_done for is_done, _ in results), "text": [line for _, lines in results for line in lines]}
 
     def resync(self, server: str | None, group_name: str | None, rate: float | None) -> dict:
         """`sbc resync`: what is to be told, with what `resync_answer` needs of each process."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sbc.config import Config, Running
 
 BAD_CONFIGURATION = 2
+_EXIT_STATUS = "Exit status: 0 done; 1 not done, or the appliance does not run; 2 bad configuration or arguments."
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="sbc", description="Keeps telephones in service when their call server dies."
+        prog="sbc", description="Keeps telephones in service when their call server dies.", epilog=_EXIT_STATUS
     )
     parser.add_argument("--version", action="version", version=f"sbc {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -54,23 +55,37 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # how the supervisor starts its workers
     run.set_defaults(command=_run)
 
-    check = commands.add_parser("check", help="validate the configuration and show all that is in force")
+    check = commands.add_parser(
+        "check",
+        help="validate the configuration and show all that is in force",
+        epilog="Exit status: 0 the configuration is good, whatever servers answer; 1 with --strict, when one is not up; 2 it is not.",
+    )
     _add_file_option(check)
     check.add_argument("--live", action="store_true", help="also resolve every server and send it an OPTIONS")
+    check.add_argument("--strict", action="store_true", help="with --live: exit status 1 unless every address of every server is up")
     check.set_defaults(command=_check)
 
-    status = commands.add_parser("status", help="what the running appliance sees")
+    status = commands.add_parser("status", help="what the running appliance sees", epilog=_EXIT_STATUS)
     _add_file_option(status)
     status.add_argument("--json", action="store_true", help="everything, for programs")
     status.set_defaults(command=_status)
 
-    explain = commands.add_parser("explain", help="all about one number: where it is registered, why not elsewhere, what is next")
+    explain = commands.add_parser(
+        "explain",
+        help="all about one number: where it is registered, why not elsewhere, what is next",
+        epilog="Exit status: 0 it is known; 1 it is not, or the appliance does not run; 2 bad configuration or arguments.",
+    )
     explain.add_argument("aor", metavar="AOR", help="as the phone registers it: sip:NUMBER@DOMAIN")
     _add_file_option(explain)
     explain.add_argument("--json", action="store_true", help="the same for programs")
     explain.set_defaults(command=_explain)
 
-    failback = commands.add_parser("failback", help="let new requests return to the best server that is well, now")
+    failback = commands.add_parser(
+        "failback",
+        help="let new requests return to the best server that is well, now",
+        epilog="Exit status: 0 they have moved, or are at the best server already; 1 they stay, because no better one is up, or the"
+        " appliance does not run; 2 bad configuration or arguments.",
+    )
     failback.add_argument("group", nargs="?", metavar="GROUP", help="the name of a group; without it, all of them")
     _add_file_option(failback)
     failback.set_defaults(command=_failback)
@@ -79,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         "resync",
         help="register all phones at a server again, one after the other: it has lost them, and has not been seen to be down",
         description="Registers all phones at a server again, as when it has come back: by importance, at a pace that it stands.",
+        epilog="Exit status: 0 it has begun, and `sbc status` says how far it is; 1 it has not, or the appliance does not run; 2 bad"
+        " configuration or arguments.",
     )
     resync.add_argument("--server", metavar="NAME", required=True, help="as [[group.server]] names it")
     resync.add_argument("--group", metavar="NAME", help="without it, all groups that have a server of that name")
@@ -91,7 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     resolve = commands.add_parser(
         "resolve",
         help="how a name becomes addresses: every DNS query, its answer, and why the next one is asked",
-        description="Looks up a server as the appliance would, and tells the whole story. Exit status 1: nothing was found.",
+        description="Looks up a server as the appliance would, and tells the whole story.",
+        epilog="Exit status: 0 addresses were found; 1 none was; 2 bad arguments.",
     )
     resolve.add_argument("name", metavar="NAME", help="as [[group.server]] would have it in `address`")
     resolve.add_argument("--port", type=int, default=0, help="0, the default: found by DNS")
@@ -164,7 +182,8 @@ def _check(options: argparse.Namespace) -> int:
         from sbc import preflight
 
         sys.stdout.write("\n")
-        preflight.ping_servers(config, sys.stdout)
+        if not preflight.ping_servers(config, sys.stdout) and options.strict:
+            return 1
     return 0
 
 

@@ -29,6 +29,9 @@ from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Response, parse
 
 AT_ONCE = 32  # candidates asked at the same time
+UP = "up"
+"""What is said of a candidate that is well begins so."""
+
 _LARGEST_ANSWER = 65535
 
 Ask = Callable[[Question], Result]
@@ -49,8 +52,9 @@ class Lookup:
         )
 
 
-def ping_servers(config: Config, out: TextIO) -> None:
-    """Print one line for each candidate of each server, as TOML comments behind the expanded configuration."""
+def ping_servers(config: Config, out: TextIO) -> bool:
+    """Print one line for each candidate of each server, as TOML comments behind the expanded configuration. True when all are up."""
+    all_are_up = True
     resolver = make_resolver(config.dns.servers)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         rows = []
@@ -65,7 +69,10 @@ def ping_servers(config: Config, out: TextIO) -> None:
         ]
         width = max(len(label) for label, _ in results)
         for label, result in results:
-            print(f"# {label:<{width}}  {result if isinstance(result, str) else result.result()}", file=out, flush=True)
+            said = result if isinstance(result, str) else result.result()
+            all_are_up = all_are_up and said.startswith(f"{UP} ")
+            print(f"# {label:<{width}}  {said}", file=out, flush=True)
+    return all_are_up
 
 
 def find(server: ServerSettings, group: GroupSettings, listens: Iterable[Listen], ask: Ask) -> Lookup:
@@ -124,7 +131,7 @@ def ping(candidate: Candidate, server: ServerSettings, group: GroupSettings, con
     except MalformedMessage as error:
         return f"answers, but not in SIP: {error}"
     milliseconds = 1000 * (time.monotonic() - started)
-    word = "up" if group.status_health.get(str(response.status), "up") == "up" else "down"
+    word = UP if group.status_health.get(str(response.status), "up") == "up" else "down"
     return f"{word} {response.status} in {milliseconds:.0f} ms"
 
 

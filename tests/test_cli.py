@@ -162,6 +162,23 @@ def test_check_live_pings(command, capsys):
     assert "branch-42" == config.appliance.name and out is sys.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "all_up", "status"),
+    [(["--live"], False, 0), (["--live", "--strict"], False, 1), (["--live", "--strict"], True, 0), (["--strict"], False, 0)],
+)
+def test_check_live_for_scripts(options, all_up, status, command):
+    """The configuration is good all the same: only who asks for it hears by the exit status of a server that is not up."""
+    command("sbc.preflight", "ping_servers", all_up)
+    assert status == cli.main(["check", "-c", str(EXAMPLE), *options])
+
+
+@pytest.mark.parametrize("name", ["check", "status", "explain", "failback", "resync", "resolve"])
+def test_help_tells_the_exit_status(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    assert "Exit status: 0 " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("status", [0, 1])
 def test_run(command, status):
     """The appliance says how it ended."""

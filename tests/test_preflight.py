@@ -183,6 +183,19 @@ def test_one_line_for_each_candidate(tmp_path):
     """As TOML comments, so that the whole output of `sbc check --live` can be kept."""
     with udp_server(200) as (port, _):
         out = io.StringIO()
-        ping_servers(configuration(tmp_path, port=port), out)
+        assert ping_servers(configuration(tmp_path, port=port), out) is True
     (line,) = out.getvalue().splitlines()
     assert line.startswith(f"# office primary P1:1 127.0.0.1:{port};udp  up 200 in ")
+
+
+@pytest.mark.parametrize("status", [503, None])
+def test_not_all_are_up(tmp_path, status):
+    """One of two answers as a server that is well."""
+    with udp_server(200) as (port, _), udp_server(status) as (other, _):
+        config = configuration(tmp_path, port=port, wait=1)
+        path = tmp_path / "sbc.toml"
+        second = f'[[group.server]]\nname = "second"\naddress = "127.0.0.1"\nport = {other}\ntransport = "udp"\n'
+        path.write_text(path.read_text() + second)
+        out = io.StringIO()
+        assert ping_servers(load(config.path), out) is False
+    assert 2 == len(out.getvalue().splitlines())

@@ -473,31 +473,36 @@ class ServerGroup:
         return results * (self.settings.probe_interval_down * (1 + JITTER) + self.settings.probe_timeout)
 
     def fail_back(self, now: float) -> tuple[bool, list[str]]:
-        """An administrator wants new requests at the best server now. Returns whether any moved, and what to tell him: a
-        line for each kind of phones."""
+        """An administrator wants new requests at the best server now. Returns whether they are there, or moved as near to it as can
+        be, and what to tell him: a line for each kind of phones."""
         self.advance(now)
         results = [kind._fail_back(now) for kind in self._everyone]
         self._agree_how_long_it_is_quiet()
-        return any(moved for moved, _ in results), [f"{kind.key}: {text}" for kind, (_, text) in zip(self._everyone, results, strict=True)]
+        return all(is_done for is_done, _ in results), [f"{kind.key}: {text}" for kind, (_, text) in zip(self._everyone, results, strict=True)]
 
     def _fail_back(self, now: float) -> tuple[bool, str]:
         current = self._working.current
         if current is None:
             return False, "no address of a server is known"
         if self.settings.load_balancing:
-            return False, "the servers are equals (load_balancing), there is nothing to return to"
+            return True, "the servers are equals (load_balancing), there is nothing to return to"
         if not self._link_up:
             return False, "our own link is down, nothing moves"
         moved = self._working.fail_back(self._options, now)
         if moved is not None:
             self._moved(now, "manual")
             self._reports(self._move_event(moved))
-            return True, f"new requests go to {self._named(moved.to_candidate)} from now on"
+            to, left = self._named(moved.to_candidate), self._named(current)
+            return True, f"new requests go to {to} from now on; calls under way stay at {left} until they end"
         better = self._working.better(self._options)
         if not better:
-            return False, f"new requests go to the best server already, {self._named(current)}"
-        why = "; ".join(f"{self._named(each)} is down: {self.health(each).reason}" for each in better)
-        return False, f"new requests stay at {self._named(current)}: {why}"
+            since = f" for {_so_long(now - self._working.since)}" if self._working.since is not None else ""
+            return True, f"new requests go to the best server already, {self._named(current)}{since}"
+        why = "; ".join(
+            f"{self._named(each)} is down for {_so_long(now - self.health(each).since)}: {self.health(each).reason}"
+            for each in better
+        )
+        return False, f"new requests stay at {self._named(current)}: {why}; they can return as soon as it is up"
 
     def _named(self, candidate: Candidate) -> str:
         server = self.owner(candidate)
@@ -831,3 +836,11 @@ class _Witness(PlanWitness):
                 failed.outcome.cause,
             )
         )
+
+
+def _so_long(seconds: float) -> str:
+    """A length of time as people say it: `40 s`, `12 min`, `3 h`."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
