@@ -12,6 +12,9 @@ cdef class Entry:
     cdef public str group
     cdef public str server
     cdef public str new
+    cdef public set phones
+
+    cdef object note(self, str phone)
 
 
 cdef class RecentEvents(Listener):

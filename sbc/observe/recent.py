@@ -20,19 +20,25 @@ from sbc.observe.story import ALL_METHODS, NEVER_NOTABLE, NO_NAMES, ServerNames,
 
 if cython.compiled:
     from cython.cimports.sbc.events import Listener, RegistrationChanged
+    from cython.cimports.sbc.observe.story import became
 else:
     from sbc.events import Listener, RegistrationChanged
+    from sbc.observe.story import became
 
 KEPT = 50
 MERGE_WITHIN = 300.0  # seconds after its first fact that an entry still takes in others of its kind
+MOST_TOLD_APART = 10_000
+"""Phones of one entry: anybody can make up names, and is not to take memory without end."""
 
 
 @cython.cclass
 class Entry:
-    """One line of the list: `count` facts, between `first_at` and `last_at` by the wall clock.
+    """One line of the list: `count` facts, between `first_at` and `last_at` by the wall clock; where they are about phones, so many
+    phones.
 
     `last` is the last fact, while nobody has asked for its story: in a flood of phones only that of the last one is told.
-    `group`, `server` and `new` are those of the RegistrationChanged that an entry counts, "" of others.
+    `group`, `server` and `new` are those of the RegistrationChanged that an entry counts, "" of others. `phones` has the hashes of
+    their names, as long as others may come; None where facts are counted.
     """
 
     first_at: cython.double
@@ -43,6 +49,7 @@ class Entry:
     group: str
     server: str
     new: str
+    phones: set
 
     def __init__(self, at: float, story: Story, fact: object) -> None:
         self.first_at = self.last_at = at
@@ -50,13 +57,24 @@ class Entry:
         self.count = 1
         self.last = None
         self.group = self.server = self.new = ""
+        self.phones = {hash(story.phone)} if story.phone else None
         if isinstance(fact, RegistrationChanged):
-            self.group, self.server, self.new = fact.group, fact.server, fact.new
+            self.group, self.server, self.new = fact.group, fact.server, became(fact)
+
+    @cython.cfunc
+    def note(self, phone: str):
+        """One more fact, of that phone."""
+        if self.phones is None:
+            self.count += 1
+        elif len(self.phones) < MOST_TOLD_APART:
+            self.phones.add(hash(phone))
+            self.count = len(self.phones)
 
     def text(self) -> str:
         if self.count == 1:
             return self.story.text
-        return self.story.several.replace("{count}", str(self.count))
+        are_more = self.story.phone and self.count >= MOST_TOLD_APART
+        return self.story.several.replace("{count}", f"{self.count} or more" if are_more else str(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +116,15 @@ class RecentEvents(Listener):
         """Whether there is an entry already, which then counts it."""
         entry: Entry
         now: cython.double = self._wall_clock()
+        new: str = became(event)
         for entry in self._floods:
             if (
-                entry.new == event.new
+                entry.new == new
                 and entry.server == event.server
                 and entry.group == event.group
                 and now - entry.first_at < MERGE_WITHIN
             ):
-                entry.count += 1
+                entry.note(event.aor)
                 entry.last_at = now
                 entry.last = event
                 return True
@@ -127,10 +146,13 @@ class RecentEvents(Listener):
             self._remember(story, now, event)
 
     def _remember(self, story: Story, now: float, event: object) -> None:
+        entry: Entry
         if story.several:
             for entry in self._entries:
-                if entry.story.key == story.key and now - entry.first_at < MERGE_WITHIN:
-                    entry.count += 1
+                if now - entry.first_at >= MERGE_WITHIN:
+                    entry.phones = None
+                elif entry.story.key == story.key:
+                    entry.note(story.phone)
                     entry.last_at = now
                     entry.story = story
                     return

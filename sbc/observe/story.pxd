@@ -2,6 +2,7 @@
 
 from sbc.events cimport RegistrationChanged
 
+cpdef str became(RegistrationChanged event)
 cpdef str level_of_registration(RegistrationChanged event)
 cpdef str text_of_registration(RegistrationChanged event)
 cpdef str printable(str text)

@@ -58,6 +58,8 @@ class Story:
     group: str = ""
     several: str = ""
     """How to say it of many: `{count}` stands for their number. Empty: each is told on its own."""
+    phone: str = ""
+    """The phone that it is about, where `several` counts phones: one that does it ten times is one."""
     notable: bool = True
     """Whether it belongs into the list of recent events, beside failovers."""
 
@@ -189,16 +191,28 @@ def _of_phones(kind: str) -> str:
     return f" of phones of profile {kind}" if kind else ""
 
 
+_NEVER_WAS = cython.declare(str, "not registered")
+
 _SAID_OF_PHONE = cython.declare(
     dict,
     {
         "registered": "is registered at",
         "registering": "is registering at",
         "unregistered": "is no longer registered at",
+        "not registered": "is not registered at",
         "failed": "could not register at",
     },
 )
 _LEVEL_OF_STATE = cython.declare(dict, {"registering": DEBUG, "failed": WARNING})
+
+
+@cython.ccall
+def became(event: RegistrationChanged) -> str:
+    """The new state, "not registered" of a phone that is unregistered and was not registered there before either: a server has
+    challenged or refused its first REGISTER."""
+    if event.new == "unregistered" and event.old != "registered":
+        return _NEVER_WAS
+    return event.new
 
 
 @cython.ccall
@@ -210,7 +224,7 @@ def level_of_registration(event: RegistrationChanged) -> str:
 @cython.ccall
 def text_of_registration(event: RegistrationChanged) -> str:
     """The text of its story, without the rest of it: every phone has such lines."""
-    said: str = _SAID_OF_PHONE.get(event.new)
+    said: str = _SAID_OF_PHONE.get(became(event))
     if said is None:
         said = f"is {event.new} at"
     text: str = f"{event.group}: phone {event.aor} {said} server {event.server}"
@@ -218,18 +232,21 @@ def text_of_registration(event: RegistrationChanged) -> str:
 
 
 def _registration(event: events.RegistrationChanged, names: ServerNames) -> Story:
+    what = became(event)
     said_of_many = {
         "registered": "were registered at",
         "registering": "began to register at",
         "unregistered": "are no longer registered at",
+        "not registered": "are not registered at",
         "failed": "could not register at",
-    }.get(event.new, f"became {event.new} at")
+    }.get(what, f"became {event.new} at")
     why = f": {event.reason}" if event.reason else ""
     return Story(
         level=level_of_registration(event),
         text=text_of_registration(event),
-        key=("registration", event.group, event.server, event.new),
+        key=("registration", event.group, event.server, what),
         group=event.group,
+        phone=event.aor,
         several=printable(
             f"{event.group}: {{count}} phones {said_of_many} server {event.server}, the last was {event.aor}{why}"
         ),
@@ -256,6 +273,7 @@ def _removal_left_out(event: events.RemovalLeftOut, names: ServerNames) -> Story
         text=printable(f"{event.group}: phone {event.aor} has removed itself, and stays registered at server {event.server} {until}"),
         key=("removal left out", event.group, event.server),
         group=event.group,
+        phone=event.aor,
         several=printable(
             f"{event.group}: {{count}} phones have removed themselves, and stay registered at server {event.server} until they"
             f" lapse there: it {event.reason}; the last was {event.aor}"
@@ -285,6 +303,7 @@ def _quarantined(event: events.PhoneQuarantined, names: ServerNames) -> Story:
         ),
         key=("quarantine", event.group),
         group=event.group,
+        phone=f"{event.aor} {event.contact} {event.host}",
         several=printable(
             f"{event.group}: {{count}} phones registered in a loop, and were {for_so_long}, the last was {event.aor} at"
             f" {event.host}: {event.reason}"

@@ -9,7 +9,7 @@ import pytest
 
 from sbc import events
 from sbc.observe.log import EventLog
-from sbc.observe.recent import KEPT, MERGE_WITHIN, RecentEvents
+from sbc.observe.recent import KEPT, MERGE_WITHIN, MOST_TOLD_APART, RecentEvents
 from sbc.observe.story import ServerNames, line_of, tell
 
 A, B = "192.0.2.1:5060;udp", "192.0.2.2:5060;udp"
@@ -125,6 +125,51 @@ def test_a_thousand_phones_are_one_entry() -> None:
     assert entries[0]["count"] == 1000
     assert entries[0]["text"] == "office: 1000 phones were registered at server primary, the last was sip:999@x"
     assert "failover" in entries[1]["text"]
+
+
+def test_a_phone_that_does_it_ten_times_is_one() -> None:
+    """Where a summary says phones it counts phones; who tried again is told as one, as he is told alone."""
+    recent = RecentEvents(lambda: 0.0)
+    for _ in range(10):
+        recent(registered(1, "failed", "403 Forbidden"))
+    assert [(1, "office: phone sip:1@x could not register at server primary: 403 Forbidden")] == [
+        (entry["count"], entry["text"]) for entry in recent.describe()
+    ]
+    for number in (2, 1, 2, 3):
+        recent(registered(number, "failed", "403 Forbidden"))
+    (entry,) = recent.describe()
+    assert entry["count"] == 3 and "office: 3 phones could not register at server primary" in entry["text"]
+    for _ in range(3):
+        recent(events.PhoneQuarantined("office", "sip:a@d", "sip:a@h:5062", "203.0.113.7", 300.0, "so"))
+    recent(events.PhoneQuarantined("office", "sip:a@d", "sip:a@h:5063", "203.0.113.7", 300.0, "so"))
+    assert "office: 2 phones registered in a loop" in recent.describe()[0]["text"]
+
+
+def test_who_makes_up_names_does_not_take_memory_without_end() -> None:
+    now = [0.0]
+    recent = RecentEvents(lambda: now[0])
+    for number in range(MOST_TOLD_APART + 50):
+        recent(registered(number, "failed"))
+    (entry,) = recent.describe()
+    assert f"office: {MOST_TOLD_APART} or more phones could not register" in entry["text"]
+    now[0] = MERGE_WITHIN + 1
+    recent(registered(1, "failed"))
+    assert [1, MOST_TOLD_APART] == [entry["count"] for entry in recent.describe()]
+
+
+def test_who_was_never_registered_is_not_no_longer_registered() -> None:
+    """A server has challenged or refused the first REGISTER of a phone: it is not news that it has lost it."""
+    recent = RecentEvents(lambda: 0.0)
+    for number in (1, 2, 2):
+        recent(registered(number, "unregistered", "asks for a password"))
+    recent(events.RegistrationChanged("office", "primary", "sip:3@x", "registered", "unregistered", "expired"))
+    assert {
+        "office: 2 phones are not registered at server primary, the last was sip:2@x: asks for a password",
+        "office: phone sip:3@x is no longer registered at server primary: expired",
+    } == {entry["text"] for entry in recent.describe()}
+    told = tell(registered(1, "unregistered", "asks for a password"))
+    assert told is not None
+    assert told.text == "office: phone sip:1@x is not registered at server primary: asks for a password"
 
 
 def test_a_late_phone_begins_a_new_entry() -> None:
