@@ -223,6 +223,17 @@ class MalformedReceived:
 
 @cython.cclass
 @dataclass(frozen=True)
+class DomainNotServed:
+    """A request is refused, because no group serves its domain. Not of every such request: see `sbc.proxy.unserved`."""
+
+    method: str
+    domain: str
+    host: str
+    """Who has sent it."""
+
+
+@cython.cclass
+@dataclass(frozen=True)
 class DnsLookup:
     """One DNS question was answered, from the network or from the cache."""
 

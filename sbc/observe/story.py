@@ -373,6 +373,23 @@ def _malformed(event: events.MalformedReceived, names: ServerNames) -> Story:
     )
 
 
+def _domain_not_served(event: events.DomainNotServed, names: ServerNames) -> Story:
+    what = f"domain {event.domain}, which no group serves" if event.domain else "no domain"
+    to_do = "the domain of its account is to be one of `domains` in [[group]]"
+    return Story(
+        level=INFO,
+        text=printable(
+            f"phone at {event.host} asks for {what}: its {event.method} gets 403 Domain Not Served Here; {to_do}"
+        ),
+        key=("not served",),
+        several=printable(
+            f"{{count}} phones ask for domains that no group serves, and get 403 Domain Not Served Here, the last at {event.host}"
+            f" for {event.domain}; {to_do}"
+        ),
+        phone=event.host,
+    )
+
+
 def _dns(event: events.DnsLookup, names: ServerNames) -> Story:
     return Story(
         level=DEBUG if is_for_debug(event) else INFO,
@@ -418,6 +435,7 @@ _NARRATORS: dict[type, Callable[[Any, ServerNames], Story]] = {
     events.ProbeEnded: _probe,
     events.LateResponse: _late,
     events.MalformedReceived: _malformed,
+    events.DomainNotServed: _domain_not_served,
     events.DnsLookup: _dns,
     events.Alarm: _alarm,
 }

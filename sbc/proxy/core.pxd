@@ -30,6 +30,7 @@ cdef class Proxy(Surroundings):
     cdef Network _network
     cdef Ways _ways
     cdef object _late
+    cdef object _unserved
     cdef Py_ssize_t _under_way
     cdef dict _moved
     cdef dict _incomplete

@@ -23,7 +23,8 @@ from sbc.proxy.late import LateAnswers
 from sbc.proxy.network import FlowFinder
 from sbc.proxy.overload import LEAST_SHED
 from sbc.proxy.response_context import TIMER_C
-from sbc.proxy.validation import Refused
+from sbc.proxy.unserved import Unserved
+from sbc.proxy.validation import NotServed, Refused
 from sbc.sip.errors import MalformedMessage
 
 if cython.compiled:
@@ -103,6 +104,7 @@ class Proxy(Surroundings):
     _network: Network
     _ways: Ways
     _late: object
+    _unserved: object
     _under_way: cython.Py_ssize_t  # contexts that are in the slot of their server transaction
     _moved: dict
     _incomplete: dict  # group -> servers that do not know all their phones at present
@@ -149,6 +151,7 @@ class Proxy(Surroundings):
         pins: Pins = Pins(Nonces() if nonces is None else nonces)
         self._ways = Ways(self.queue, network, OwnRoutes(key, network), pins, large, registrar)
         self._late = LateAnswers(clock, layer, self.t1, branches.new, report)
+        self._unserved = Unserved(report)
         self._under_way = 0
         self._moved: dict[tuple[str, str, int], Candidate] = {}
         """re-INVITEs that another server accepted than their dialog's, by Call-ID, From tag and CSeq; for 64*T1."""
@@ -224,6 +227,8 @@ class Proxy(Surroundings):
             self._branches.check_loop(request)
             destination = self._destinations.reach(target, request, transaction.flow)
         except Refused as refusal:
+            if isinstance(refusal, NotServed):
+                self._unserved.note(request.method, refusal.domain, transaction.flow.remote[0], self.queue.now())
             self._refuse(transaction, request, refusal)
             return
         if isinstance(destination, ToUs):

@@ -14,7 +14,7 @@ import cython
 
 from sbc.proxy.own_routes import CONTACT_TOKEN
 from sbc.proxy.route_cookie import PARAMETER
-from sbc.proxy.validation import Refused
+from sbc.proxy.validation import NotServed, Refused
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 
@@ -183,7 +183,7 @@ class Destinations:
         if group is None:
             if flow.side != "phones" and self._sides.is_server_host(flow.remote[0]):
                 raise Refused(403, "Source Address Is Not A Configured Server")
-            raise Refused(403, "Domain Not Served Here")
+            raise NotServed(next(iter(_hosts_of(request.to, request.from_)), ""))
         in_dialog: cython.bint = request.has_to_tag()
         if request.method_code == REGISTER:
             return to_us(group)

@@ -41,6 +41,14 @@ class Refused(Exception):  # noqa: N818 (a decision, raised from deep inside it)
         self.headers = headers
 
 
+class NotServed(Refused):
+    """No group serves that domain."""
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(403, "Domain Not Served Here")
+        self.domain = domain
+
+
 @cython.cfunc
 def hops_left(request: Request) -> cython.int:
     """Max-Forwards, 70 where it is absent."""
