@@ -54,8 +54,7 @@ def render(explanation: Mapping[str, Any], wall_now: float) -> str:
         lines += ["", *_contact_lines(contact)]
     said = [
         *[
-            f"{each['contact']} has shown {each['server']} {wrong_passwords(each)} within the last hour, from"
-            f" {each['host']}"
+            f"{each['server']} got {wrong_passwords(each)} for {each['contact']} at {each['host']} within the last hour"
             for each in explanation["rejected"]
         ],
         *[
@@ -143,13 +142,22 @@ def _server_lines(entry: Mapping[str, Any]) -> list[str]:
         times = "once" if entry["failures"] <= 1 else f"{entry['failures']} times in a row"
         lines = [
             f"{name}: REFUSED {times}{reason}; it may be tried again {_soon(entry['retry_in'] or 0)}",
-            "  mend its account or password there, then restart the phone, or mend [credentials] and reload: it is tried at once",
+            f"  {_to_mend(entry['reason'])}",
         ]
     else:
         lines = [f"{name}: {entry['state']}{reason}"]
         if entry["retry_in"]:
             lines.append(f"  it is not asked for {in_words(entry['retry_in'])}")
     return lines
+
+
+def _to_mend(reason: str) -> str:
+    """What an administrator can do about a refused account."""
+    if "[credentials]" in reason:
+        return "mend that line of the [credentials] file, and reload (SIGHUP): it is tried at once"
+    if reason.startswith("wrong password"):
+        return "mend the password in the phone and restart it"
+    return "create or enable its account there, then restart the phone, or wait"
 
 
 def _soon(seconds: float) -> str:

@@ -231,7 +231,8 @@ def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
 
 def wrong_passwords(entry: Mapping[str, Any]) -> str:
     """Of an entry of `registrations.rejected`."""
-    return "1 wrong password" if entry["wrong_passwords"] == 1 else f"{entry['wrong_passwords']} wrong passwords"
+    said = "1 wrong password" if entry["wrong_passwords"] == 1 else f"{entry['wrong_passwords']} wrong passwords"
+    return f"{said} of [credentials]" if entry.get("from_credentials_file") else said
 
 
 def _is_well(phone: Mapping[str, Any]) -> bool:
@@ -240,7 +241,7 @@ def _is_well(phone: Mapping[str, Any]) -> bool:
 
 
 def _standing(entry: Mapping[str, Any]) -> str:
-    """`primary registered for 50 min (alternating)`, `fallback failed: wrong password, next try in 4 min`."""
+    """`primary registered for 50 min (alternating)`, `fallback failed: 403 Forbidden, next try in 4 min`."""
     said = f"{entry['server']} {entry['state']}"
     if entry["state"] == "registered":
         said += f" for {in_words(entry['expires_in'])}" if entry.get("expires_in") is not None else ""

@@ -62,7 +62,7 @@ def describe(
         "rejected": [
             {
                 "aor": _printable(tries.aor), "contact": _printable(tries.contact), "host": host, "server": server,
-                "wrong_passwords": len(tries.times),
+                "wrong_passwords": len(tries.times), "from_credentials_file": tries.is_own,
             }
             for host, _, server, tries in islice(rejections.entries(now), MOST)
         ],

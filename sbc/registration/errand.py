@@ -19,6 +19,7 @@ import cython
 
 from sbc.registration.bindings import REGISTERED
 from sbc.registration.leg import Ending
+from sbc.registration.own_digest import wrong_line
 from sbc.sip.uri import format_host_port
 
 if cython.compiled:
@@ -170,6 +171,8 @@ class Errand(LegUser):
         self.reason = leg.reason
         self.candidate = leg.candidate
         self.own_password_refused = leg.own_password_refused
+        if leg.own_password_refused and leg.ending is Ending.CHALLENGED:
+            self.reason = wrong_line(leg.response, self.own_username())
         if leg.response is not None:
             self.status = leg.response._status
         if leg.ending is Ending.ACCEPTED:

@@ -35,10 +35,13 @@ def explain(
         if missed.binding.aor == aor
     ]
     rejected = [
-        {"contact": tries.contact, "host": host, "server": server, "wrong_passwords": len(tries.times)}
+        {
+            "contact": tries.contact, "host": host, "server": server, "wrong_passwords": len(tries.times),
+            "from_credentials_file": tries.is_own,
+        }
         for host, _, server, tries in registrar.rejections.entries(now)
         if tries.aor == aor
-    ]
+    ]  # fmt: skip
     groups = {binding.group for binding in registrar.bindings_for_aor(aor)} or set(_groups_for(registrar.groups, aor))
     known = bool(contacts or removals or rejected or kept)
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from sbc.nonces import ANSWERED_BY, challenges
+from sbc.nonces import ANSWERED_BY, challenges, realm_of
 from sbc.sip import digest
 from sbc.sip.digest import Challenge, Credentials, HtdigestFile
 from sbc.sip.message import Request, Response
@@ -56,6 +56,16 @@ def answerable(response: Response, file: HtdigestFile | None, username: str) -> 
         if digest.supported(challenge) and file.find(username, challenge.realm, challenge.algorithm) is not None:
             return OwnDigest(ANSWERED_BY[name], challenge, username)
     return None
+
+
+WRONG_IN_PHONE = "wrong password in the phone"
+
+_LONGEST_REALM = 60  # characters, of a server's own words
+
+
+def wrong_line(response: Response, username: str) -> str:
+    """For people: that server has not accepted what the password file made us answer for that user."""
+    return f"wrong password in [credentials], line {username}:{realm_of(response)[:_LONGEST_REALM]}"
 
 
 def is_proof(credentials: Credentials, file: HtdigestFile | None, request: Request) -> bool:

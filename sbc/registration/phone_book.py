@@ -242,7 +242,7 @@ class PhoneBook(ExchangeUser):
         if errand.own_password_refused:
             self.rejections.rejected(
                 binding.host, binding.token, errand.target.name, "", self.queue.now(),
-                aor=binding.aor, contact=binding.contact_uri,
+                aor=binding.aor, contact=binding.contact_uri, is_own=True,
             )  # fmt: skip
         if state == _FAILED:
             self._refuse(binding, upstream, errand.group, reason)

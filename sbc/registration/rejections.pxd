@@ -4,6 +4,7 @@
 cdef class Tries:
     cdef readonly list times
     cdef public str call_id
+    cdef public bint is_own
     cdef readonly str aor
     cdef readonly str contact
 

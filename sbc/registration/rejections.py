@@ -40,12 +40,14 @@ class Tries:
 
     times: list  # when, the oldest first
     call_id: str  # of the last, "" for one of our own
+    is_own: cython.bint  # the last was an answer of ours, from the password file
     aor: str
     contact: str
 
     def __init__(self, aor: str, contact: str) -> None:
         self.times: list[float] = []
         self.call_id = ""
+        self.is_own = False
         self.aor = aor
         self.contact = contact
 
@@ -101,9 +103,19 @@ class Rejections:
         return max(0.0, entry.next_at(call_id, most) - now) if entry.times else 0.0
 
     def rejected(
-        self, host: str, token: str, server: str, call_id: str, now: float, *, aor: str = "", contact: str = ""
+        self,
+        host: str,
+        token: str,
+        server: str,
+        call_id: str,
+        now: float,
+        *,
+        aor: str = "",
+        contact: str = "",
+        is_own: bool = False,
     ) -> None:
-        """That server did not accept credentials of that phone. `aor` and `contact` are for those who look."""
+        """That server did not accept credentials of that phone. `aor` and `contact`, and `is_own`, which says that the password file
+        had them, are for those who look."""
         key = (host, token, server)
         if len(self._entries) > self._sweep_above:
             self._sweep(now)
@@ -111,6 +123,7 @@ class Rejections:
         self._forget_old(entry, now)
         entry.times.append(now)
         entry.call_id = call_id
+        entry.is_own = is_own
         self._number += 1
         self._entries[key] = entry
         while len(self._entries) > _MOST or (self._number > _MOST_TRIES and len(self._entries) > 1):

@@ -16,7 +16,7 @@ cdef class Settlement(PhoneBook):
     cdef object _note_challenge(self, Exchange exchange, Leg leg)
     cdef object _count_refused(self, str group, str reason)
     cdef bint _is_wrong_again(self, Exchange exchange, Leg leg)
-    cdef object _count_rejection(self, Exchange exchange, str server)
+    cdef object _count_rejection(self, Exchange exchange, str server, bint is_own)
     cdef list _have_heard(self, Exchange exchange)
     cdef long long _limit_of(self, Binding binding)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)

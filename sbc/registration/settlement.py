@@ -17,7 +17,7 @@ from sbc.events import PhoneQuarantined
 from sbc.nonces import announced_nonce, is_stale, realm_of
 from sbc.registration.bindings import FAILED, REGISTERED, REGISTERING, UNREGISTERED
 from sbc.registration.leg import Ending
-from sbc.registration.own_digest import answerable
+from sbc.registration.own_digest import WRONG_IN_PHONE, answerable, wrong_line
 from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
 from sbc.registration.refreshes import OFF
 
@@ -172,13 +172,15 @@ class Settlement(PhoneBook):
         if is_challenge:
             self._note_challenge(exchange, leg)
         if wrong_password or (leg.showed_credentials and (refused_account or self._is_wrong_again(exchange, leg))):
-            self._count_rejection(exchange, leg.target.name)
+            self._count_rejection(exchange, leg.target.name, leg.own_password_refused)
         if is_challenge and not exchange.accepted and not wrong_password:
             return  # the usual first 401 of every renewal says nothing
         reason: str = leg.reason
         if is_challenge:
-            reason = "wrong password" if wrong_password else "asks for a password that only the phone knows"
-            if exchange.is_endless:
+            reason = WRONG_IN_PHONE if wrong_password else "asks for a password that only the phone knows"
+            if leg.own_password_refused:
+                reason = wrong_line(leg.response, exchange.own_username())
+            elif exchange.is_endless:
                 reason = "challenges again behind every answer"
         failed: cython.bint = refused_account or wrong_password
         group: str = exchange.targets.group_name
@@ -235,7 +237,7 @@ class Settlement(PhoneBook):
     @cython.cfunc
     def not_waited_for(self, exchange: Exchange, leg: Leg):
         if leg.showed_credentials:
-            self._count_rejection(exchange, leg.target.name)
+            self._count_rejection(exchange, leg.target.name, False)
 
     @cython.cfunc
     def _is_wrong_again(self, exchange: Exchange, leg: Leg) -> cython.bint:
@@ -248,8 +250,8 @@ class Settlement(PhoneBook):
         )
 
     @cython.cfunc
-    def _count_rejection(self, exchange: Exchange, server: str):
-        """That server has not accepted credentials of that phone, or may not have."""
+    def _count_rejection(self, exchange: Exchange, server: str, is_own: cython.bint):
+        """That server has not accepted credentials of that phone, or may not have. `is_own`: those that we answered for it."""
         contact: Contact = exchange.contacts[0] if exchange.contacts else None
         self.rejections.rejected(
             exchange.phone_flow.remote[0],
@@ -259,6 +261,7 @@ class Settlement(PhoneBook):
             self.queue.now(),
             aor=exchange.aor,
             contact=contact.uri if contact is not None else "",
+            is_own=is_own,
         )
 
     @cython.cfunc

@@ -438,8 +438,7 @@ class Upkeep:
             )
             if not refused:
                 self._note_failure(duty, served, name, now)
-            reason = "wrong password" if errand.ending is Ending.CHALLENGED else errand.reason or "granted no time"
-            self._books.errand_failed(errand, FAILED if refused else UNREGISTERED, reason)
+            self._books.errand_failed(errand, FAILED if refused else UNREGISTERED, errand.reason or "granted no time")
             again = inf if refused else duty.failures[name].not_before
             self.resyncs.errand_over(served, errand, is_phones=False, again=again)
 

@@ -33,7 +33,7 @@ FOUND: dict[str, Any] = {
         "servers": [
             {"server": "primary", "state": "registered", "expires_in": 3000, "reason": "", "method": "first-only",
              "candidate": "172.29.102.138:5060;udp", "due_in": 1500, "failures": 0, "retry_in": None},
-            {"server": "fallback", "state": "failed", "expires_in": None, "reason": "wrong password", "method": "first-only",
+            {"server": "fallback", "state": "failed", "expires_in": None, "reason": "wrong password in the phone", "method": "first-only",
              "candidate": None, "due_in": None, "failures": 3, "retry_in": 240},
         ],
     }],
@@ -50,17 +50,37 @@ def test_in_plain_words() -> None:
         "New requests of the group go to fallback (172.29.102.139:5060;udp): primary failed: no answer",
         "primary (172.29.102.138:5060;udp): registered for 50 min more; the phone answers one server only (first-only)",
         "it hears of the phone again with a refresh in 25 min or later",
-        "fallback: REFUSED 3 times in a row: wrong password; it may be tried again in 4 min",
+        "fallback: REFUSED 3 times in a row: wrong password in the phone; it may be tried again in 4 min",
         "learned: it gets its challenges by the method first-only, because alternating: the phone did not answer",
         "third: has not been told of it yet",
         "profile yealink, a Test 1; its account is 2001\n",
-        "mend its account or password there, then restart the phone",
+        "    mend the password in the phone and restart it\n",
         "its next call goes to fallback",
         "next, the appliance registers it at fallback by itself, in 4 min",
-        "has shown fallback 3 wrong passwords within the last hour, from 203.0.113.7",
+        "fallback got 3 wrong passwords for sip:2001@203.0.113.7:5062 at 203.0.113.7 within the last hour",
         "could not register at fallback",
     ):
         assert said in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "to_do"),
+    [
+        ("wrong password in [credentials], line 2001:example.com", "mend that line of the [credentials] file, and reload (SIGHUP)"),
+        ("wrong password in the phone", "mend the password in the phone and restart it"),
+        ("403 Forbidden", "create or enable its account there, then restart the phone, or wait"),
+    ],
+)
+def test_what_to_do_about_a_refused_account(reason: str, to_do: str) -> None:
+    found = copy.deepcopy(FOUND)
+    found["contacts"][0]["servers"][1]["reason"] = reason
+    assert f"REFUSED 3 times in a row: {reason}; it may be tried again in 4 min\n    {to_do}" in render(found, samples.WALL_NOW)
+
+
+def test_answers_of_ours_are_not_laid_to_the_phone() -> None:
+    found = copy.deepcopy(FOUND)
+    found["rejected"][0]["from_credentials_file"] = True
+    assert "fallback got 3 wrong passwords of [credentials] for sip:2001@" in render(found, samples.WALL_NOW)
 
 
 def test_d18_phone_that_waits_for_its_turn() -> None:
@@ -69,7 +89,7 @@ def test_d18_phone_that_waits_for_its_turn() -> None:
     found["contacts"][0] |= {"next_of_ours": None, "resyncs": [samples.resync("third", left=41) | waits]}
     text = render(found, samples.WALL_NOW)
     assert "  waits for its turn at third, which gets its phones again: 120 done, 41 phones to go; at most 12.5 REG" in text
-    assert "the password" not in text and "can do nothing more" not in text
+    assert "only the phone knows" not in text and "can do nothing more" not in text
     found["contacts"][0]["resyncs"][0]["by_phone"] = True
     assert "only the phone knows the password: its first refresh after its turn" in render(found, samples.WALL_NOW)
     found["contacts"][0]["resyncs"][0]["under_way"] = True
@@ -85,7 +105,7 @@ def test_phone_that_must_do_it_itself_and_one_that_loops() -> None:
         "it has shown no password so far",
         "LEFT ALONE for 4 min 10 s: it registers in a loop, and gets 500 from here",
         "the appliance can do nothing more by itself: the phone's next REGISTER decides, at once if it is restarted",
-        "has shown fallback 1 wrong password within the last hour",
+        "fallback got 1 wrong password for sip:2001@",
     ):
         assert said in text
 

@@ -216,12 +216,12 @@ def test_many_phones_are_a_number_and_those_in_trouble() -> None:
     """Ten thousand of them must not scroll away what matters."""
     phones = [samples.phone(number, primary="registered") for number in range(10_000)]
     phones[9000] = samples.phone(9000, primary="failed")
-    phones[9000]["servers"][0].update(reason="wrong password", retry_in=240)
+    phones[9000]["servers"][0].update(reason="wrong password in the phone", retry_in=240)
     status = samples.status(phones=phones)
     status["registrations"].update(phones_everywhere=9999, phones_nowhere=1, phones_left_out=0)
     lines = render(status, samples.WALL_NOW).splitlines()
     place = lines.index("Phones: 10000 contacts known, 9999 registered everywhere, 1 nowhere")
-    assert lines[place + 1].strip().startswith("sip:9000@testdomain.local  primary failed: wrong password, next try in 4 min")
+    assert lines[place + 1].strip().startswith("sip:9000@testdomain.local  primary failed: wrong password in the phone, next try in 4 min")
     assert "  and 9900 more" in lines and len(lines) < 120
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sbc.events import PhoneQuarantined, ServerStateChanged
+from sbc.events import PhoneQuarantined, RegistrationChanged, ServerStateChanged
 from sbc.registration.quarantine import MOST_IN_A_ROW
 from tests.helpers.scripted_servers import DigestRegistrar, Phone, Site, accept, refuse
 
@@ -230,6 +230,33 @@ def test_own_answers_count_as_well(make_site, password_file):
         assert 200 == try_to_register(phone, wait=59.9)
     assert "failed" == site.state("fallback")
     assert 1 < wrong_tries(site.fallback) <= 4
+
+
+def test_v16_whose_password_was_wrong(make_site, password_file):
+    """Of the phone, or of the password file: then user and realm of the line are named. Of the phone's REGISTER, and of one of our
+    own; in the row, in the log and among the rejected."""
+    site, (phone,) = refused_with_our_own(make_site, password_file, register_retry_base=60, register_retry_max=60)
+    ours = "wrong password in [credentials], line u0:other"
+    (binding,) = site.registrar.bindings
+    assert ours == binding.upstream("fallback").reason
+    said = [event for event in site.events if isinstance(event, RegistrationChanged) and event.new == "failed"]
+    assert [("fallback", ours)] == [(event.server, event.reason) for event in said]
+    (rejected,) = site.registrar.describe(site.clock.seconds())["rejected"]
+    assert (True, "fallback") == (rejected["from_credentials_file"], rejected["server"])
+    site.registrar.use_passwords(password_file(*passwords(1, "wrong as well")))
+    site.clock.advance(1)
+    assert 4 == len(site.fallback.requests), "by ourselves"
+    assert ("failed", ours) == (binding.upstream("fallback").state, binding.upstream("fallback").reason)
+
+    site = make_site()
+    site.primary.reply = DigestRegistrar("example.com", USERS, "N-primary", qop=False)
+    site.fallback.reply = DigestRegistrar("example.com", {"alice": "another"}, "N-fallback", qop=False)
+    phone = Phone(site)
+    for _ in range(6):
+        try_to_register(phone, "secret", wait=60)
+    (binding,) = site.registrar.bindings
+    assert ("failed", "wrong password in the phone") == (binding.upstream("fallback").state, binding.upstream("fallback").reason)
+    assert [False] == [each["from_credentials_file"] for each in site.registrar.describe(site.clock.seconds())["rejected"]]
 
 
 # A password file that was mended

@@ -320,7 +320,7 @@ def test_v16_a_wrong_password_for_the_second_server_costs_nothing_at_the_first(l
         assert primary.holds_one()
     assert before == len(phone.failures) <= 1
     (binding,) = site.registrar.bindings_for_aor(AOR)
-    assert ("failed", "wrong password") == (site.state("fallback"), binding.upstream("fallback").reason)
+    assert ("failed", "wrong password in the phone") == (site.state("fallback"), binding.upstream("fallback").reason)
     assert 1 <= fallback.wrong <= 15
     assert 0 == fallback.accepted
 
