@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         help="all about one number: where it is registered, why not elsewhere, what is next",
         epilog="Exit status: 0 it is known; 1 it is not, or the appliance does not run; 2 bad configuration or arguments.",
     )
-    explain.add_argument("aor", metavar="AOR", help="as the phone registers it: sip:NUMBER@DOMAIN")
+    explain.add_argument("aor", metavar="AOR", help="address-of-record, as the phone registers it: sip:NUMBER@DOMAIN; or NUMBER alone")
     _add_file_option(explain)
     explain.add_argument("--json", action="store_true", help="the same for programs")
     explain.set_defaults(command=_explain)

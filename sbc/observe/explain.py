@@ -167,6 +167,9 @@ def _soon(seconds: float) -> str:
 def _unknown(explanation: Mapping[str, Any]) -> list[str]:
     domains = sorted({domain for group in explanation["groups"] for domain in group["domains"] if domain != "*"})
     expected = f"sip:NUMBER@{domains[0]}" if domains else "sip:NUMBER@DOMAIN, with the domain of the phone's account"
+    if explanation.get("several"):
+        number = explanation["several"][0].removeprefix("sip:").partition("@")[0]
+        return [f"sbc: {number} is known in several domains; write one of {', '.join(explanation['several'])}"]
     lines = [f"sbc: nothing is known of {explanation['aor']}; expected is the To of the phone's REGISTER: {expected}"]
     if explanation["similar"]:
         lines.append(f"sbc: known are {', '.join(explanation['similar'])}")

@@ -191,12 +191,22 @@ def merged_resyncs(resyncs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     return list(merged.values())
 
 
+_OF_ONE_PHONE = ("contacts", "removals", "rejected", "quarantine", "events")
+
+
 def merged_explanation(explanations: Mapping[int, Mapping[str, Any]], spokesman: int) -> dict[str, Any]:
-    """explain.json of all: the servers as the spokesman sees them, or who knows of the phone; everybody's contacts."""
+    """explain.json of all: the servers as the spokesman sees them, or who knows of the phone; everybody's contacts. Of a number
+    without its domain each may know another phone."""
     found = list(explanations.values())
+    several = list(dict.fromkeys(aor for each in found for aor in (each["several"] or [each["aor"]] * each["known"])))
+    if len(several) > 1:
+        found = [{**each, "known": False} | {name: [] for name in _OF_ONE_PHONE} for each in found]
     shown = explanations.get(spokesman) or (found[0] if found else {"aor": "", "groups": []})
     merged: dict[str, Any] = {"aor": shown["aor"], "known": any(each["known"] for each in found)}
-    for name in ("contacts", "removals", "rejected", "quarantine"):
+    if len(several) == 1:
+        merged["aor"] = several[0]
+    merged["several"] = several if len(several) > 1 else []
+    for name in _OF_ONE_PHONE[:-1]:
         merged[name] = [entry for each in found for entry in each[name]]
     groups = {group["name"]: group for each in [*found, shown] for group in each["groups"]}
     merged["groups"] = [groups[name] for name in sorted(groups)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,15 @@ def explain(
 ) -> dict[str, Any]:
     """`known` is False when nothing at all is; then `similar` has spellings that are.
 
-    `text` is the address-of-record as somebody writes it; the scheme may be missing.
+    `text` is the address-of-record as somebody writes it; the scheme may be missing, and so may the domain where the number is
+    known in one only. `several` has those that it may stand for where there are more.
     """
+    several: list[str] = []
     aor = canonical_aor(text if text.startswith(("sip:", "sips:")) else f"sip:{text}")
+    if text and "@" not in text:
+        several = _with_number(registrar, quarantine, text.removeprefix("sips:").removeprefix("sip:"), now)
+        if len(several) == 1:
+            aor, several = several[0], []
     kept = {(host, token): each for host, token, each in quarantine.entries(now) if each.aor == aor}
     contacts = [_explain_contact(registrar, targets, binding, kept, now) for binding in registrar.bindings_for_aor(aor)]
     removals = [
@@ -56,6 +63,7 @@ def explain(
         ],
         "groups": [_explain_group(registrar.groups[name], now) for name in sorted(groups) if name in registrar.groups],
         "similar": [] if known else _similar(registrar.bindings, aor),
+        "several": several,
     }
 
 
@@ -128,12 +136,34 @@ def _groups_for(groups: Mapping[str, ServerGroup], aor: str) -> list[str]:
     return named or [name for name, group in groups.items() if "*" in group.settings.domains]
 
 
+def _user_of(aor: str) -> str:
+    """The number of an address-of-record."""
+    return aor.removeprefix("sip:").partition("@")[0]
+
+
+def _with_number(registrar: Registrar, quarantine: Quarantine, user: str, now: float) -> list[str]:
+    """The addresses-of-record with that number of which something is known, a few of very many."""
+    found: dict[str, None] = {}
+    known = chain(
+        (binding.aor for binding in registrar.bindings),
+        (missed.binding.aor for missed in registrar.upkeep.missed.entries.values()),
+        (tries.aor for _, _, _, tries in registrar.rejections.entries(now)),
+        (each.aor for _, _, each in quarantine.entries(now)),
+    )
+    for aor in known:
+        if _user_of(aor) == user:
+            found[aor] = None
+            if len(found) == _MOST_SIMILAR:
+                break
+    return list(found)
+
+
 def _similar(bindings: Iterable[Binding], aor: str) -> list[str]:
     """Spellings that are known: with the same user, or the same but for capital letters."""
-    user = aor.removeprefix("sip:").partition("@")[0].lower()
+    user = _user_of(aor).lower()
     found: list[str] = []
     for binding in bindings:
-        if binding.aor.removeprefix("sip:").partition("@")[0].lower() == user and binding.aor not in found:
+        if _user_of(binding.aor).lower() == user and binding.aor not in found:
             found.append(binding.aor)
             if len(found) == _MOST_SIMILAR:
                 break

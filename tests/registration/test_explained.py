@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sbc.observe.explain import render
+from sbc.observe.explain import _unknown, render
 from sbc.observe.together import merged_explanation
 from sbc.registration import registrar
 from tests.helpers.scripted_servers import DigestRegistrar, Phone, Site, refuse
@@ -108,11 +108,45 @@ def test_removal_that_a_server_has_not_heard_of(site):
 def test_unknown_number(site):
     """It says which ones are like it."""
     register(Phone(site))
-    for text in ("alice", "Alice@example.com", "sip:alice@elsewhere.example"):
+    for text in ("Alice", "Alice@example.com", "sip:alice@elsewhere.example"):
         found = explained(site, text)
         assert (False, [AOR]) == (found["known"], found["similar"]), text
     assert not explained(site, "sip:carol@example.com")["similar"]
     assert not explained(site, "")["known"]
+
+
+def test_number_without_its_domain(site):
+    """Where it is known in one domain. Otherwise it says what to write."""
+    register(Phone(site))
+    found = explained(site, "alice")
+    assert (True, AOR, []) == (found["known"], found["aor"], found["several"])
+    assert (True, AOR) == (explained(site, "sip:alice")["known"], explained(site, "sip:alice")["aor"])
+    for text in ("ali", "alice@", "carol", "@example.com"):
+        assert not explained(site, text)["known"], text
+    site.registrar.rejections.rejected(
+        "203.0.113.9", "token", "primary", "call", site.clock.seconds(), aor="sip:alice@other.example", contact="sip:alice@h"
+    )
+    found = explained(site, "alice")
+    assert (False, [], [AOR, "sip:alice@other.example"]) == (found["known"], found["contacts"], found["several"])
+    assert ["sbc: alice is known in several domains; write one of sip:alice@example.com, sip:alice@other.example"] == (
+        _unknown(found)
+    )
+
+
+def test_number_without_its_domain_at_several_workers(make_site):
+    """Each knows its own phones only."""
+    sites = [make_site() for _ in range(3)]
+    register(Phone(sites[1]))
+    parts = {worker: {**explained(site, "alice"), "events": []} for worker, site in enumerate(sites)}
+    merged = merged_explanation(parts, 0)
+    assert (True, AOR, [], 1) == (merged["known"], merged["aor"], merged["several"], len(merged["contacts"]))
+    sites[2].registrar.rejections.rejected(
+        "203.0.113.9", "token", "primary", "call", sites[2].clock.seconds(), aor="sip:alice@other.example", contact="sip:alice@h"
+    )
+    parts = {worker: {**explained(site, "alice"), "events": []} for worker, site in enumerate(sites)}
+    merged = merged_explanation(parts, 0)
+    assert (False, [AOR, "sip:alice@other.example"]) == (merged["known"], merged["several"])
+    assert [] == merged["contacts"] == merged["rejected"] == merged["events"]
 
 
 def test_number_without_its_scheme(site):
