@@ -22,6 +22,7 @@ HOT_MODULES = [
     "sbc.observe.lines",
     "sbc.observe.log",
     "sbc.observe.metrics",
+    "sbc.observe.phone_events",
     "sbc.observe.recent",
     "sbc.observe.story",
     "sbc.proxy.core",
@@ -68,6 +69,7 @@ HOT_MODULES = [
     "sbc.sip.message",
     "sbc.sip.unguessable",
     "sbc.sip.uri",
+    "sbc.store.notes",
     "sbc.transaction.client",
     "sbc.transaction.interface",
     "sbc.transaction.layer",
@@ -86,6 +88,7 @@ COMPILER = ["-O2", "-g0"]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
 extensions += [
+    Extension("sbc.registration.keyed_hash", ["ext/keyed_hash.pyx"]),
     Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
     Extension("sbc.sip.lines", ["ext/lines.pyx"]),
     Extension("sbc.sip.head", ["ext/head.pyx"]),

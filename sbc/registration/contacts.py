@@ -8,7 +8,6 @@ for.
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 
 import cython
@@ -19,10 +18,12 @@ from sbc.sip.headers import NameAddr, format_parameters
 from sbc.sip.uri import SipUri
 
 if cython.compiled:
+    from cython.cimports.sbc.registration.keyed_hash import KeyedHash
     from cython.cimports.sbc.sip.message import Message, Request, Response
     from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
     from cython.cimports.sbc.sip.writer import Writer
 else:
+    from sbc.registration.keyed_hash import KeyedHash
     from sbc.sip.message import Message, Request, Response
     from sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
     from sbc.sip.writer import Writer
@@ -151,16 +152,14 @@ class TokenMaker:
     lost, so that a REGISTER after that renews the binding at the server and does not add a second one that rings too.
     """
 
-    _keyed: object
+    _hash: KeyedHash
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = hashlib.blake2b(key=secret[:64], digest_size=_TOKEN_BYTES, person=b"contact")
+        self._hash = KeyedHash(secret[:64], _TOKEN_BYTES, b"contact")
 
     @cython.ccall
     def token(self, aor: str, contact_uri: str, instance: str) -> str:
-        digest = self._keyed.copy()
-        digest.update(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return self._hash.hexadecimal(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
 
 
 @cython.cfunc

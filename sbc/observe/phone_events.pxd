@@ -1,0 +1,11 @@
+# The fields of what every new registration comes by. The words are in phone_events.py.
+
+from sbc.events cimport Listener
+
+
+cdef class PhoneEvents(Listener):
+    cdef object _wall_clock
+    cdef object _names
+    cdef object _kept
+
+    cpdef object hear(self, object event)
