@@ -84,7 +84,7 @@ HOT_MODULES = [
 ]
 
 # Python's own options, -O3 -g, take two thirds more time to build; what they would do at run time was not measured by itself.
-COMPILER = ["-O2", "-g0"]
+COMPILER = ["-O2", "-g0", "-include", "ext/texts.h"]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
 extensions += [
@@ -100,6 +100,7 @@ extensions += [
 ]
 for extension in extensions:
     extension.extra_compile_args = COMPILER
+    extension.depends = ["ext/texts.h"]
 
 setup(
     packages=find_packages(include=["sbc", "sbc.*"]),

@@ -88,7 +88,8 @@ cdef enum:
     LONGEST_KEY = 64
     LONGEST_PERSON = 16
 
-cdef const char *_DIGITS = "0123456789abcdef"
+cdef bytes _ALL_PAIRS = b"".join(b"%02x" % octet for octet in range(256))
+cdef const char *_PAIRS = PyBytes_AS_STRING(_ALL_PAIRS)
 
 
 @cython.final
@@ -142,6 +143,5 @@ cdef str _written(const uint64_t *state, int size):
     cdef unsigned int octet
     for place in range(size):
         octet = (state[place // 8] >> (8 * (place % 8))) & 0xFF
-        target[2 * place] = _DIGITS[octet >> 4]
-        target[2 * place + 1] = _DIGITS[octet & 15]
+        memcpy(target + 2 * place, _PAIRS + 2 * octet, 2)
     return text

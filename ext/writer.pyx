@@ -143,6 +143,12 @@ cdef class Writer:
         if number < 0:
             self.octets(b"-")
         rest = -<unsigned long long>number if number < 0 else <unsigned long long>number
+        if rest < 10:
+            self._more(1)[0] = <char>(0x30 + rest)
+            return 0
+        if rest < 100:
+            memcpy(self._more(2), _PAIRS + 2 * rest, 2)
+            return 0
         while rest >= 100:  # two at a time
             place -= 2
             memcpy(digits + place, _PAIRS + 2 * (rest % 100), 2)

@@ -327,7 +327,8 @@ class Reports:
     ):
         """AttemptEnded; `candidate` is anything whose `str` is the candidate."""
         self._everyday.attempt_ended(group, server, method, outcome, seconds)
-        listeners: list = self._curious if outcome in EVERYDAY_OUTCOMES else self._listeners
+        is_everyday: cython.bint = outcome == "status_2xx" or outcome in EVERYDAY_OUTCOMES
+        listeners: list = self._curious if is_everyday else self._listeners
         if listeners:
             _hand(AttemptEnded(group, server, str(candidate), method, outcome, seconds), listeners)
 

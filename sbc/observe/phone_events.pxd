@@ -6,6 +6,9 @@ from sbc.events cimport Listener
 cdef class PhoneEvents(Listener):
     cdef object _wall_clock
     cdef object _names
-    cdef object _kept
+    cdef Py_ssize_t _kept
+    cdef list _events
+    cdef list _times
+    cdef Py_ssize_t _next
 
     cpdef object hear(self, object event)

@@ -113,7 +113,7 @@ class Archive(Timer):
                 self._removals[row.token, row.server] = row
             writer.comma()
             writer.octets(json.dumps(removals).encode())
-        writer.octets(b"]\n")
+        writer.octets(b"]")
         self._note(writer)
 
     def heard(self, token: str, server: str) -> None:
@@ -206,7 +206,7 @@ class Archive(Timer):
             writer.octets(json.dumps(self._heard_of).encode())
             self._removals.update(dict.fromkeys(self._heard_of))
             self._heard_of.clear()
-        writer.octets(b"]\n")
+        writer.octets(b"]")
         if not self._store.note(writer.written()):
             self._saving = True
 
@@ -297,7 +297,7 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
             writer.comma()
             writer.number(upstream.failures)
         writer.octets(b"]")
-    writer.octets(b"],[]]\n")
+    writer.octets(b"],[]]")
 
 
 @cython.cfunc

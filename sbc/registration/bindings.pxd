@@ -68,6 +68,7 @@ cdef class Binding:
 
 cdef class Bindings:
     cdef dict _by_token
+    cdef Binding _last
     cdef dict _by_aor
     cdef dict _connected
 

@@ -32,10 +32,9 @@ class Notes:
         """See `RegistrationStore.note`."""
         if self._file < 0 or self._size > _LARGEST:
             return False
-        text: bytes = line[:-1]
-        checksum: cython.uint = _crc32(text)
+        checksum: cython.uint = _crc32(line)
         ending: str = f"\t{checksum:08x}\n"
-        text = text + ending.encode("ascii")
+        text: bytes = line + ending.encode("ascii")
         length: cython.Py_ssize_t = len(text)
         written: cython.Py_ssize_t = 0
         try:
