@@ -366,11 +366,10 @@ class App:
             self.clock, links, reference, self._groups_view, self._network_found, self.network
         )
 
-        def note_lookups(event: object) -> None:
-            if isinstance(event, DnsLookup):
-                watch.lookups.note(event.result)
+        def note_lookup(event: DnsLookup) -> None:
+            watch.lookups.note(event.result)
 
-        self.report.tell(note_lookups, everyday=False)
+        self.report.tell(note_lookup, everyday=False, about=DnsLookup)
         watch.start()
 
     def _look_at_network(self) -> None:
