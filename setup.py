@@ -45,6 +45,7 @@ HOT_MODULES = [
     "sbc.registration.answers",
     "sbc.registration.archive",
     "sbc.registration.bindings",
+    "sbc.registration.census",
     "sbc.registration.contacts",
     "sbc.registration.errand",
     "sbc.registration.exchange",

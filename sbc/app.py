@@ -56,6 +56,7 @@ from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.network import LINK_DOWN, UPLINK_DOWN, Network
 from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.registration.probe_accounts import ProbeAccounts
+from sbc.registration.described import MOST
 from sbc.registration.registrar import Registrar
 from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal
@@ -248,8 +249,9 @@ class App:
         self._listen_on_tcp_too(config)
         if config.http is not None:
             site = StatusSite(
-                self.metrics.registry, self.describe, self.recent, self._describe_servers, self.explain
-            )
+                self.metrics.registry, self.describe, self.recent, self._describe_servers, self.explain,
+                self.registrar.phones_in_lots, lambda continued: self.clock.callLater(0.0, continued),
+            )  # fmt: skip
             try:
                 self._http = self._reactor.listenTCP(config.http.port, site, interface=config.http.address)
             except CannotListenError as error:
@@ -429,18 +431,16 @@ class App:
             bound.append(f"http {written(host.host, host.port)}")
         return bound
 
-    def describe(self) -> dict:
-        """status.json (interface: stable keys)."""
+    def describe(self, most: int = MOST) -> dict:
+        """status.json (interface: stable keys), with so many phones of each sort."""
         servers = self._describe_servers()
-        registered = {
-            group for (group, _, state), number in self.registrar.registration_counts().items()
-            if state == "registered" and number
-        }  # fmt: skip
+        registrations = self.registrar.describe(self.clock.seconds(), most=most)
+        registered = registrations.pop("groups")
         for group in servers["groups"]:
             group["redundancy_set_up"] = group["every_candidate_up"] and group["name"] in registered  # V27
         return {
             **servers,
-            "registrations": self.registrar.describe(self.clock.seconds()),
+            "registrations": registrations,
             "survival": {"active": False},
             "transactions": {" ".join(kind): number for kind, number in self.layer.transactions.items()},
         }

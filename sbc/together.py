@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from sbc.config import Config
 from sbc.config.implied import tcp_beside
 from sbc.control import ControlSocket
 from sbc.events import Report
-from sbc.observe import phones
 from sbc.observe.http import GatheredSite, with_events
 from sbc.observe.lines import Lines
 from sbc.observe.log import EventLog
@@ -232,6 +231,9 @@ class WorkerApp(App):
 
     def question_received(self, question: int, what: str, how: dict[str, Any]) -> None:
         assert self._link is not None
+        if what == "status" and how["all_phones"]:
+            self._tell_all_phones(question, self.registrar.phones_in_lots())
+            return
         self._link.tell("answer", question=question, answer=getattr(self, f"_answer_{what}")(**how))
 
     def _answer_samples(self) -> list:
@@ -250,9 +252,18 @@ class WorkerApp(App):
         return self._describe_servers()
 
     def _answer_status(self, all_phones: bool) -> dict[str, Any]:
-        status = self.describe()
-        registrations = phones.with_numbers(status["registrations"], most=None if all_phones else phones.MOST)
-        return {**status, "registrations": registrations, "events": self.recent.describe()}
+        return {**(self.describe(most=0) if all_phones else self.describe()), "events": self.recent.describe()}
+
+    def _tell_all_phones(self, question: int, lots: Iterator[list[Any]]) -> None:
+        """Some at a time, because calls wait meanwhile; then the rest of the answer."""
+        if self._link is None:
+            return
+        lot = next(lots, None)
+        if lot is None:
+            self._link.tell("answer", question=question, answer=self._answer_status(all_phones=True))
+        else:
+            self._link.tell("part", question=question, part=lot)
+            self.clock.callLater(0.0, self._tell_all_phones, question, lots)
 
     def stop_received(self) -> None:
         """Finish what is under way. Asked twice, when a signal goes to all processes, it does so once."""
@@ -476,6 +487,9 @@ class Together:
         """status.json."""
 
         def gathered(answers: dict[int, Any]) -> None:
+            for answer in answers.values():
+                if all_phones:
+                    answer["registrations"] |= {"phones": answer.pop("parts", []), "phones_left_out": 0}
             status = with_events(self._merged(answers), self.recent)
             for worker in status["appliance"]["workers"]:
                 answer = answers.get(worker["worker"])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 from urllib.parse import quote
 
-from sbc.observe.status import Configuration, asked, clock_time, how_far, in_words
+from sbc.observe.status import Configuration, asked, clock_time, how_far, in_words, wrong_passwords
 from sbc.observe.story import printable
 
 _METHODS = {
@@ -54,7 +54,7 @@ def render(explanation: Mapping[str, Any], wall_now: float) -> str:
         lines += ["", *_contact_lines(contact)]
     said = [
         *[
-            f"{each['contact']} has shown {each['server']} {each['wrong_passwords']} wrong passwords within the last hour, from"
+            f"{each['contact']} has shown {each['server']} {wrong_passwords(each)} within the last hour, from"
             f" {each['host']}"
             for each in explanation["rejected"]
         ],
@@ -89,18 +89,20 @@ def _group_lines(group: Mapping[str, Any]) -> list[str]:
 def _contact_lines(contact: Mapping[str, Any]) -> list[str]:
     lines = [f"{contact['contact']} at {contact['source']}"]
     kind = f", a {contact['phone_type']}" if contact["phone_type"] else ""
-    lines.append(f"  profile {contact['profile']}{kind}; the phone is known as {contact['username'] or 'nobody by password'}")
+    account = f"its account is {contact['username']}" if contact["username"] else "it has shown no password so far"
+    lines.append(f"  profile {contact['profile']}{kind}; {account}")
     lines.append(
         f"  registered here for {in_words(contact['granted'])}, and expected again within {in_words(contact['expires_in'])}"
     )
     if contact["quarantined_for"]:
-        lines.append(f"  LEFT ALONE for {in_words(contact['quarantined_for'])}: it registers in a loop")
+        lines.append(f"  LEFT ALONE for {in_words(contact['quarantined_for'])}: it registers in a loop, and gets 500 from here")
+        lines.append("    look at its account and password in the phone")
     if contact["quiet_for"]:
         lines.append(f"  a refresh that changes nothing is answered here for {in_words(contact['quiet_for'])}")
     if contact["method_learned"]:
         lines.append(f"  learned: it gets its challenges by the method {contact['method']}, because {contact['method_reason']}")
     lines += [f"  {line}" for entry in contact["servers"] for line in _server_lines(entry)]
-    lines += [f"  {name}: was not told of it so far" for name in contact["not_told"]]
+    lines += [f"  {name}: has not been told of it yet" for name in contact["not_told"]]
     if contact["new_requests_go_to"]:
         lines.append(f"  its next call goes to {contact['new_requests_go_to']}, which is in use for phones of its kind")
     else:
@@ -111,7 +113,7 @@ def _contact_lines(contact: Mapping[str, Any]) -> list[str]:
         what = "removes it from" if step["removal"] else "registers it at"
         lines.append(f"  next, the appliance {what} {step['server']} by itself, {_soon(step['in'])}")
     elif not contact["resyncs"] and any(entry["state"] != "registered" for entry in contact["servers"]):
-        lines.append("  there is nothing that the appliance can do by itself: its next REGISTER decides")
+        lines.append("  the appliance can do nothing more by itself: the phone's next REGISTER decides, at once if it is restarted")
     return lines
 
 
@@ -138,7 +140,10 @@ def _server_lines(entry: Mapping[str, Any]) -> list[str]:
         ]
     elif entry["state"] == "failed":
         times = "once" if entry["failures"] <= 1 else f"{entry['failures']} times in a row"
-        lines = [f"{name}: REFUSED {times}{reason}; it may be tried again {_soon(entry['retry_in'] or 0)}"]
+        lines = [
+            f"{name}: REFUSED {times}{reason}; it may be tried again {_soon(entry['retry_in'] or 0)}",
+            "  mend its account or password there, then restart the phone, or mend [credentials] and reload: it is tried at once",
+        ]
     else:
         lines = [f"{name}: {entry['state']}{reason}"]
         if entry["retry_in"]:

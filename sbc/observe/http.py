@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -19,11 +19,13 @@ from prometheus_client.exposition import choose_encoder
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from sbc.observe import phones
 from sbc.observe.recent import RecentEvents
 
 Describe = Callable[[], Mapping[str, Any]]
-"""Gives the content of status.json, as of now."""
+"""Gives what there is to say of the servers, as of now."""
+
+DescribeAll = Callable[..., Mapping[str, Any]]
+"""Gives the content of status.json, as of now, with the phones that are worth a look; with `most=0` without any."""
 
 
 Explain = Callable[[str], Mapping[str, Any]]
@@ -39,22 +41,25 @@ class StatusSite(Site):
     def __init__(
         self,
         registry: CollectorRegistry,
-        describe: Describe,
+        describe: DescribeAll,
         recent: RecentEvents,
         describe_servers: Describe | None = None,
         explain: Explain | None = None,
+        phones_in_lots: Callable[[], Iterator[list[Any]]] = lambda: iter(()),
+        continue_later: Callable[[Callable[[], None]], object] = lambda continued: continued(),
     ) -> None:
         """`describe_servers` gives what `health_of` reads and no phone: /healthz is asked every few seconds. `explain` gives
-        all about one address-of-record."""
+        all about one address-of-record. `phones_in_lots` gives the rows of all phones, and is gone on with as
+        `continue_later` calls what it is given."""
 
-        def describe_all() -> dict[str, Any]:
-            return with_events(describe(), recent)
+        def describe_all(**how: int) -> dict[str, Any]:
+            return with_events(describe(**how), recent)
 
         super().__init__(
             _root(
                 _Metrics(registry),
                 _Health(describe_servers or describe),
-                _Status(describe_all),
+                _Status(describe_all, phones_in_lots, continue_later),
                 _Explain(explain) if explain is not None else _Missing(),
             )
         )
@@ -184,15 +189,66 @@ class _Health(_Leaf):
 
 
 class _Status(_Leaf):
-    def __init__(self, describe: Describe) -> None:
+    """With `?phones=all` all phones, written some at a time, because calls wait meanwhile."""
+
+    def __init__(
+        self,
+        describe: DescribeAll,
+        phones_in_lots: Callable[[], Iterator[list[Any]]],
+        continue_later: Callable[[Callable[[], None]], object],
+    ) -> None:
         super().__init__()
         self._describe = describe
+        self._phones_in_lots = phones_in_lots
+        self._continue_later = continue_later
 
     def answer(self, request: Request) -> tuple[int, str, bytes]:
-        status = dict(self._describe())
-        most = None if _wants_all_phones(request) else phones.MOST
-        status["registrations"] = phones.with_numbers(status.get("registrations", {}), most=most)
-        return 200, "application/json", _json(status)
+        return 200, "application/json", _json(self._describe())
+
+    def render(self, request: Request) -> Any:
+        if not _wants_all_phones(request) or request.method != b"GET":
+            return super().render(request)
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        lots = self._phones_in_lots()
+        written: list[bytes] = []
+
+        def go_on() -> None:
+            if gone:
+                return
+            lot = next(lots, None)
+            if lot is None:
+                request.write(_Written(_with_phones(self._describe(most=0), written)).render(request))
+                request.finish()
+                return
+            if lot:
+                written.append(json.dumps(lot, default=str).encode("ascii")[1:-1])
+            self._continue_later(go_on)
+
+        go_on()
+        return NOT_DONE_YET
+
+
+class _Written(_Leaf):
+    """An answer that is JSON already."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self._body = body
+
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        return 200, "application/json", self._body
+
+
+def _with_phones(status: Mapping[str, Any], written: list[bytes]) -> bytes:
+    """The status, which has no phones yet, with these."""
+    registrations = {**status.get("registrations", {}), "phones_left_out": 0}
+    registrations.pop("phones", None)
+    rest = _json({**status, "registrations": None})
+    # By hand: the rows are not to be walked again.
+    before, _, after = rest.partition(b'"registrations": null')
+    head = _json(registrations).rstrip(b"\n")[:-1]
+    return b"".join((before, b'"registrations": ', head, b', "phones": [', b", ".join(written), b"]}", after))
 
 
 class _Explain(_Leaf):

@@ -213,11 +213,15 @@ def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
     if left_out:
         lines.append(f"  and {left_out} more")
     for each in registrations.get("rejected", ())[:PHONES_SHOWN]:
-        number = each["wrong_passwords"]
-        lines.append(f"  {each['aor']} at {each['host']}  {number} wrong passwords for {each['server']} within an hour")
+        lines.append(f"  {each['aor']} at {each['host']}  {wrong_passwords(each)} for {each['server']} within an hour")
     for each in registrations.get("quarantine", ())[:PHONES_SHOWN]:
         lines.append(f"  {each['aor']} at {each['host']}  left alone for {in_words(each['for'])}: {each['reason']}")
     return lines
+
+
+def wrong_passwords(entry: Mapping[str, Any]) -> str:
+    """Of an entry of `registrations.rejected`."""
+    return "1 wrong password" if entry["wrong_passwords"] == 1 else f"{entry['wrong_passwords']} wrong passwords"
 
 
 def _is_well(phone: Mapping[str, Any]) -> bool:

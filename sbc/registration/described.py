@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sbc.registration.bindings import FAILED, REGISTERED
+from sbc.registration.census import Census
 
 if TYPE_CHECKING:
     from sbc.redundancy.group import ServerGroup
@@ -19,14 +21,12 @@ OWN_CREDENTIALS, TRUSTED, OPEN = "own credentials", "trusted", "open"
 believes the appliance; it asks nobody."""
 
 
-def registration_counts(bindings: Iterable[Binding]) -> dict[tuple[str, str, str], int]:
-    """(group, server, state) -> contacts."""
-    counts: dict[tuple[str, str, str], int] = {}
-    for binding in bindings:
-        for upstream in binding.upstreams:
-            key = (binding.group, upstream.server, upstream.state)
-            counts[key] = counts.get(key, 0) + 1
-    return counts
+MOST = 100
+"""Of the first phones, and again of those that are not registered everywhere: to write down ten thousand would stop calls for as
+long as it takes."""
+
+LOT = 100
+"""Phones described at a time, where all are wanted; some milliseconds."""
 
 
 def describe(
@@ -36,37 +36,60 @@ def describe(
     rejections: Rejections,
     quarantine: Quarantine,
     now: float,
+    most: int,
 ) -> dict[str, Any]:
-    """`groups` by name, `targets` by key of the group; those of a binding may be gone."""
-    kept = {token: most.until - now for _, token, most in quarantine.entries(now)}
+    """`groups` by name, `targets` by key of the group; those of a binding may be gone. Listed are at most `most` phones of each
+    sort, and counted all:
+
+    groups             those of which any phone is registered
+    phones_everywhere  registered at every server that was asked
+    phones_nowhere     registered at none
+    phones_left_out    not in the list `phones`
+    """
+    census = Census(bindings, most)
     servers: dict[str, dict[str, int]] = {}
-    for (_, server, state), number in registration_counts(bindings).items():
+    for (_, server, state), number in census.states.items():
         states = servers.setdefault(server, {})
         states[state] = states.get(state, 0) + number
-    phones = []
-    for binding in bindings:
-        left = kept.get(binding.token)
-        row = describe_phone(binding, groups.get(binding.group), targets, now)
-        phones.append(row | {"quarantined_for": None if left is None else round(left)})
     return {
         "bindings": len(bindings),
+        "groups": sorted({group for group, _, state in census.states if state == REGISTERED}),
         "servers": servers,
-        "phones": phones,
+        "phones": describe_phones(census.shown, groups, targets, quarantine, now),
+        "phones_everywhere": census.everywhere,
+        "phones_nowhere": census.nowhere,
+        "phones_left_out": len(bindings) - len(census.shown),
         "rejected": [
             {
                 "aor": _printable(tries.aor), "contact": _printable(tries.contact), "host": host, "server": server,
                 "wrong_passwords": len(tries.times),
             }
-            for host, _, server, tries in rejections.entries(now)
+            for host, _, server, tries in islice(rejections.entries(now), MOST)
         ],
         "quarantine": [
             {
                 "aor": _printable(each.aor), "contact": _printable(each.contact), "host": host, "group": each.group,
                 "for": round(each.until - now), "reason": each.reason,
             }
-            for host, _, each in quarantine.entries(now)
+            for host, _, each in islice(quarantine.entries(now), MOST)
         ],
     }  # fmt: skip
+
+
+def describe_phones(
+    bindings: Iterable[Binding],
+    groups: Mapping[str, ServerGroup],
+    targets: Mapping[str, Targets],
+    quarantine: Quarantine,
+    now: float,
+) -> list[dict[str, Any]]:
+    """The rows of these contacts."""
+    rows = []
+    for binding in bindings:
+        left = quarantine.left(binding.host, binding.token, now)
+        row = describe_phone(binding, groups.get(binding.group), targets, now)
+        rows.append(row | {"quarantined_for": round(left) if left > 0.0 else None})
+    return rows
 
 
 def describe_phone(

@@ -16,7 +16,7 @@ refused again and again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import cython
@@ -24,8 +24,9 @@ import cython
 from sbc.clock import Clock
 from sbc.events import Report
 from sbc.registration.bindings import REGISTERED
+from sbc.registration.census import Census
 from sbc.registration.contacts import aor_of, read_contacts
-from sbc.registration.described import describe, registration_counts
+from sbc.registration.described import LOT, MOST, describe, describe_phones
 from sbc.registration.errand import account_of
 from sbc.registration.exchange import PHONE_PATIENCE
 from sbc.registration.explained import explain
@@ -425,20 +426,29 @@ class Registrar(Settlement):
 
     def registration_counts(self) -> dict[tuple[str, str, str], int]:
         """(group, server, state) -> contacts."""
-        return registration_counts(self.bindings)
+        return Census(self.bindings).states
 
     def quarantined(self, now: float) -> dict[str, int]:
         """Phones that are left alone because they loop, by group."""
         return self._quarantine.numbers(now)
 
-    def describe(self, now: float) -> dict[str, Any]:
-        """Plain data for the status page."""
+    def describe(self, now: float, *, most: int = MOST) -> dict[str, Any]:
+        """Plain data for the status page, with at most so many phones of each sort (`described`)."""
         upkeep = self.upkeep
         return {
-            **describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now),
+            **describe(self.bindings, self.groups, self._targets, self.rejections, self._quarantine, now, most),
             "resyncs": upkeep.resyncs.describe(now),
             "removals": upkeep.missed.describe(now),
         }
+
+    def phones_in_lots(self) -> Iterator[list[dict[str, Any]]]:
+        """The rows of all phones that there are now, some at a time, because calls wait meanwhile. Those that leave before it is
+        their turn are left out."""
+        tokens = [binding.token for binding in self.bindings]
+        for start in range(0, len(tokens), LOT):
+            known = [self.bindings.get(token) for token in tokens[start : start + LOT]]
+            present = [binding for binding in known if binding is not None]
+            yield describe_phones(present, self.groups, self._targets, self._quarantine, self.clock.seconds())
 
     def explain(self, aor: str, now: float) -> dict[str, Any]:
         """All about one address-of-record, for `sbc explain`."""

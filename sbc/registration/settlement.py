@@ -273,7 +273,7 @@ class Settlement(PhoneBook):
         uri: str = contact.uri if contact is not None else ""
         seconds: cython.double = exchange.group.settings.quarantine
         group: str = exchange.targets.group_name
-        reason = f"{MOST_IN_A_ROW + 1} REGISTERs in a row were answered with the like of {status}"
+        reason = f"more than {MOST_IN_A_ROW} REGISTERs in a row were not accepted, the last one was answered {status}"
         self._quarantine.keep(host, exchange._token, Kept(now + seconds, exchange.aor, uri, group, reason))
         self._reports(PhoneQuarantined(group, exchange.aor, uri, host, seconds, reason))
 

@@ -124,6 +124,9 @@ class Worker(ProcessProtocol):
         subject, value, speaker, serial = word
         self._supervisor.word_received(Word(tuple(subject), tuple(value), speaker, serial), fact)
 
+    def part_received(self, question: int, part: list[Any]) -> None:
+        self._supervisor.part_received(self, question, part)
+
     def answer_received(self, question: int, answer: Any) -> None:
         self._supervisor.answer_received(self, question, answer)
 
@@ -198,7 +201,8 @@ class Supervisor:
         return all(worker.ready or (worker.ready_until or 0.0) > limit for worker in self.workers)
 
     def ask(self, what: str, **how: Any) -> Deferred[dict[int, Any]]:
-        """The answers of the workers, by their numbers; those that do not answer in time are left out."""
+        """The answers of the workers, by their numbers; those that do not answer in time are left out. What somebody has told in
+        parts is in `parts` of his answer."""
         asked = [worker for worker in self.workers if worker.ready]
         self._question += 1
         question = self._questions[self._question] = _Question({worker.number for worker in asked})
@@ -259,6 +263,16 @@ class Supervisor:
         self._tell_all("word", word=word)
         if fact is not None and is_new:
             self._report(FACTS[fact[0]](*fact[1:]))
+
+    def part_received(self, worker: Worker, number: int, part: list[Any]) -> None:
+        """Of an answer too long to be given at once. Who says something is waited for anew."""
+        question = self._questions.get(number)
+        if question is None or worker.number not in question.awaited:
+            return
+        question.parts.setdefault(worker.number, []).extend(part)
+        if question.timeout is not None and question.timeout.active():
+            question.timeout.cancel()
+        question.timeout = self._clock.callLater(_ANSWER_WITHIN, self._close_question, number)
 
     def answer_received(self, worker: Worker, question: int, answer: Any) -> None:
         self._answered(question, worker.number, answer)
@@ -328,7 +342,8 @@ class Supervisor:
             return
         question.awaited.discard(worker)
         for each in answer:
-            question.answers[worker] = each
+            parts = question.parts.get(worker)
+            question.answers[worker] = {**each, "parts": parts} if parts else each
         if not question.awaited:
             self._close_question(number)
 
@@ -346,6 +361,7 @@ class _Question:
     def __init__(self, awaited: Iterable[int]) -> None:
         self.awaited = set(awaited)
         self.answers: dict[int, Any] = {}
+        self.parts: dict[int, list[Any]] = {}
         self.answered: Deferred[dict[int, Any]] = Deferred()
         self.timeout: Delayed | None = None
 

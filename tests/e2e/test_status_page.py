@@ -12,6 +12,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,28 @@ def page_of(tmp_path: Path):
     return load
 
 
+def shown(status: dict[str, Any], folder: Path) -> Page:
+    """The page for this status. Served without the policy, which would hide a mistake."""
+    page = (resources.files("sbc.observe") / "status_page.html").read_bytes()
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 (http.server's name)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(status).encode() if self.path == "/status.json" else page)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        loaded = Page(f"http://127.0.0.1:{server.server_port}/", folder / "chromium")
+        server.shutdown()
+        thread.join()
+    return loaded
+
+
 def test_the_page_tells_the_story(peers: Peers, page_of) -> None:
     """All well; then on the fallback, with the reason; then no server at all."""
     primary = peers.kamailio("primary", challenge_calls=False)
@@ -117,7 +140,7 @@ def test_the_page_tells_the_story(peers: Peers, page_of) -> None:
 
 
 def test_strange_names_are_shown_and_not_run(tmp_path: Path) -> None:
-    """What phones and servers call themselves stays text. Served without the policy, which would hide a mistake."""
+    """What phones and servers call themselves stays text."""
     markup = "<img src=x onerror=alert(1)>"
     status = copy.deepcopy(samples.ON_THE_FALLBACK)
     status["appliance"]["name"] = status["groups"][0]["name"] = status["groups"][0]["working_because"] = markup
@@ -126,28 +149,35 @@ def test_strange_names_are_shown_and_not_run(tmp_path: Path) -> None:
     for row in status["registrations"]["phones"]:
         row["aor"] = row["source"] = row["servers"][0]["server"] = row["servers"][0]["reason"] = markup
     status["events"] = [{"at": samples.WALL_NOW, "level": "warning", "text": markup}]
-    page = (resources.files("sbc.observe") / "status_page.html").read_bytes()
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (http.server's name)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(status).encode() if self.path == "/status.json" else page)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        loaded = Page(f"http://127.0.0.1:{server.server_port}/", tmp_path / "chromium")
-        server.shutdown()
-        thread.join()
+    loaded = shown(status, tmp_path)
     assert "<img" not in loaded.dom
     assert loaded.text("#name") == markup
     assert markup in loaded.text("#groups")
     assert markup in loaded.text("#phones-table")
     assert markup in loaded.text("#events")
+
+
+def test_the_rows_say_why_a_phone_is_not_everywhere(tmp_path: Path) -> None:
+    """By which method it gets in, what was refused and when it is tried again, what was learned of it, who is left alone; and how
+    far a server is that gets its phones again."""
+    status = copy.deepcopy(samples.ON_THE_FALLBACK)
+    learned, refused, nowhere = status["registrations"]["phones"]
+    learned |= {"method": "first-only", "method_reason": "alternating: the phone did not answer the challenge of fallback"}
+    learned["servers"][0]["method"] = "first-only"
+    refused["servers"][0] |= {"retry_in": 240, "failures": 3, "method": "alternating"}
+    nowhere["quarantined_for"] = 55
+    status["registrations"]["resyncs"] = [samples.resync("third", left=41, left_to_phones=7)]
+    page = shown(status, tmp_path)
+    [learned_row, refused_row, nowhere_row] = [row for row in page.rows() if row.startswith(("2001", "2002", "2003"))]
+    assert "primary: registered fallback: registered first-only: alternating: the phone did not answer" in learned_row
+    assert 'title="first-only"' in page.dom
+    assert "primary: failed 403 Forbidden, next try in 4 min fallback: registered" in refused_row
+    assert "primary: unregistered fallback: unregistered left alone" in nowhere_row
+    assert 'title="it registers in a loop; for 55 s"' in page.dom
+    assert (
+        "resync office: third is back and gets its registrations again: 120 done, 41 phones to go (7 of them with a REGISTER of"
+        " their own); at most 12.5 REGISTERs a second, at least 30 s more"
+    ) in page.text("#resyncs")
 
 
 def test_lost_contact_is_said(peers: Peers, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -72,6 +73,8 @@ def test_two_workers_are_one_appliance(peers: Peers) -> None:
     assert sbc.metric("sbc_handed_over_messages_total", kind="request") >= 1
     assert sbc.metric("sbc_handed_over_messages_total", kind="response") == 0
     assert sbc.metric("sbc_bindings") == registered
+    everybody = json.loads(sbc.get("/status.json?phones=all"))["registrations"]
+    assert len(everybody["phones"]) == everybody["bindings"] == registered
     assert sbc.metric("sbc_call_setup_seconds_count") == 6  # each call between phones is one in and one out
 
     # The first to call finds the primary dead; the other worker knows it by then.

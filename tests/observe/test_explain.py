@@ -52,7 +52,9 @@ def test_in_plain_words() -> None:
         "it hears of the phone again with a refresh in 25 min or later",
         "fallback: REFUSED 3 times in a row: wrong password; it may be tried again in 4 min",
         "learned: it gets its challenges by the method first-only, because alternating: the phone did not answer",
-        "third: was not told of it so far",
+        "third: has not been told of it yet",
+        "profile yealink, a Test 1; its account is 2001\n",
+        "mend its account or password there, then restart the phone",
         "its next call goes to fallback",
         "next, the appliance registers it at fallback by itself, in 4 min",
         "has shown fallback 3 wrong passwords within the last hour, from 203.0.113.7",
@@ -67,11 +69,25 @@ def test_d18_phone_that_waits_for_its_turn() -> None:
     found["contacts"][0] |= {"next_of_ours": None, "resyncs": [samples.resync("third", left=41) | waits]}
     text = render(found, samples.WALL_NOW)
     assert "  waits for its turn at third, which gets its phones again: 120 done, 41 phones to go; at most 12.5 REG" in text
-    assert "the password" not in text and "nothing that the appliance can do" not in text
+    assert "the password" not in text and "can do nothing more" not in text
     found["contacts"][0]["resyncs"][0]["by_phone"] = True
     assert "only the phone knows the password: its first refresh after its turn" in render(found, samples.WALL_NOW)
     found["contacts"][0]["resyncs"][0]["under_way"] = True
     assert "  has its turn at third" in render(found, samples.WALL_NOW)
+
+
+def test_phone_that_must_do_it_itself_and_one_that_loops() -> None:
+    found = copy.deepcopy(FOUND)
+    found["contacts"][0] |= {"next_of_ours": None, "username": "", "quarantined_for": 250}
+    found["rejected"][0]["wrong_passwords"] = 1
+    text = render(found, samples.WALL_NOW)
+    for said in (
+        "it has shown no password so far",
+        "LEFT ALONE for 4 min 10 s: it registers in a loop, and gets 500 from here",
+        "the appliance can do nothing more by itself: the phone's next REGISTER decides, at once if it is restarted",
+        "has shown fallback 1 wrong password within the last hour",
+    ):
+        assert said in text
 
 
 def test_what_phones_send_cannot_steer_the_terminal() -> None:

@@ -35,7 +35,7 @@ class Browser:
         self.status = copy.deepcopy(samples.ALL_WELL)
         self.recent = RecentEvents(lambda: samples.WALL_NOW)
         self.metrics = Metrics(appliance="branch-42", version="1.2.3")
-        self.site = StatusSite(self.metrics.registry, lambda: self.status, self.recent)
+        self.site = StatusSite(self.metrics.registry, lambda **how: self.status, self.recent)
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
         transport = StringTransport()
@@ -182,37 +182,49 @@ def test_nothing_else_is_served(browser: Browser, method: str, path: str, status
     assert "server" not in answer.headers
 
 
-def ten_thousand_phones(browser: Browser) -> None:
-    """All but two are registered everywhere, those two far down the list."""
-    phones = [samples.phone(number, primary="registered", fallback="registered") for number in range(10_000)]
-    phones[5000] = samples.phone(5000, primary="failed", fallback="registered")
-    phones[9000] = samples.phone(9000, primary="unregistered", fallback="unregistered")
-    browser.status["registrations"].update(bindings=10_000, phones=phones)
+def test_status_is_as_it_is_described(browser: Browser) -> None:
+    """How many phones are in it is for the registrar to say, who knows them."""
+    assert browser.status["registrations"] == json.loads(browser.get("/status.json").body)["registrations"]
 
 
-def test_many_phones_are_left_out_but_counted(browser: Browser) -> None:
-    """The first, and those that are not registered everywhere; the whole list would stop calls while it is written."""
-    ten_thousand_phones(browser)
-    answer = browser.get("/status.json")
-    registrations = json.loads(answer.body)["registrations"]
-    assert [*range(200), 5000, 9000] == [int(re.findall(r"\d+", phone["aor"])[0]) for phone in registrations["phones"]]
-    assert {"bindings": 10_000, "phones_everywhere": 9998, "phones_nowhere": 1, "phones_left_out": 9798}.items() <= (
-        registrations.items()
+def all_phones(lots: list[list[dict[str, Any]]]) -> tuple[dict[str, Any], int]:
+    """What is answered to who asks for all, and in how many turns of the reactor it was written."""
+    browser = Browser()
+    browser.status["registrations"] |= {"phones": [], "phones_left_out": 900}
+    told: list[dict[str, Any]] = []
+    turns = 0
+
+    def describe(**how: Any) -> dict[str, Any]:
+        told.append(how)
+        return browser.status
+
+    def later(continued: Any) -> None:
+        nonlocal turns
+        turns += 1
+        continued()
+
+    browser.site = StatusSite(
+        browser.metrics.registry, describe, browser.recent, phones_in_lots=lambda: iter(lots), continue_later=later
     )
-    assert len(answer.body) < 200_000
+    answer = browser.get("/status.json?phones=all")
+    assert 200 == answer.status and "application/json" == answer.headers["content-type"]
+    assert [{"most": 0}] == told
+    return json.loads(answer.body), turns
 
 
-def test_phones_in_trouble_are_limited_too(browser: Browser) -> None:
-    """When no server answers, all phones are."""
-    phones = [samples.phone(number, primary="unregistered") for number in range(1000)]
-    browser.status["registrations"]["phones"] = phones
-    assert 200 == len(json.loads(browser.get("/status.json").body)["registrations"]["phones"])
+def test_all_phones_when_asked_for_and_never_many_at_once() -> None:
+    """A lot is written, and before the next one the reactor has its turn: calls wait meanwhile."""
+    lots = [[samples.phone(lot * 10 + number, primary="registered") for number in range(10)] for lot in range(90)]
+    found, turns = all_phones(lots)
+    assert [phone for lot in lots for phone in lot] == found["registrations"]["phones"]
+    assert 0 == found["registrations"]["phones_left_out"]
+    assert 90 == turns
+    assert samples.ALL_WELL["groups"] == found["groups"]
 
 
-def test_all_phones_when_asked_for(browser: Browser) -> None:
-    ten_thousand_phones(browser)
-    registrations = json.loads(browser.get("/status.json?phones=all").body)["registrations"]
-    assert (10_000, 0) == (len(registrations["phones"]), registrations["phones_left_out"])
+@pytest.mark.parametrize("lots", [[], [[]], [[], [samples.phone(1)]]])
+def test_all_phones_when_there_are_few(lots: list[list[dict[str, Any]]]) -> None:
+    assert [phone for lot in lots for phone in lot] == all_phones(lots)[0]["registrations"]["phones"]
 
 
 def test_health_asks_for_no_phones() -> None:

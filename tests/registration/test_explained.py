@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from sbc.observe.explain import render
+from sbc.observe.together import merged_explanation
+from sbc.registration import registrar
 from tests.helpers.scripted_servers import DigestRegistrar, Phone, Site, refuse
 from tests.registration.test_modes import come_back, die, renew, with_passwords
 
@@ -152,3 +155,52 @@ def test_d18_phone_whose_password_is_not_known_waits_for_itself(make_site):
         (waits["server"], waits["by_phone"], waits["under_way"], waits["phase"], waits["left_to_phones"])
         for waits in contact["resyncs"]
     ]
+
+
+def test_all_phones_in_lots(site, monkeypatch):
+    """The same rows as on the status page; who leaves meanwhile is left out."""
+    monkeypatch.setattr(registrar, "LOT", 2)
+    phones = [Phone(site, user=f"u{number}", port=5100 + number) for number in range(5)]
+    for phone in phones:
+        register(phone)
+    assert site.registrar.describe(site.clock.seconds())["phones"] == [
+        row for lot in site.registrar.phones_in_lots() for row in lot
+    ]
+    lots = site.registrar.phones_in_lots()
+    assert ["sip:u0@example.com", "sip:u1@example.com"] == [row["aor"] for row in next(lots)]
+    register(phones[2], expires=0)
+    assert ["sip:u3@example.com"] == [row["aor"] for row in next(lots)]
+    assert [1] == [len(lot) for lot in lots]
+
+
+def test_contacts_at_two_workers_are_explained_together(make_site):
+    """`workers = 2`, two phones of one number, each served by another one; a third worker knows neither. The servers are told as
+    the spokesman sees them."""
+    sites = [make_site() for _ in range(3)]
+    phones = [Phone(site, port=5100 + number) for number, site in enumerate(sites[:2])]
+    for phone in phones:
+        register(phone)
+    sites[1].fallback.reply = refuse(403)
+    register(phones[1])
+    parts = {worker: {**explained(site), "events": [{"at": worker, "text": "so"}]} for worker, site in enumerate(sites)}
+    parts[2]["groups"][0]["working"] = "as the spokesman sees it"
+    merged = merged_explanation(parts, 2)
+    assert (AOR, True, []) == (merged["aor"], merged["known"], merged["similar"])
+    assert ["203.0.113.7:5100;udp", "203.0.113.7:5101;udp"] == [each["source"] for each in merged["contacts"]]
+    assert {"fallback": 1} == {
+        entry["server"]: entry["failures"]
+        for contact in merged["contacts"] for entry in contact["servers"] if entry["state"] == "failed"
+    }  # fmt: skip
+    assert [("office", "as the spokesman sees it")] == [(group["name"], group["working"]) for group in merged["groups"]]
+    assert [1, 0] == [event["at"] for event in merged["events"] if event["at"] < 2]
+    text = render(merged, 0.0)
+    assert text.count("its next call goes to primary") == 2 and text.count("REFUSED once: 403") == 1
+
+
+def test_number_that_no_worker_knows(make_site):
+    sites = [make_site() for _ in range(2)]
+    register(Phone(sites[1]))
+    parts = {worker: {**explained(site, "sip:Alice@example.com"), "events": []} for worker, site in enumerate(sites)}
+    merged = merged_explanation(parts, 0)
+    assert (False, [AOR], []) == (merged["known"], merged["similar"], merged["contacts"])
+    assert {"aor": "", "known": False} == {name: merged_explanation({}, 0)[name] for name in ("aor", "known")}

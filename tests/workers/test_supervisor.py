@@ -278,6 +278,19 @@ def test_who_does_not_answer_is_left_out(nursery):
     nursery.newest[0].protocol.answer_received(1, "too late")
 
 
+def test_an_answer_in_parts(nursery):
+    """The rows of many phones; who is still telling is waited for."""
+    found = answers_of(nursery.all_ready())
+    one, other = (process.protocol for process in nursery.newest)
+    other.answer_received(1, {"b": 2})
+    for number in range(3):
+        nursery.clock.advance(1.5)
+        one.part_received(1, [number, number])
+    one.answer_received(1, {"a": 1})
+    assert [{0: {"a": 1, "parts": [0, 0, 1, 1, 2, 2]}, 1: {"b": 2}}] == found
+    one.part_received(1, ["too late"])
+
+
 def test_who_dies_meanwhile_is_not_waited_for(nursery):
     found = answers_of(nursery.all_ready())
     nursery.newest[1].protocol.answer_received(1, "mine")
