@@ -43,6 +43,7 @@ _MOST_SENDERS = 10_000
 """Of one nonce: all phones of a site may be challenged within a second."""
 
 _ANNOUNCING = ("Authentication-Info", "Proxy-Authentication-Info")
+_SCHEME = re.compile(r"\s*\S*\s*")
 _NEXT_NONCE = re.compile(r'\bnextnonce\s*=\s*("(?:[^"\\]|\\.)*")', re.IGNORECASE)  # RFC 7616 3.5
 
 
@@ -248,9 +249,9 @@ def with_stale(value: str) -> str:
         return value
     if challenge.stale:
         return value
-    head, scheme_blank, rest = value.partition(" ")
-    pieces = [piece for piece in _pieces(rest) if not piece.strip().lower().startswith("stale")]
-    return f"{head}{scheme_blank}{','.join(pieces)}, stale=true"
+    head = value[: _SCHEME.match(value).end()]
+    pieces = [piece for piece in _pieces(value[len(head) :]) if not piece.strip().lower().startswith("stale")]
+    return f"{head}{','.join(pieces)}, stale=true"
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -149,6 +149,7 @@ def test_senders_of_one_nonce_are_bounded(monkeypatch):
         ('Digest realm="a, stale=false", nonce="n"', 'Digest realm="a, stale=false", nonce="n", stale=true'),
         ('Digest realm="r",stale=FALSE,nonce="n"', 'Digest realm="r",nonce="n", stale=true'),
         ('Digest stale=true, realm="r", nonce="n"', 'Digest stale=true, realm="r", nonce="n"'),
+        ('Digest\tstale=false,realm="r", nonce="n"', 'Digest\trealm="r", nonce="n", stale=true'),
         ('Bearer realm="r"', 'Bearer realm="r"'),
     ],
 )

@@ -91,9 +91,10 @@ def _contact_lines(contact: Mapping[str, Any]) -> list[str]:
     kind = f", a {contact['phone_type']}" if contact["phone_type"] else ""
     account = f"its account is {contact['username']}" if contact["username"] else "it has shown no password so far"
     lines.append(f"  profile {contact['profile']}{kind}; {account}")
-    lines.append(
-        f"  registered here for {in_words(contact['granted'])}, and expected again within {in_words(contact['expires_in'])}"
-    )
+    again = f"expected again within {in_words(max(0, contact['expires_in']))}"
+    if contact.get("overdue_for"):
+        again = f"EXPECTED again {in_words(contact['overdue_for'])} ago, and it did not come; calls reach it while a server has it"
+    lines.append(f"  registered here for {in_words(contact['granted'])}, and {again}")
     if contact["quarantined_for"]:
         lines.append(f"  LEFT ALONE for {in_words(contact['quarantined_for'])}: it registers in a loop, and gets 500 from here")
         lines.append("    look at its account and password in the phone")

@@ -208,7 +208,8 @@ def _phone_lines(registrations: Mapping[str, Any]) -> list[str]:
         profile = f"  ({phone['profile']})" if phone.get("profile") else ""
         learned = f"  [{phone['method']}: {phone['method_reason']}]" if phone.get("method_reason") else ""
         alone = f"  LEFT ALONE for {in_words(phone['quarantined_for'])}" if phone.get("quarantined_for") else ""
-        lines.append(f"  {phone['aor']}  {at}{profile}{learned}{alone}")
+        overdue = f"  EXPECTED {in_words(phone['overdue_for'])} ago, and did not come" if phone.get("overdue_for") else ""
+        lines.append(f"  {phone['aor']}  {at}{profile}{learned}{alone}{overdue}")
     left_out = registrations.get("phones_left_out", 0) + max(0, len(phones) - PHONES_SHOWN)
     if left_out:
         lines.append(f"  and {left_out} more")

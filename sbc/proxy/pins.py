@@ -37,6 +37,7 @@ _MOST_CHALLENGED = 10_000
 
 CREDENTIALS = tuple(ANSWERED_BY.values())
 
+_DIGEST = re.compile(r"\s*digest\s+", re.IGNORECASE)
 # The nonce, or a quoted string: what looks like a nonce in it is none.
 _NONCE = re.compile(r'(?<![\w-])nonce\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]+)|"(?:[^"\\]|\\.)*"', re.IGNORECASE)
 
@@ -45,7 +46,8 @@ _NONCE = re.compile(r'(?<![\w-])nonce\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]+)|"(?:[^"
 @cython.freelist(8)
 @cython.cclass
 class Answers:
-    """The Digest answers in one request, as (value, nonce, issuers), None without any; `challenger` is the server that has
+    """The credentials in one request, as (value, nonce, issuers), None without any; the nonce is "" where they are no Digest answer
+    that can be read. `challenger` is the server that has
     challenged this request, None when none has."""
 
     shown: list
@@ -53,8 +55,8 @@ class Answers:
 
     @cython.cfunc
     def withhold(self, request: Request, candidate: Candidate, is_first: cython.bint):
-        """Leave on a request for this server only the answers to its own challenges; an answer that nobody is known to have
-        asked for only where the request goes first."""
+        """Leave on a request for this server only the answers to its own challenges; what nobody is known to have asked
+        for, or cannot be read, only where the request goes first."""
         if self.shown is None:
             return
         refused: list = [value for value, _, issuers in self.shown if not _may_see(issuers, candidate, is_first)]
@@ -67,10 +69,10 @@ class Answers:
 
     @cython.cfunc
     def has_answered(self, candidate: Candidate) -> cython.bint:
-        """Did the request show an answer to a challenge of that server?"""
+        """Did the request show an answer to a challenge of that server, or what may be one?"""
         if self.shown is not None:
-            for _, _, issuers in self.shown:
-                if candidate in issuers:
+            for _, nonce, issuers in self.shown:
+                if candidate in issuers or not nonce:
                     return True
         return False
 
@@ -128,9 +130,8 @@ class Pins:
         found = []
         for name in CREDENTIALS:
             for value in request.get_all(name):
-                nonce = nonce_in(value)
-                if nonce is not None:
-                    found.append((value, nonce, self.nonces.issuers_of(nonce, now)))
+                nonce = nonce_in(value) or ""
+                found.append((value, nonce, self.nonces.issuers_of(nonce, now) if nonce else ()))
         return found or None
 
     @cython.cfunc
@@ -189,8 +190,9 @@ class Pins:
 @cython.ccall
 def nonce_in(credentials: str) -> str:
     """The nonce of a Digest answer; None for another scheme."""
-    if credentials[:7].lower() == "digest ":
-        for found in _NONCE.finditer(credentials, 7):
+    scheme = _DIGEST.match(credentials)
+    if scheme is not None:
+        for found in _NONCE.finditer(credentials, scheme.end()):
             if found[1] is not None:
                 return unquote(found[1])
     return None

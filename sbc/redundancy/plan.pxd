@@ -84,6 +84,7 @@ cdef class AttemptPlan:
     cdef object _begin(self, str method, Order order, double deadline, bint in_dialog)
     cpdef Attempt next(self, double now)
     cpdef object record(self, Attempt attempt, Outcome outcome, double now)
+    cdef object leave_out(self, str server_name)
     cdef Attempt _further_attempt(self, double remaining)
     cdef bint _may_try(self, Option option)
     cdef object _verdict(self, Attempt attempt, Outcome outcome, double now)

@@ -320,6 +320,11 @@ class AttemptPlan:
         """No further attempt, whatever comes: a CANCEL arrived (D4). An attempt under way may still be recorded."""
         self._over = True
 
+    @cython.cfunc
+    def leave_out(self, server_name: str):
+        """Do not move to that server any more. After the first attempt."""
+        self._left_servers += (server_name,)
+
     @property
     def tried(self) -> list[Tried]:
         """The attempts that are over, the first one first."""

@@ -211,6 +211,9 @@ class GroupSettings:
     short_grant: int = field(default=10, metadata=_range(5, 60, unit="s"))
     """alternating: the time that a phone is granted while another server still has to challenge it. At 3 s some phones never
     come again."""
+    one_realm: tuple[str, ...] = ("*linphone*", "*belle-sip*")
+    """Patterns with the wildcards of a shell, of which one fits the User-Agent of phones that answer the first realm that they met
+    and no other, and give up when asked: servers of another realm never challenge them (measured with linphone 5.1)."""
     shared_nonce: bool = False
     """The servers take each other's nonces (one nonce secret, or none is checked): the phone's answer goes to all of them."""
     phone_expires: int = field(default=0, metadata=_range(30, 86400, also=(0,), unit="s"))

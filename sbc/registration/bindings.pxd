@@ -74,3 +74,6 @@ cdef class Bindings:
     cdef object move(self, Binding binding, str transport, str host, int port, str local_host, int local_port)
     cdef object _arrive(self, Binding binding)
     cdef object _leave(self, Binding binding)
+
+
+cpdef bint gives_up_realm(Upstream upstream)

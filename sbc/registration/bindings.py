@@ -79,6 +79,13 @@ class Upstream:
         self.question = None
 
 
+@cython.ccall
+def gives_up_realm(upstream: Upstream) -> cython.bint:
+    """Is the phone not to be asked for an answer there, because it answers only another realm (`turns`)? Then `retry_at` is when
+    it may be asked again if it begins anew."""
+    return upstream.retry_at > 0.0 and upstream.failures == 0
+
+
 @cython.cclass
 class Binding:
     """A phone's contact, and where it is."""

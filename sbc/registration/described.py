@@ -108,15 +108,21 @@ def describe_phone(
         "profile": kind.settings.profile if kind is not None else "",
         "source": f"{host}:{binding.port};{binding.transport}",
         "expires_in": round(binding.expires_at - now),
+        "overdue_for": overdue_for(binding, now),
         "method": method,
         "method_reason": _printable(binding.method_reason),
         "servers": [_describe_upstream(upstream, of_kind, method, now) for upstream in binding.upstreams],
     }
 
 
+def overdue_for(binding: Binding, now: float) -> int | None:
+    """Seconds since the phone should have come again, which is kept as long as the servers have it; None: it is in time."""
+    return round(now - binding.expires_at) if now > binding.expires_at else None
+
+
 def _describe_upstream(upstream: Upstream, targets: Targets | None, method: str, now: float) -> dict[str, Any]:
     registered = upstream.state == REGISTERED
-    waits = upstream.retry_at > now
+    waits = upstream.retry_at > now and upstream.failures > 0  # for a realm that the phone does not answer there is no time
     return {
         "server": upstream.server,
         "state": upstream.state,

@@ -91,6 +91,7 @@ cdef class Exchange(LegUser):
     cdef object _make_allowed_legs(self, double now)
     cdef bint _is_any_judge(self, list targets)
     cdef bint _asks_for_password(self, Target target)
+    cdef bint _renews_at(self, Target target)
     cdef bint _is_refused_at(self, Target target, str call_id, double now)
     cdef object _order_judges(self, double now)
     cdef bint _is_passed_on(self, Leg leg)

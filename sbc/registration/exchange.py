@@ -10,7 +10,7 @@ address would register any stranger. So there are two phases.
 1. Asking. The REGISTER goes to one server, the judge: the one whose nonce the phone shows, or whose turn it is (below), else
    the highest-ranked that is not known to be down. What the judge says is the phone's: its challenge above all, byte for byte.
    When it is silent for `register_wait`, or is given up or found down, or refuses, the next server is asked as well; one that is
-   `trusted` only when no other one lives.
+   `trusted` only when no other one lives, and behind a refusal of the phone's credentials only one that asks for them itself.
 2. Telling. As soon as the phone is accepted, by a server's 2xx or by our own check of its digest against the password
    file, the REGISTER goes to all the others at once. A phone that shows a good digest for a challenge of ours to know
    is accepted on arrival: then both phases are one, and all servers are told concurrently.
@@ -46,6 +46,7 @@ from __future__ import annotations
 import cython
 
 from sbc.nonces import is_stale, mark_stale
+from sbc.registration.bindings import REGISTERED
 from sbc.registration.extensions import gruu_in
 from sbc.registration.leg import Ending
 
@@ -63,6 +64,7 @@ if cython.compiled:
         are_running,
         best_accepted,
         is_decided,
+        is_password_refused,
         is_untrusted_alive,
         shortest_time,
         sort_by_rank,
@@ -90,6 +92,7 @@ else:
         are_running,
         best_accepted,
         is_decided,
+        is_password_refused,
         is_untrusted_alive,
         shortest_time,
         sort_by_rank,
@@ -406,6 +409,19 @@ class Exchange(LegUser):
         return False
 
     @cython.cfunc
+    def _renews_at(self, target: Target) -> cython.bint:
+        """Is the phone registered there, and does this come from where it was accepted? While better servers fail, it may stay."""
+        binding: Binding = self._registrar.bindings.find(self._token)
+        upstream: Upstream = binding.at(target.name) if binding is not None else None
+        return (
+            upstream is not None
+            and upstream.state == REGISTERED
+            and self.phone_flow.remote[0] == binding.host
+            and self.phone_flow.remote[1] == binding.port
+            and self.phone_flow.transport == binding.transport
+        )
+
+    @cython.cfunc
     def _is_refused_at(self, target: Target, call_id: str, now: cython.double) -> cython.bint:
         """Does that server refuse this account, and is it not to be tried again yet?"""
         upstream: Upstream
@@ -467,6 +483,23 @@ class Exchange(LegUser):
         self._registrar.nonces.learn(response, candidate, self._queue.now())
 
     # Which legs run, and when the phone is answered
+
+    @cython.cfunc
+    def not_to_follow(self, leg: Leg) -> list:
+        """One after the other: a refusal is not got round by a server that believes us, nor that of a password by one that asks
+        for none."""
+        target: Target
+        found: list = []
+        if leg.target.trusted:
+            return found
+        for target in self.targets.registrars:
+            if leg.response._status >= 500 and self._renews_at(target):
+                continue
+            if target.trusted or (
+                leg.showed_credentials and target.rank > leg.target.rank and not self._asks_for_password(target)
+            ):
+                found.append(target.name)
+        return found
 
     @cython.cfunc
     def leg_ended(self, leg: Leg):
@@ -648,7 +681,8 @@ class Exchange(LegUser):
     @cython.cfunc
     def _ask_another(self):
         """Another judge of those that have not started: the first that is not known to be down, else the first. One that
-        is down gets T1 only: if it has come back, that is enough. One that trusts us is none as long as another one lives."""
+        is down gets T1 only: if it has come back, that is enough. One that trusts us is none as long as another one lives (but see `_renews_at`), nor
+        is one that lets in everybody, when a better one has refused the phone's credentials."""
         leg: Leg
         judge: Leg = None
         is_hopeless: cython.bint = True
@@ -657,7 +691,10 @@ class Exchange(LegUser):
             if leg.started:
                 continue
             waiting += 1
-            if leg.target.trusted and is_untrusted_alive(self._legs):
+            renews: cython.bint = leg.target.trusted and self._renews_at(leg.target)
+            if leg.target.trusted and is_untrusted_alive(self._legs, renews):
+                continue
+            if not renews and is_password_refused(self._legs, leg) and not self._asks_for_password(leg.target):
                 continue
             if judge is None or (is_hopeless and not leg.is_hopeless()):
                 judge = leg
@@ -894,9 +931,7 @@ def new_exchange(
     else:
         exchange._token = registrar.query_token(aor)
     if binding is not None and not exchange.is_removal:
-        exchange.turns = turns_for(
-            registrar, targets, binding, transaction.flow, request.call_id_text(), registrar.queue.now()
-        )
+        exchange.turns = turns_for(registrar, targets, binding, transaction.flow, request, registrar.queue.now())
     exchange._template = None
     exchange._legs = []
     exchange._all_started = False

@@ -30,6 +30,7 @@ cdef class LegUser(Timer):
     cdef object own_credentials(self, Target target)
     cdef str own_username(self)
     cdef object learn_nonces(self, Response response, Candidate candidate)
+    cdef list not_to_follow(self, Leg leg)
     cdef object leg_ended(self, Leg leg)
     cdef object judge_is_slow(self)
 
@@ -43,6 +44,7 @@ cdef class Leg(ClientTransactionUser):
     cdef readonly bint own_password_refused
     cdef readonly bint showed_credentials
     cdef readonly bint started
+    cdef readonly bint was_hopeless
     cdef bint reserve
     cdef bint free
     cdef bint brief
@@ -72,6 +74,7 @@ cdef class Leg(ClientTransactionUser):
     cdef long long granted_for(self, Py_ssize_t place)
     cdef bint is_running(self)
     cdef bint is_hopeless(self)
+    cdef bint is_refused(self)
     cdef object start(self)
     cdef object stop(self)
     cdef object _next(self)
@@ -84,6 +87,8 @@ cdef class Leg(ClientTransactionUser):
     cdef object _answered(self, Response response)
     cdef object _failed(self, Outcome outcome)
     cdef object _record(self, Outcome outcome)
+    cdef object _leave_out(self)
+    cdef bint _is_for_phone(self)
     cdef object _accepted(self)
     cdef object _end(self, object ending, str reason)
     cdef object _abandon_transaction(self)

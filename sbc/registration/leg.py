@@ -123,6 +123,11 @@ class LegUser(Timer):
         raise NotImplementedError
 
     @cython.cfunc
+    def not_to_follow(self, leg: Leg) -> list:
+        """The names of the servers that must not be asked after the one where that leg is, which has answered; None without."""
+        return None
+
+    @cython.cfunc
     def leg_ended(self, leg: Leg):
         """Once per leg, unless it was stopped."""
         raise NotImplementedError
@@ -153,6 +158,7 @@ class Leg(ClientTransactionUser):
     own_password_refused: cython.bint  # the server did not accept what the password file made us answer
     showed_credentials: cython.bint  # the last request carried the phone's own credentials
     started: cython.bint
+    was_hopeless: cython.bint  # when it started
     reserve: cython.bint  # asked only when nobody else is left: the phone is well there, or cannot answer two at once
     free: cython.bint  # asked besides, because the phone shows credentials for it: its challenge is nobody's
     brief: cython.bint  # it has accepted, but for so short a time that the phone is not told of it
@@ -185,6 +191,14 @@ class Leg(ClientTransactionUser):
         return self._highest_provisional == 0 and not self._group.may_accept(self.target.name)
 
     @cython.cfunc
+    def is_refused(self) -> cython.bint:
+        """Has a living server said no, whatever it may mean? One that was known to be down, and fails before it has seen any
+        credentials, has said nothing."""
+        if self.response is None or self.ending is _ACCEPTED:
+            return False
+        return not self.was_hopeless or self.showed_credentials or self.response._status // 100 != 5
+
+    @cython.cfunc
     def asked_for(self, place: cython.Py_ssize_t) -> cython.longlong:
         """The seconds asked for the contact at that place of the exchange's."""
         return self._asked if place == 0 else self._asked_for_others[place - 1]
@@ -196,6 +210,7 @@ class Leg(ClientTransactionUser):
     @cython.cfunc
     def start(self):
         self.started = True
+        self.was_hopeless = self.is_hopeless()
         self._next()
 
     @cython.cfunc
@@ -216,7 +231,7 @@ class Leg(ClientTransactionUser):
         exchange: LegUser = self._exchange
         attempt: Attempt = self._plan.next(self._now())
         if attempt is None:
-            self._end(Ending.UNREACHABLE, self.reason or "no address known")
+            self._end(Ending.REFUSED if self._is_for_phone() else Ending.UNREACHABLE, self.reason or "no address known")
             return
         self._attempt = attempt
         self.candidate = attempt.candidate
@@ -422,13 +437,30 @@ class Leg(ClientTransactionUser):
                 self.reason = str(outcome)
             if self.gone_on_from is None:
                 self.gone_on_from = []
-            self.gone_on_from.append((attempt.server, getattr(outcome, "status", 0), self.reason))
+            status: cython.int = getattr(outcome, "status", 0)
+            self.gone_on_from.append((attempt.server, status, self.reason))
+            if status > 0:
+                self._leave_out()
             self._next()
         elif verdict is _RETURN and self.response is not None:
             challenged: cython.bint = self.response._status == 401 or self.response._status == 407
             self._end(Ending.CHALLENGED if challenged else Ending.REFUSED, self.reason)
         else:
             self._end(Ending.UNREACHABLE, self.reason)
+
+    @cython.cfunc
+    def _leave_out(self):
+        """Servers that the phone must not be able to reach by a refusal of this one are none to go on to."""
+        names: list = self._exchange.not_to_follow(self)
+        if names is not None:
+            for name in names:
+                self._plan.leave_out(name)
+
+    @cython.cfunc
+    def _is_for_phone(self) -> cython.bint:
+        """Is the last answer a refusal of the phone that would have been gone on from, if another server were left? What a failing
+        server says is not the phone's (D7, and RFC 4320 for 408)."""
+        return self.response is not None and 400 <= self.response._status < 500 and self.response._status != 408
 
     @cython.cfunc
     def _accepted(self):
@@ -496,6 +528,7 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.own_password_refused = False
     leg.showed_credentials = False
     leg.started = False
+    leg.was_hopeless = False
     leg.reserve = False
     leg.free = False
     leg.brief = False

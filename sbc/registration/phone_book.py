@@ -32,7 +32,7 @@ if cython.compiled:
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.accounts import Accounts
     from cython.cimports.sbc.registration.archive import Archive
-    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream, gives_up_realm
     from cython.cimports.sbc.registration.contacts import Contact, TokenMaker, read_contact
     from cython.cimports.sbc.registration.errand import Errand
     from cython.cimports.sbc.registration.exchange import Exchange, ExchangeUser
@@ -51,7 +51,7 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import Accounts
     from sbc.registration.archive import Archive
-    from sbc.registration.bindings import Binding, Bindings, Upstream
+    from sbc.registration.bindings import Binding, Bindings, Upstream, gives_up_realm
     from sbc.registration.contacts import Contact, TokenMaker, read_contact
     from sbc.registration.errand import Errand
     from sbc.registration.exchange import Exchange, ExchangeUser
@@ -401,7 +401,7 @@ class PhoneBook(ExchangeUser):
     @cython.cfunc
     def _change(self, binding: Binding, upstream: Upstream, state: str, reason: str):
         old: str = upstream.state
-        if old == state and upstream.reason == reason:
+        if old == state and (upstream.reason == reason or (state == _UNREGISTERED and gives_up_realm(upstream))):
             return
         binding.unsaved = True
         upstream.state = state
@@ -416,6 +416,8 @@ class PhoneBook(ExchangeUser):
         most: cython.long = group.settings.wrong_password_tries
         least: cython.double = self.rejections.next_try(binding.host, binding.token, upstream.server, "", most, now)
         binding.unsaved = True
+        if gives_up_realm(upstream):
+            upstream.retry_at = 0.0
         self._accounts.refused(upstream, group.settings, least, now)
         self._change(binding, upstream, _FAILED, reason)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sbc.location.candidate import Candidate
 from sbc.redundancy.phones import LONGEST_AGENT
-from sbc.registration.bindings import FAILED, REGISTERED, Binding, Upstream
+from sbc.registration.bindings import FAILED, REGISTERED, Binding, Upstream, gives_up_realm
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.headers import NameAddr
 from sbc.store.interface import BindingRow, RegistrationRow, RegistrationStore, RemovalRow
@@ -113,11 +113,11 @@ def _add_upstreams(
         elif row.state == FAILED:
             upstream.state = FAILED
         upstream.nonce = row.nonce
-        upstream.wants_phone = row.nonce != ""
         upstream.candidate = candidates[row.candidate]
         upstream.failures = row.failures
         if row.retry_at:
             upstream.retry_at = now + max(0.0, row.retry_at - wall_now)
+        upstream.wants_phone = row.nonce != "" or gives_up_realm(upstream)
         binding.upstreams += (upstream,)
 
 

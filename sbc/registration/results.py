@@ -21,6 +21,7 @@ COMPILED = bool(cython.compiled)
 
 _ACCEPTED = cython.declare(object, Ending.ACCEPTED)
 _REFUSED = cython.declare(object, Ending.REFUSED)
+_UNREACHABLE = cython.declare(object, Ending.UNREACHABLE)
 
 
 @cython.cfunc
@@ -59,11 +60,24 @@ def _is_better_running(legs: list, than: Leg) -> cython.bint:
 
 
 @cython.cfunc
-def is_untrusted_alive(legs: list) -> cython.bint:
-    """Is there one that lets nobody in for our sake, and may still speak?"""
+def is_untrusted_alive(legs: list, is_renewal: cython.bint) -> cython.bint:
+    """Is there one that lets nobody in for our sake, and lives? What it says counts, or that it says nothing yet; but with
+    `is_renewal` not that it fails."""
+    leg: Leg
+    for leg in legs:
+        if leg.target.trusted or (is_renewal and leg.ending is _UNREACHABLE):
+            continue
+        if leg.is_refused() or not leg.is_hopeless():
+            return True
+    return False
+
+
+@cython.cfunc
+def is_password_refused(legs: list, by_better_than: Leg) -> cython.bint:
+    """Has a better server than that leg's not accepted the credentials that the phone has shown it?"""
     leg: Leg
     for leg in legs:  # noqa: SIM110
-        if not leg.target.trusted and leg.ending is None and not leg.is_hopeless():
+        if leg.showed_credentials and leg.is_refused() and leg.target.rank < by_better_than.target.rank:
             return True
     return False
 

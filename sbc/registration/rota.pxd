@@ -16,6 +16,7 @@ cdef class Rota:
     cdef readonly str passed_over
     cdef public tuple together
     cdef public str spent
+    cdef public int trials
     cdef public str reserved
     cdef str _pending
     cdef double _pending_since

@@ -135,6 +135,7 @@ class Rota:
     passed_over: str  # the server whose challenge the phone has not answered, until it has been accepted by another one
     together: tuple  # the servers whose challenges the phone was given in one answer
     spent: str  # the nonce with which the phone was refused the last time; "" = none
+    trials: cython.int  # how often it was given the challenge of another realm together with that of the one that it answers
     reserved: str  # the server that is to have the next turn, and has a place for it
     _pending: str  # the server whose challenge the phone has been given and not yet answered well; "" = none
     _pending_since: cython.double
@@ -154,6 +155,7 @@ class Rota:
         self.together = ()
         self.spent = ""
         self.reserved = ""
+        self.trials = 0
         self.begin(method, now)
 
     @cython.ccall

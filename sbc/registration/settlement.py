@@ -189,6 +189,8 @@ class Settlement(PhoneBook):
         upstream: Upstream
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
+            if binding is not None and not _is_of_phone(exchange, binding):
+                continue
             upstream = binding.at(leg.target.name) if binding is not None else None
             if upstream is None:
                 if failed and not exchange.is_removal:
@@ -215,12 +217,13 @@ class Settlement(PhoneBook):
         upstream: Upstream
         if leg.target.trusted or answerable(leg.response, self.credentials, exchange.own_username()) is not None:
             return
+        leg.target.realm = sys.intern(realm_of(leg.response))
         for contact in exchange.contacts:
             binding = self.bindings.find(contact.token)
             upstream = binding.at(leg.target.name) if binding is not None else None
-            if upstream is not None:
+            if upstream is not None and _is_of_phone(exchange, binding):
                 upstream.wants_phone = True
-                upstream.question = Question(self.credentials, sys.intern(realm_of(leg.response)))
+                upstream.question = Question(self.credentials, leg.target.realm)
 
     @cython.cfunc
     def refused_untried(self, exchange: Exchange):
@@ -355,7 +358,7 @@ class Settlement(PhoneBook):
         now: cython.double = self.queue.now()
         turns: Turns = exchange.turns
         if turns is None:
-            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request.call_id_text(), now)
+            turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request, now)
             if turns is None:
                 return self._limit_of(binding)
         exchange._least_grant = int(min(LEAST_GRANT, targets.short_grant))
@@ -392,7 +395,7 @@ class Settlement(PhoneBook):
         if not leg.target.trusted and upstream.state != _REGISTERED and not leg.showed_credentials:
             if self.credentials is None or not self.credentials.knows(exchange.own_username()):
                 upstream.wants_phone = True
-                upstream.question = Question(self.credentials, "")
+                upstream.question = Question(self.credentials, leg.target.realm)
 
     @cython.cfunc
     def settle(self, exchange: Exchange, response: Response) -> cython.longlong:
@@ -466,7 +469,10 @@ class Settlement(PhoneBook):
                 if self._missed_removals and exchange.accepted:
                     heard, challenged = _who_answered(exchange)
                     self.upkeep.missed.removal_over(contact.token, heard, challenged)
-            elif contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
+                continue
+            if binding.unsaved:
+                self._archive.keep(binding)  # what its turns have taught, in an exchange that ends with a challenge
+            if contact.token in self._duties or self._resyncs or not is_well(binding, exchange.targets):
                 self.upkeep.settled(binding, self._gone_on_from(exchange, binding))
         exchange.release()
 
@@ -474,7 +480,9 @@ class Settlement(PhoneBook):
         """The servers that failed, so that the phone's REGISTER had to go on to the next one. Those that refused its account
         are noted here (V16)."""
         leg: Leg
-        found = []
+        found: list[str] = []
+        if not _is_of_phone(exchange, binding):
+            return found
         for leg in exchange._legs:
             for server, status, reason in leg.gone_on_from or ():
                 if server == leg.target.name:
@@ -486,6 +494,13 @@ class Settlement(PhoneBook):
         if binding.unsaved:
             self._archive.keep(binding)
         return found
+
+
+@cython.cfunc
+def _is_of_phone(exchange: Exchange, binding: Binding) -> cython.bint:
+    """Does a refusal say anything of that phone? Not where it was said to somebody elsewhere, who has not shown its password;
+    the port may be another one, behind NAT."""
+    return exchange.proven or exchange.phone_flow.remote[0] == binding.host
 
 
 @cython.cfunc

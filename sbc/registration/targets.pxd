@@ -11,6 +11,7 @@ cdef class Target:
     cdef readonly bint registers
     cdef readonly bint path
     cdef readonly bint trusted
+    cdef public str realm
     cdef long long _longest
     cdef long long _least
 
@@ -32,6 +33,7 @@ cdef class Targets:
     cdef readonly object extensions
     cdef readonly str challenge_method
     cdef readonly bint shared_nonce
+    cdef readonly tuple one_realm
     cdef readonly double short_grant
     cdef readonly long long phone_expires
     cdef object _actions

@@ -43,6 +43,7 @@ class Target:
     registers: cython.bint
     path: cython.bint
     trusted: cython.bint
+    realm: str  # of its last challenge to anybody; "" = not known
     _longest: cython.longlong
     _least: cython.longlong  # seconds: the Min-Expires of its last 423; 0 = it has never said one
 
@@ -53,6 +54,7 @@ class Target:
         self.registers = settings.register
         self.path = settings.path
         self.trusted = settings.trusted
+        self.realm = ""
         self.series = f"{zlib.crc32(settings.name.encode()):08x}"
         self._longest = min(settings.expires, group.max_expires or settings.expires)
         self._least = 0
@@ -94,6 +96,7 @@ class Targets:
     # How phones answer the challenges of several servers, and what they are granted (`sbc.redundancy.settings`).
     challenge_method: str
     shared_nonce: cython.bint
+    one_realm: tuple  # in lower case
     short_grant: cython.double
     phone_expires: cython.longlong
     _actions: object
@@ -115,6 +118,7 @@ class Targets:
         self.extensions = Extensions(group.name, report)
         self.challenge_method = settings.challenge_method
         self.shared_nonce = settings.shared_nonce
+        self.one_realm = tuple(pattern.lower() for pattern in settings.one_realm)
         self.short_grant = settings.short_grant
         self.phone_expires = settings.phone_expires
         self._actions = settings.status_failover.get("REGISTER", {})

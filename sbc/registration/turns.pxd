@@ -7,6 +7,7 @@ from sbc.registration.leg cimport Leg
 from sbc.registration.rota cimport Rota
 from sbc.registration.shown cimport Shown
 from sbc.registration.targets cimport Target, Targets
+from sbc.sip.message cimport Request
 
 
 cdef class Turns:
@@ -14,12 +15,16 @@ cdef class Turns:
     cdef readonly Rota rota
     cdef readonly str answers
     cdef readonly bint at_home
+    cdef readonly bint is_known
     cdef readonly Leg leg
     cdef object _books
     cdef Targets _targets
     cdef object _credentials
+    cdef Request _request
     cdef str _call_id
     cdef bint _begins_anew
+    cdef str _trial
+    cdef bint _is_split
 
     cdef object _begin(self, double now)
     cdef object _learn(self, str method, str reason, double now)
@@ -29,13 +34,22 @@ cdef class Turns:
     cdef object arrived(self, Shown shown, double now)
     cdef object refused(self, Shown shown, Candidate candidate, double now)
     cdef object _give_up(self, str server, str said, double now)
+    cdef object _spare_kind(self, double now)
+    cdef bint _is_of(self, tuple patterns)
+    cdef object _trial_over(self, str left, double now)
+    cdef bint _is_on_trial(self, Upstream upstream)
+    cdef object _forgive(self, double now)
     cdef object _spare_other_realms(self, double now)
     cdef object _pass_over_realm(self, Upstream upstream, str what_it_does, double now)
     cdef str _other_realm(self, Upstream upstream)
     cdef str next(self, double now)
+    cdef str _fresh_before(self, str name, double now)
+    cdef str _home(self, str but, double now)
     cdef str next_at_once(self, double now)
     cdef bint may_be_asked(self, Target target, double now)
     cdef object take(self, list legs, Shown shown, double now)
+    cdef bint _take_trial(self, list legs, double now)
+    cdef object _leave_out_other_realms(self, list legs, double now)
     cdef bint _is_asked_together(self, Leg leg, Shown shown, double now)
     cdef bint is_besides(self, Leg leg)
     cdef bint is_together(self, Leg leg)
@@ -52,4 +66,4 @@ cdef class Turns:
 
 
 cdef bint wants_phone(Target target, Upstream upstream, object credentials)
-cdef Turns turns_for(object books, Targets targets, Binding binding, Flow flow, str call_id, double now)
+cdef Turns turns_for(object books, Targets targets, Binding binding, Flow flow, Request request, double now)

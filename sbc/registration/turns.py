@@ -8,11 +8,13 @@ Compiled when installed (Cython's pure Python mode), and ordinary Python when SB
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from math import inf
 from typing import Any, Protocol
 
 import cython
 
+from sbc.redundancy.phones import LONGEST_AGENT
 from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
 from sbc.registration.rota import (
     AGGREGATE,
@@ -30,19 +32,21 @@ from sbc.registration.rota import (
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.location.candidate import Candidate
-    from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream, gives_up_realm
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.shown import Shown
     from cython.cimports.sbc.registration.targets import Target, Targets
+    from cython.cimports.sbc.sip.message import Request
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
-    from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.bindings import Binding, Upstream, gives_up_realm
     from sbc.registration.leg import Leg
     from sbc.registration.rota import Rota
     from sbc.registration.shown import Shown
     from sbc.registration.targets import Target, Targets
+    from sbc.sip.message import Request
 
 COMPILED = bool(cython.compiled)
 
@@ -51,6 +55,9 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
 _ATTEMPT = cython.declare(cython.double, 32.0)  # seconds: 64*T1, in which a phone has answered all that it will answer
 _FIRST_METHODS = (SERIAL, AGGREGATE)
+_MOST_TRIALS = cython.declare(cython.int, 2)  # of another realm: its challenge first, then last (B2, B3)
+_SEEMS = "seems to answer"
+_SO_FAR = "so far answers"
 
 LEAST_GRANT = 5.0
 """Seconds. A phone that takes turns is never told less (but `short_grant`): pjsip falls silent for good after 3 s."""
@@ -88,7 +95,7 @@ def wants_phone(target: Target, upstream: Upstream | None, credentials: object) 
 
 @cython.cfunc
 def turns_for(
-    books: Books, targets: Targets, binding: Binding | None, flow: Flow, call_id: str, now: cython.double
+    books: Books, targets: Targets, binding: Binding | None, flow: Flow, request: Request, now: cython.double
 ) -> Turns:
     """None when at most one server wants the phone's own answer, or the phone has nothing to choose."""
     target: Target
@@ -107,13 +114,15 @@ def turns_for(
     turns._credentials = credentials
     turns.binding = binding
     turns.rota = binding.rota
-    turns._call_id = call_id
-    turns.at_home = (
-        flow.remote[0] == binding.host and flow.remote[1] == binding.port and flow.transport == binding.transport
-    )
+    turns._request = request
+    turns._call_id = request.call_id_text()
+    turns._trial = ""
+    turns._is_split = False
+    turns.is_known = flow.remote[0] == binding.host
+    turns.at_home = turns.is_known and flow.remote[1] == binding.port and flow.transport == binding.transport
     turns.answers = ""
     turns.leg = None
-    turns._begins_anew = binding.call_id != call_id
+    turns._begins_anew = binding.call_id != turns._call_id
     turns._begin(now)
     return turns
 
@@ -121,18 +130,23 @@ def turns_for(
 @cython.cclass
 class Turns:
     """`answers` is the server whose challenge this REGISTER answers, "" for none; `at_home`: it comes from where the phone
-    was when a server accepted it. `leg` is the one whose turn it is; None with the method aggregate."""
+    was when a server accepted it; `is_known`: at least from that host, behind NAT perhaps from another port. Only then does it
+    say anything of the phone, for anybody can send one in its name. `leg` is the one whose turn it is; None with the method aggregate."""
 
     binding: Binding
     rota: Rota
     answers: str
     at_home: cython.bint
+    is_known: cython.bint
     leg: Leg
     _books: object
     _targets: Targets
     _credentials: object
+    _request: Request
     _call_id: str
     _begins_anew: cython.bint
+    _trial: str  # the server of another realm whose challenge the phone gets with that of the one which it is registered at
+    _is_split: cython.bint  # the phone answers both of such a pair
 
     @cython.cfunc
     def _begin(self, now: cython.double):
@@ -147,6 +161,8 @@ class Turns:
             self.rota = binding.rota = Rota(method, now)
         elif self.rota.method != method:
             self.rota.begin(method, now)
+        if self.is_known:
+            self._spare_kind(now)
 
     @cython.cfunc
     def _learn(self, method: str, reason: str, now: cython.double):
@@ -161,7 +177,10 @@ class Turns:
 
     @cython.cfunc
     def _waits(self, upstream: Upstream, now: cython.double) -> cython.bint:
-        """Has the phone been given up there for now? One that begins anew may have another account than was refused."""
+        """Has the phone been given up there for now? One that begins anew may have another account than was refused. One that
+        does not answer the realm there is given up until `_forgive`."""
+        if gives_up_realm(upstream):
+            return True
         return now < upstream.retry_at and not (self._begins_anew and upstream.state == _FAILED)
 
     @cython.cfunc
@@ -194,18 +213,86 @@ class Turns:
                 if shown.is_new_to(self.binding.at(target.name), target.name, self._targets.group, now):
                     answered.append(target.name)
         self.answers = server if server in answered else answered[0] if answered else ""
+        if not self.is_known:
+            return
         together: tuple = self.rota.together
         self.rota.together = ()
+        alternates: cython.bint = self.rota.method == ALTERNATING
+        self._is_split = alternates and len(answered) > 1 and len(together) > 1
         if answered and len(answered) < len(together):
             self.rota.given_up(server)
             left: list = [name for name in together if name not in answered]
-            self._give_up(left[0], f"answers the challenge of {answered[0]} only", now)
+            if alternates:
+                self._trial_over(left[0], now)
+            else:
+                self._give_up(left[0], f"answers the challenge of {answered[0]} only", now)
         if shown is not None and not answered and server == "":
             self._spare_other_realms(now)
         self.rota.prolonged(self.binding.expires_at)
         said: str = self.rota.arrived(self._call_id, self.answers, now)
         if said:
             self._give_up(server, said, now)
+
+    @cython.cfunc
+    def _spare_kind(self, now: cython.double):
+        """Phones of a kind that answers one realm only (`one_realm`) are never asked for the answer to another."""
+        target: Target
+        upstream: Upstream
+        patterns: tuple = self._targets.one_realm
+        if not patterns:
+            return
+        for target in self._targets.asked:
+            upstream = self.binding.at(target.name)
+            if upstream is None or upstream.state == _REGISTERED or not self.wants(target) or self._waits(upstream, now):
+                continue
+            if self._other_realm(upstream) and self._is_of(patterns):
+                self._pass_over_realm(upstream, "is of a kind that answers", now)
+
+    @cython.cfunc
+    def _is_of(self, patterns: tuple) -> cython.bint:
+        agent: str = (self._request.get("User-Agent") or "")[:LONGEST_AGENT].lower()
+        for pattern in patterns:
+            if fnmatchcase(agent, pattern):
+                return True
+        return False
+
+    @cython.cfunc
+    def _trial_over(self, left: str, now: cython.double):
+        """Of two challenges of different realms the phone has not answered that server's. Some answer the last challenge only
+        (twinkle), so the order is turned round once; what it does not answer then, it cannot."""
+        upstream: Upstream = self.binding.at(left)
+        if upstream is None or not self._is_on_trial(upstream):
+            return  # it is registered there
+        if self.rota.trials < _MOST_TRIALS:
+            upstream.retry_at = 0.0
+        else:
+            self._pass_over_realm(upstream, "answers", now)
+
+    @cython.cfunc
+    def _is_on_trial(self, upstream: Upstream) -> cython.bint:
+        """Has the phone never answered that server, which has another realm than the one that it has answered?"""
+        return upstream.nonce == "" and self._other_realm(upstream) != ""
+
+    @cython.cfunc
+    def _forgive(self, now: cython.double):
+        """The phone is accepted. One that has begun anew, a day or more later, may have been set up for the other realm; and
+        that server may have another realm by now."""
+        target: Target
+        upstream: Upstream
+        is_old: cython.bint
+        for target in self._targets.asked:
+            upstream = self.binding.at(target.name)
+            if upstream is None or not gives_up_realm(upstream) or upstream.state == _REGISTERED:
+                continue
+            is_old = target.realm != "" and not upstream.reason.endswith(f", not {target.realm}")
+            if (self._begins_anew and now >= upstream.retry_at) or (is_old and " only realm " in upstream.reason):
+                upstream.retry_at = 0.0
+                self.rota.trials = 0
+                self.binding.unsaved = True
+            elif _SO_FAR in upstream.reason:  # it has come again, and not with that answer
+                upstream.reason = upstream.reason.replace(_SO_FAR, "answers")
+                self.binding.unsaved = True
+        self._spare_kind(now)
 
     @cython.cfunc
     def _spare_other_realms(self, now: cython.double):
@@ -220,11 +307,13 @@ class Turns:
             if self.rota.method != ALTERNATING or upstream is None or upstream.state == _REGISTERED:
                 continue
             if self.wants(target) and not self._waits(upstream, now) and self._other_realm(upstream):
-                self._pass_over_realm(upstream, "seems to answer", now)
+                self._pass_over_realm(upstream, _SEEMS, now)
 
     @cython.cfunc
     def refused(self, shown: Shown, candidate: Candidate, now: cython.double):
         """That server has challenged again, behind what the phone showed it."""
+        if not self.is_known:
+            return
         for _, _, credentials in shown.entries:
             if credentials.nonce != shown.spent and shown.issued(credentials.nonce, candidate, now):
                 self.rota.spent = credentials.nonce
@@ -240,9 +329,10 @@ class Turns:
 
     @cython.cfunc
     def _pass_over_realm(self, upstream: Upstream, what_it_does: str, now: cython.double):
-        """For a long time the phone is not asked for an answer there."""
+        """The phone is not asked any more for an answer there (`_forgive`)."""
         upstream.retry_at = now + BETTER_AGAIN
-        upstream.reason = f"the phone {what_it_does} only realm {self._other_realm(upstream)}"
+        upstream.failures = 0
+        upstream.reason = f"the phone {what_it_does} only realm {self._other_realm(upstream)}, not {upstream.question.realm}"
         upstream.state = UNREGISTERED if upstream.state != _REGISTERED else upstream.state
         self.binding.unsaved = True
 
@@ -250,7 +340,7 @@ class Turns:
     def _other_realm(self, upstream: Upstream | None) -> str:
         """The realm that the phone has answered elsewhere, when that server has another one; else ""."""
         other: Upstream
-        if upstream is None or upstream.question is None:
+        if upstream is None or upstream.question is None or upstream.question.realm == "":
             return ""
         for other in self.binding.upstreams:
             if other.question is not None and other.nonce and other.question.realm != upstream.question.realm:
@@ -263,8 +353,33 @@ class Turns:
         one: Standing
         for one in order(self.standings(now), self.rota.method, self._targets.short_grant, self.rota.passed_over):
             if one.remaining > 0.0 or one.name == self.rota.reserved or self._books.admits(self.binding, one.name, now):
-                return one.name
+                return self._fresh_before(one.name, now)
         return ""
+
+    @cython.cfunc
+    def _fresh_before(self, name: str, now: cython.double) -> str:
+        """A phone that may not answer that server's realm, and be silent then for long, gets its challenge only when it has just
+        been accepted where it is: that comes first, and the other one at the next refresh, which comes soon."""
+        upstream: Upstream = self.binding.at(name)
+        home: str = ""
+        if self.rota.method == ALTERNATING and self._is_on_trial(upstream):
+            home = self._home(name, now)
+        if home == "":
+            return name
+        if self.binding.at(home).registered_at + 2.0 * self._targets.short_grant < now:
+            return home
+        self._trial = name
+        return name
+
+    @cython.cfunc
+    def _home(self, but: str, now: cython.double) -> str:
+        """The best living server, but for that one, that has the phone by its own answer; "" without one."""
+        one: Standing
+        best: Standing = None
+        for one in self.standings(now):
+            if one.name != but and one.alive and one.remaining > 0.0 and (best is None or one.rank < best.rank):
+                best = one
+        return "" if best is None else best.name
 
     @cython.cfunc
     def next_at_once(self, now: cython.double) -> str:
@@ -293,12 +408,16 @@ class Turns:
         """Of the servers that want the phone's answer only those are asked whose turn it is; that one comes first."""
         leg: Leg
         self.arrived(shown, now)
-        together: cython.bint = self.rota.method == AGGREGATE
+        together: cython.bint = self.rota.method == AGGREGATE or self._is_split
         name: str = self.answers
         if name == "" and self.at_home and not together:
             name = self.next(now)
         if not any([leg.target.name == name for leg in legs]):
             name = ""  # it must not hear of this phone now (`accounts`, `rejections`)
+        if self._trial and name == self._trial and self._take_trial(legs, now):
+            return
+        self._trial = ""
+        self._leave_out_other_realms(legs, now)
         for leg in legs:
             if not self.wants(leg.target):
                 continue
@@ -314,6 +433,42 @@ class Turns:
         if self.leg is not None:
             legs.remove(self.leg)
             legs.insert(0, self.leg)
+
+    @cython.cfunc
+    def _take_trial(self, legs: list, now: cython.double) -> cython.bint:
+        """The challenge of another realm comes together with that of the server that has the phone already: who can answer only
+        one answers that, stays registered, and shows no failure (B2, B3: PJSIP with an account for one realm)."""
+        leg: Leg
+        home: str = self._home(self._trial, now)
+        pair: list = [leg for leg in legs if leg.target.name == self._trial or leg.target.name == home]
+        if len(pair) < 2:
+            return False
+        pair.sort(key=lambda leg: (leg.target.name == home) == (self.rota.trials == 0))
+        for leg in legs:
+            leg.reserve = self.wants(leg.target) and leg not in pair
+        legs[:] = pair + [leg for leg in legs if leg not in pair]
+        return True
+
+    @cython.cfunc
+    def _leave_out_other_realms(self, legs: list, now: cython.double):
+        """Also when nobody else is left, a phone is not asked for what it cannot answer: behind an answer of ours it tries again,
+        behind such a challenge it may be silent for good."""
+        leg: Leg
+        upstream: Upstream
+        kept: list = []
+        for leg in legs:
+            upstream = self.binding.at(leg.target.name)
+            if (
+                upstream is None
+                or leg.target.name == self.answers
+                or upstream.state == _REGISTERED
+                or not gives_up_realm(upstream)
+                or not self.wants(leg.target)
+                or _SEEMS in upstream.reason
+            ):
+                kept.append(leg)
+        if kept:
+            legs[:] = kept
 
     @cython.cfunc
     def _is_asked_together(self, leg: Leg, shown: Shown | None, now: cython.double) -> cython.bint:
@@ -356,8 +511,20 @@ class Turns:
     def challenged(self, leg: Leg, others: list, now: cython.double):
         """The phone is given that server's challenge, together with those of others."""
         other: Leg
+        upstream: Upstream
+        if not self.is_known:
+            return
         second: cython.bint = self.answers != "" and self.answers != leg.target.name
-        self.rota.challenged(leg.target.name, self._call_id, second, now)
+        name: str = leg.target.name
+        if self._trial and others:
+            name = self._trial
+            self.rota.trials += 1
+        self.rota.challenged(name, self._call_id, second, now)
+        for other in [leg, *others]:
+            upstream = self.binding.at(other.target.name)
+            if upstream is not None and self._is_on_trial(upstream):
+                # Until it answers it counts as one that cannot, for this may be the last that we hear of it for long.
+                self._pass_over_realm(upstream, _SO_FAR, now)
         if others:
             self.rota.together = (leg.target.name, *[other.target.name for other in others])
 
@@ -419,6 +586,7 @@ class Turns:
     def grant(self, is_held: cython.bint, now: cython.double) -> cython.longlong:
         """The seconds for the phone, at most, now that it is told that it is registered; `is_held`: where it was already."""
         one: Standing
+        self._forgive(now)
         standings: list = self.standings(now)
         is_short: cython.bint = False
         lacking: list = missing(standings, self.rota.method)

@@ -25,7 +25,7 @@ _PARAMETER = re.compile(r"""\s*([A-Za-z0-9\-.!%*_+`'~]+)\s*=\s*("(?:[^"\\]|\\.)*
 
 def _parse_scheme(value: str, header: str) -> dict[str, str]:
     """`Digest name=value, ...` to lower-case names and unquoted values."""
-    scheme, _, rest = value.strip().partition(" ")
+    scheme, rest = [*value.split(None, 1), "", ""][:2]
     if scheme.lower() != "digest":
         raise MalformedMessage(f"{header} is not Digest", header=header)
     parameters: dict[str, str] = {}

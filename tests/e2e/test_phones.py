@@ -94,25 +94,44 @@ def test_calls_go_on_at_once_when_the_primary_is_killed(peers: Peers) -> None:
     assert site.refusals() == []
 
 
-def test_phone_of_one_realm_is_left_in_peace(peers: Peers) -> None:
-    """linphone answers the first realm that it met, and after a challenge of another one it does not come again. It stays
-    registered at the primary, it never shows a failure, and its row says why it is not at the fallback."""
-    if "linphone" not in kinds():
-        pytest.skip("linphone is not installed (tests/run installs it)")
-    site = PhoneSite(peers, {"linphone": [ALTERNATING_REALMS]})
-    [account] = site.phones
+def test_phones_of_one_realm_are_left_in_peace(peers: Peers) -> None:
+    """linphone answers the first realm that it met, PJSIP here that of its account; behind a challenge of another one alone both
+    would be silent for good. They stay registered at the primary and show no failure, their rows say why they are not at the
+    fallback, and calls from the primary reach them all the time."""
+    those = {"linphone": "linphone" in kinds(), "bound": "pjsua" in kinds()}
+    # The daemon of linphone names itself so; the telephones of linphone say what they are.
+    site = PhoneSite(
+        peers, {kind: [ALTERNATING_REALMS] for kind, installed in those.items() if installed}, settings='one_realm = ["unknown"]'
+    )
+    if not site.phones:
+        pytest.skip("neither linphone nor PJSIP is installed (tests/run installs them)")
+    carol = peers.sipp_phone("carol", f"127.0.0.1:{site.primary.port}")
     site.switch_on()
-    at_the_primary = {account: ["primary"]}
-    wait_until(lambda: not site.missing(at_the_primary), "linphone is registered at the primary")
+    at_the_primary = {account: ["primary"] for account in site.phones}
+    wait_until(lambda: not site.missing(at_the_primary), "they are registered at the primary")
 
-    def explained() -> bool:
-        fallback = next(server for server in site.row(account)["servers"] if server["server"] == "fallback")
-        return fallback["state"] == "unregistered" and OTHER_REALMS in fallback["reason"]
+    def calls_reach_them() -> None:
+        for account in site.phones:
+            [delay] = carol.call(account)
+            assert delay < AT_ONCE, account
 
-    wait_until(explained, "the phone's row says that it answers only the one realm")
-    # More than one life of the registration.
+    def are_explained() -> bool:
+        at_fallback = [server for account in site.phones for server in site.row(account)["servers"] if server["server"] == "fallback"]
+        return len(at_fallback) == len(site.phones) and all(
+            server["state"] == "unregistered" and f" answers only realm {OTHER_REALMS}, not" in server["reason"]
+            and "so far" not in server["reason"]
+            for server in at_fallback
+        )
+
+    calls_reach_them()
+    wait_until(are_explained, "the phones' rows say that they answer only the one realm")
+    calls_reach_them()
+    challenges = site.fallback.received("REGISTER")
+    # Some lives of the registration.
     stay_registered(site, at_the_primary, seconds=1.5 * site.longest)
-    assert site.phones[account].shows_registered(site.lines[account])
+    calls_reach_them()
+    assert site.fallback.received("REGISTER") == challenges
+    assert all(phone.shows_registered(site.lines[account]) for account, phone in site.phones.items())
 
 
 def test_a_phone_that_removes_itself_is_gone_from_both(peers: Peers) -> None:

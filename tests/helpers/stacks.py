@@ -20,7 +20,8 @@ class Stack:
 
     `answers` of several challenges in one 401: "all", "last" or "first". `second`: does it answer a challenge behind the first
     answer of an attempt: "always", "stale" (when it says stale=true), "never". `realms`: "any", "first" (the first that it ever
-    met), or the realm that the account is bound to. `unasked`: it shows the last nonce at the next refresh. `nextnonce`: it uses
+    met), or the realm that the account is bound to. `of_realms`: which of several challenges of different realms in one 401 it
+    looks at: "all", "last", "none". `agent`: its User-Agent. `unasked`: it shows the last nonce at the next refresh. `nextnonce`: it uses
     one that was announced. `most`: answers in one attempt. `early`: a refresh comes as soon after each long grant that follows a
     short one. `again`: seconds until the next attempt after a failed one.
     """
@@ -29,6 +30,8 @@ class Stack:
     answers: str = "last"
     second: str = "always"
     realms: str = "any"
+    of_realms: str = "all"
+    agent: str = ""
     unasked: bool = False
     nextnonce: bool = False
     most: int = 12
@@ -45,10 +48,10 @@ class Stack:
 
 
 BARESIP = Stack("baresip", answers="all", again=60.0)
-LINPHONE = Stack("linphone", second="never", realms="first", unasked=True, most=1, again=60.0)
+LINPHONE = Stack("linphone", second="never", realms="first", of_realms="none", unasked=True, most=1, again=60.0)
 PJSUA = Stack("pjsua", most=3, refresh="5 s before", early=10.0)
-TWINKLE = Stack("twinkle", second="stale", refresh="5 s before")
-SOFIA = Stack("sofia", second="stale", unasked=True, nextnonce=True, most=3, refresh="irregular")
+TWINKLE = Stack("twinkle", of_realms="last", second="stale", refresh="5 s before")
+SOFIA = Stack("sofia", of_realms="none", second="stale", unasked=True, nextnonce=True, most=3, refresh="irregular")
 STACKS = [BARESIP, LINPHONE, PJSUA, TWINKLE, SOFIA]
 
 
@@ -64,6 +67,7 @@ class StackPhone(Phone):
         super().__init__(site, **who)
         self.stack, self.wanted, self.passwords = stack, wanted, passwords or {}
         self.flow = _LivingFlow(self)
+        self.agent = stack.agent
         self.failures: list[float] = []
         self.grants: list[tuple[float, int]] = []
         self.shown: list[str] = []
@@ -172,6 +176,9 @@ class StackPhone(Phone):
     def _chosen(self, challenges: list[Challenge]) -> list[Challenge]:
         if not self._first_realm:
             self._first_realm = challenges[0].realm
+        if len({challenge.realm for challenge in challenges}) > 1:
+            looked_at = {"all": challenges, "last": challenges[-1:], "none": []}[self.stack.of_realms]
+            return [one for one in looked_at if self.stack.realms in ("any", one.realm)]
         realm = self._first_realm if self.stack.realms == "first" else self.stack.realms
         if realm != "any":
             challenges = [challenge for challenge in challenges if challenge.realm == realm]

@@ -445,3 +445,23 @@ def test_what_is_remembered_is_bounded(site, monkeypatch):
 )
 def test_nonce_in_credentials(value, nonce):
     assert nonce_in(value) == nonce
+
+
+@pytest.mark.parametrize("blank", [" ", "  ", "\t", " \t "], ids=repr)
+def test_digest_and_any_white_space(blank):
+    """D9: RFC 3261 LWS is more than one blank; what is overlooked is shown to everybody."""
+    assert "N" == nonce_in(f'Digest{blank}username="a", nonce="N", response="1"')
+    assert "N" == nonce_in(f'DIGEST{blank}nonce="N"')
+    assert nonce_in('Digestnonce="N"') is None
+
+
+@pytest.mark.parametrize(
+    "credentials", ["Basic YTpi", "Bearer abc", 'Digest username="a", response="1"', 'Digest\tnonce="NX"'], ids=repr
+)
+def test_what_cannot_be_read_is_shown_to_the_first_server_only(site, credentials):
+    """D9: nobody knows who has asked for it."""
+    send(site, "MESSAGE", 1, [("Authorization", credentials)])
+    assert [credentials] == site.last(site.primary, "MESSAGE").get_all("Authorization")
+    site.kill(site.primary)
+    assert [] == site.last(site.fallback, "MESSAGE").get_all("Authorization")
+    finish(site, site.fallback, "MESSAGE")

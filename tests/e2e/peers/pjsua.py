@@ -15,16 +15,17 @@ PHONE = Path(__file__).parent.parent / "pjsua/phone.py"
 
 
 class Pjsua(Program):
-    """A phone with these lines, that takes every call. It calls out by the first of them."""
+    """A phone with these lines, that takes every call. It calls out by the first of them. `realm`: the one that it has
+    passwords for."""
 
     TAKES_COMMANDS = True
     MODULE = "pjsua2"
 
-    def __init__(self, name: str, folder: Path, lines: Sequence[Line]) -> None:
+    def __init__(self, name: str, folder: Path, lines: Sequence[Line], realm: str = "*") -> None:
         self.address = "127.0.0.1"
         self.port = free_port()
         accounts = [
-            f"{line.name}:{line.domain}:{line.password or password_of(line.name)}:{line.proxy}:{line.expires}"
+            f"{line.name}:{line.domain}:{line.password or password_of(line.name)}:{line.proxy}:{line.expires}:{realm}"
             for line in lines
         ]
         super().__init__(name, [sys.executable, str(PHONE), str(self.port), *accounts], folder)

@@ -105,13 +105,14 @@ PHONES: dict[str, Maker] = {
     "linphone": _with_all_lines(Linphone),
     "pjsua": _with_all_lines(Pjsua, most=8),
     "twinkle": _with_all_lines(Twinkle),
+    "bound": _with_all_lines(lambda name, folder, lines: Pjsua(name, folder, lines, lines[0].domain), most=8),
     "sipp": _with_one_line("phone"),
     "sippshow": _with_one_line("phone_showing"),
     "stubborn": _with_one_line("stubborn"),
 }
 
-WELL_BEHAVED = tuple(kind for kind in PHONES if kind != "stubborn")
-"""Those that are there to be registered."""
+WELL_BEHAVED = tuple(kind for kind in PHONES if kind not in ("stubborn", "bound"))
+"""Those that are there to be registered wherever they can. "bound" is PJSIP with passwords for the realm of its domain only."""
 
 METHODS = ("serial", "aggregate", "first-only")
 """Those that have to be asked for."""

@@ -1,8 +1,8 @@
 """A phone of PJSIP (pjsua2) without a sound card, as a program of its own: `phone.py PORT ACCOUNT...`.
 
-Each account is `name:domain:password:proxy:expires`. Commands come as lines on standard input: `call NUMBER URI` for the
-account of that number, counted from 0, and `hangup`. What happens is told on standard output: `registration NAME STATUS
-REASON EXPIRES`, `call STATE STATUS`. It takes every call.
+Each account is `name:domain:password:proxy:expires:realm`, realm `*` for any. Commands come as lines on standard input: `call
+NUMBER URI` for the account of that number, counted from 0, and `hangup`. What happens is told on standard output: `registration
+NAME STATUS REASON EXPIRES`, `call STATE STATUS`. It takes every call.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def status(code: int) -> pjsua2.CallOpParam:
     return parameters
 
 
-def account_settings(name: str, domain: str, password: str, proxy: str, expires: str) -> pjsua2.AccountConfig:
+def account_settings(name: str, domain: str, password: str, proxy: str, expires: str, realm: str) -> pjsua2.AccountConfig:
     settings = pjsua2.AccountConfig()
     settings.idUri = f"sip:{name}@{domain}"
     settings.regConfig.registrarUri = f"sip:{domain}"
     settings.regConfig.timeoutSec = int(expires)
     settings.regConfig.retryIntervalSec = settings.regConfig.firstRetryIntervalSec = 60
     settings.sipConfig.proxies.append(f"sip:{proxy};lr")
-    settings.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", name, 0, password))
+    settings.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", realm, name, 0, password))
     # Behind no NAT: the Contact is the phone's own address, and a registrar's view of it changes nothing.
     settings.natConfig.contactRewriteUse = 0
     return settings
@@ -76,9 +76,9 @@ def main() -> None:
     lines = []
     for account in accounts:
         # The proxy has a colon of its own.
-        name, domain, password, host, proxy_port, expires = account.split(":")
+        name, domain, password, host, proxy_port, expires, realm = account.split(":")
         line = Account(name, calls)
-        line.create(account_settings(name, domain, password, f"{host}:{proxy_port}", expires))
+        line.create(account_settings(name, domain, password, f"{host}:{proxy_port}", expires, realm))
         lines.append(line)
     while True:
         endpoint.libHandleEvents(20)
