@@ -140,8 +140,8 @@ class Registrar(Settlement):
         self.upkeep.serve_only(keys)
         self._forget_servers()
         for binding in self._restored:
-            targets: Targets = self._targets.get(binding.group)
-            if targets is not None and not targets.group.of_several_kinds:
+            targets: Targets = self._targets_of_restored(binding)
+            if targets is not None:
                 self._set_restored_times(binding, targets)
         self._restored = []
 
@@ -387,11 +387,23 @@ class Registrar(Settlement):
             if upstream.nonce and upstream.candidate is not None:
                 self.nonces.remember(upstream.nonce, upstream.candidate, now)
 
+    def _targets_of_restored(self, binding: Binding) -> Targets | None:
+        """None when its group is gone, or it is not known of which kind the phone is."""
+        targets: Targets = self._targets.get(binding.group)
+        if targets is None or not targets.group.kinds:
+            return targets
+        if binding.agent is None and any(entry.user_agent for entry in targets.group.settings.phones):
+            return None
+        return self._targets.get(targets.group.phones_of(binding.agent or "", binding.host, binding.aor).key)
+
     def _set_restored_times(self, binding: Binding, targets: Targets) -> None:
         """The servers need not hear of all phones within a minute because we have started: of each before its time there is
         over, by lot as ever (D12). What is on disk as the time of the phone is longer than it was told (`keep_until`)."""
         now = self.queue.now()
-        told = targets.phone_expires or binding.granted
+        told: float = targets.phone_expires or binding.granted
+        if told < binding.granted:  # the rest is `spare`, as before
+            binding.granted = told
+            binding.expires_at = min(binding.expires_at, now + told)
         asked = sum(upstream.wants_phone and upstream.state == REGISTERED for upstream in binding.upstreams)
         upstream: Upstream
         for upstream in binding.upstreams:

@@ -369,6 +369,10 @@ class Resync:
             waiting.free -= 1
             return True
         self._put_back(now)
+        if not waiting.is_phones and now < waiting.let_go_until:
+            # We are trying it at this moment; its own REGISTER ends that (P12).
+            self._bucket.spend(self.cost, now)
+            return True
         if not self._may_come(waiting, now):
             return False
         self._set_rate(now)

@@ -16,13 +16,16 @@ import random
 import cython
 
 from sbc.registration.bindings import FAILED, REGISTERED
+from sbc.registration.rota import FIRST_ONLY
 from sbc.registration.steps import SLACK
 
 if cython.compiled:
-    from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream, gives_up_realm
+    from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.targets import Target, Targets
 else:
-    from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.bindings import Binding, Upstream, gives_up_realm
+    from sbc.registration.rota import Rota
     from sbc.registration.targets import Target, Targets
 
 COMPILED = bool(cython.compiled)
@@ -42,18 +45,27 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
     upstream: Upstream
     last: cython.double = 0.0
     quiet_until: cython.double = 0.0
+    retry_at: cython.double = 0.0
     number: cython.int = 0
     binding.spare = 0.0
     binding.quiet_until = 0.0
     if binding.rota is None and targets.phone_expires == 0:
         return
+    in_use: Target = _only_one(binding, targets)
     for upstream in binding.upstreams:
         if upstream.wants_phone and upstream.state == _REGISTERED:
             number += 1
     for upstream in binding.upstreams:
-        if upstream.state != _REGISTERED:
+        if upstream.state == _REGISTERED:
+            last = max(last, upstream.expires_at)
+        if gives_up_realm(upstream):
             continue
-        last = max(last, upstream.expires_at)
+        if upstream.retry_at > now:
+            if retry_at == 0.0 or upstream.retry_at < retry_at:
+                retry_at = upstream.retry_at
+            continue
+        if upstream.state != _REGISTERED or (in_use is not None and upstream.wants_phone and upstream.server != in_use.name):
+            continue
         if upstream.due_at < upstream.registered_at:
             upstream.due_at = due_at(upstream, binding.granted * max(1, number), now)
         if not targets.group.may_accept(upstream.server):
@@ -61,7 +73,9 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
         if quiet_until == 0.0 or upstream.due_at < quiet_until:
             quiet_until = upstream.due_at
     binding.spare = max(0.0, last - binding.expires_at)
-    if quiet_until > now and _is_where_it_can_be(binding, targets, resync):
+    if 0.0 < retry_at < quiet_until:
+        quiet_until = retry_at
+    if quiet_until > now and _is_where_it_can_be(binding, targets, resync, now):
         binding.quiet_until = quiet_until
 
 
@@ -74,16 +88,39 @@ def due_at(upstream: Upstream, lead: cython.double, now: cython.double) -> cytho
 
 
 @cython.cfunc
-def _is_where_it_can_be(binding: Binding, targets: Targets, resync: object) -> cython.bint:
-    """Is it well, but for servers that are down or that have no place for it now (D18)? As long as it is nowhere else that
-    lives, they are asked all the same."""
+def _only_one(binding: Binding, targets: Targets) -> Target | None:
+    """first-only: of the servers that want the phone's answer, the one that it is registered at; else None."""
+    target: Target
+    upstream: Upstream
+    found: Target = None
+    rota: Rota = binding.rota
+    if rota is None or rota.method != FIRST_ONLY:
+        return None
+    for target in targets.servers:
+        upstream = binding.at(target.name)
+        if upstream is None or not upstream.wants_phone or upstream.state != _REGISTERED:
+            continue
+        if (found is None or target.rank < found.rank) and targets.group.may_accept(target.name):
+            found = target
+    return found
+
+
+@cython.cfunc
+def _is_where_it_can_be(binding: Binding, targets: Targets, resync: object, now: cython.double) -> cython.bint:
+    """Is it well, but for servers that are down, that have no place for it now (D18), that it is not to be tried at yet (V16, D8),
+    or that it does not use? As long as it is nowhere else that lives, they are asked all the same."""
     target: Target
     upstream: Upstream
     is_anywhere: cython.bint = False
     if not targets.concurrent:
         return is_well(binding, targets)
+    in_use: Target = _only_one(binding, targets)
     for target in targets.servers:
         upstream = binding.at(target.name)
+        if upstream is not None and (upstream.retry_at > now or gives_up_realm(upstream)):
+            continue
+        if in_use is not None and target.rank > in_use.rank and upstream is not None and upstream.wants_phone:
+            continue
         if upstream is not None and upstream.state == _FAILED:
             return False
         if upstream is not None and upstream.state == _REGISTERED:

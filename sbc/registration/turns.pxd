@@ -48,6 +48,7 @@ cdef class Turns:
     cdef str next_at_once(self, double now)
     cdef bint may_be_asked(self, Target target, double now)
     cdef object take(self, list legs, Shown shown, double now)
+    cdef str _next_elsewhere(self, list legs, double now)
     cdef bint _take_trial(self, list legs, double now)
     cdef object _leave_out_other_realms(self, list legs, double now)
     cdef bint _is_asked_together(self, Leg leg, Shown shown, double now)

@@ -55,6 +55,7 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _UNREGISTERED = cython.declare(str, UNREGISTERED)
 _ATTEMPT = cython.declare(cython.double, 32.0)  # seconds: 64*T1, in which a phone has answered all that it will answer
 _FIRST_METHODS = (SERIAL, AGGREGATE)
+_AHEAD = 3.0  # times `short_grant`: one more than what is urgent, for a phone that uses up its time
 _MOST_TRIALS = cython.declare(cython.int, 2)  # of another realm: its challenge first, then last (B2, B3)
 _SEEMS = "seems to answer"
 _SO_FAR = "so far answers"
@@ -418,6 +419,8 @@ class Turns:
             return
         self._trial = ""
         self._leave_out_other_realms(legs, now)
+        if name == "" and not self.at_home and not together:
+            name = self._next_elsewhere(legs, now)
         for leg in legs:
             if not self.wants(leg.target):
                 continue
@@ -433,6 +436,21 @@ class Turns:
         if self.leg is not None:
             legs.remove(self.leg)
             legs.insert(0, self.leg)
+
+    @cython.cfunc
+    def _next_elsewhere(self, legs: list, now: cython.double) -> str:
+        """Of a REGISTER that comes from elsewhere, and may be anybody's: the first in order that is not being resynchronised, and
+        so takes nobody's place there (D18); else the first that has one. "" without any."""
+        leg: Leg
+        for leg in legs:
+            if self.wants(leg.target) and not leg.is_hopeless():
+                if not self._books.is_awaited(self.binding, leg.target.name):
+                    return leg.target.name
+        for leg in legs:
+            if self.wants(leg.target) and not leg.is_hopeless():
+                if self._books.admits(self.binding, leg.target.name, now):
+                    return leg.target.name
+        return ""
 
     @cython.cfunc
     def _take_trial(self, legs: list, now: cython.double) -> cython.bint:
@@ -604,7 +622,11 @@ class Turns:
                 self._learn(ALTERNATING, f"{AGGREGATE}: the phone is never registered at {lacking[0].name} by it", now)
         seconds: cython.double = self._targets.short_grant
         if not is_short:
-            seconds = max(seconds, spread(standings, self.rota.method))
+            longest: cython.double = spread(standings, self.rota.method)
+            if lacking:
+                # It is to come while none of the others is so urgent that it goes before the missing one (`order`).
+                longest -= _AHEAD * self._targets.short_grant
+            seconds = max(seconds, longest)
             if is_held:
                 seconds = min(seconds, self._time_at_others(now))
             seconds = min(seconds, self._books.longest_grant(self.binding, now))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sbc.location.candidate import Candidate
+from sbc.redundancy.settings import GroupSettings, PhonesSettings, ServerSettings
 from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
 from sbc.registration.restored import LONGEST_RESTART, restored
 from tests.helpers.scripted_servers import MemoryStore, Phone, Site, accept, silent
@@ -175,3 +176,33 @@ def test_d12_after_a_restart_servers_hear_of_each_phone_before_its_time_and_not_
     assert all(2800 <= seconds < 3540 for seconds in due)
     assert len(set(due)) > 70, "by lot"
     assert quiet == [min(due[place : place + 2]) for place in range(0, 80, 2)]
+
+
+@pytest.mark.parametrize("of_kinds", [False, True])
+def test_d12_after_a_restart_refreshes_concern_no_server_that_has_the_phone_longer(make_site, of_kinds):
+    """Also where the servers have it for different times, and in a group of several kinds of phones."""
+    settings = {"registration": "concurrent", "phone_expires": 60}
+    if of_kinds:
+        servers = tuple(
+            ServerSettings(name, f"192.0.2.{rank}", rank=rank, port=5060)
+            for rank, name in enumerate(("primary", "fallback"), start=1)
+        )
+        other = GroupSettings("office", servers, domains=("example.com",), registration="successive", phone_expires=60)
+        settings["phones"] = (PhonesSettings(other, aors=("9*",)),)
+    site = make_site(**settings)
+    phones = [Phone(site, user=f"u{number}") for number in range(10)]
+    site.fallback.reply = accept(1800)
+    for phone in phones:
+        phone.register(expires=3600)
+    site.clock.advance(20)
+    after = restarted(site, make_site, **settings)
+    now = after.clock.seconds()
+    for binding in after.registrar.bindings:
+        assert 60 == binding.granted and binding.expires_at <= now + 60
+        assert binding.expires_at + binding.spare == pytest.approx(now + 3580, abs=2)
+        assert 1300 < binding.quiet_until - now < 1800
+    for phone in phones:
+        phone.site = after
+        phone.register(expires=3600)
+    assert [[], []] == [server.requests for server in after.servers]
+    assert [200] * 10 == [phone.answers[-1] for phone in phones]

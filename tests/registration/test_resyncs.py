@@ -443,6 +443,25 @@ def test_a_phone_that_is_registered_nowhere_else_does_not_wait_for_the_hold(make
     assert site.registrar.upkeep.admits(binding, "primary", site.clock.seconds())
 
 
+def test_p12_the_phone_s_own_register_goes_there_while_ours_is_under_way(make_site):
+    """A primary that answers OPTIONS alone keeps our try of the phone waiting; when the phone itself comes by, it is let in."""
+    site = make_site(rise=1, resync_hold=0)
+    phone = Phone(site)
+    renew(phone)
+    die(site, site.primary)
+    site.clock.advance(100)
+    site.primary.reply = silent
+    come_back(site, site.primary)
+    site.clock.advance(5)
+    assert [True] == [each["left"] == 1 for each in under_way(site)]
+    site.primary.reply = accept()
+    site.clock.advance(0.5)
+    start = elapsed(site) - 0.1
+    renew(phone)
+    assert 1 == len(times(site.primary, start)) and "registered" == site.state("primary")
+    assert [] == under_way(site)
+
+
 # sbc resync
 
 

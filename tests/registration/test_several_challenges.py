@@ -474,6 +474,49 @@ def test_d8_a_server_dies_and_comes_back_empty(live, stack, which):
     assert [] == phone.failures
 
 
+@pytest.mark.parametrize("wanted", [60, 90, 120])
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_d8_short_registrations_are_back_at_a_server_that_returns(live, stack, wanted):
+    """The living one is not always more urgent: the phone is granted so little meanwhile that it comes before that."""
+    site = live.site()
+    phones = [live.phone(site, stack, user=f"u{n}", port=6000 + n, wanted=wanted) for n in range(3)]
+    site.clock.advance(100)
+    site.primary.unreachable = True
+    site.take_down(site.primary)
+    site.clock.advance(300)
+    site.primary.reply.held.clear()
+    site.primary.unreachable = False
+    site.recover(site.primary)
+    site.clock.advance(600)
+    now = site.clock.seconds()
+    assert [3, 3] == [sum(until > now for until in keeper.held.values()) for keeper in keepers(site)]
+    assert [[]] * 3 == [phone.failures for phone in phones]
+
+
+def test_d18_phones_behind_other_ports_do_not_go_round_the_pace(live):
+    """All phones are started again, behind a router that has lost its ports, while the primary gets them back."""
+    site = live.site(resync_rate=5.0, resync_hold=5.0)
+    phones = [live.phone(site, PJSUA, user=f"u{n}", port=6000 + n) for n in range(60)]
+    site.clock.advance(60)
+    primary, keeper = site.primary, site.primary.reply
+    primary.unreachable = True
+    site.take_down(primary)
+    site.clock.advance(300)
+    primary.unreachable = False
+    start = site.clock.seconds()
+    site.recover(primary)
+    site.clock.advance(8)
+    before = keeper.requests
+    for n, phone in enumerate(phones):
+        phone.flow.move(("203.0.113.7", 20000 + n))
+        phone.restart()
+    site.clock.advance(10)
+    assert keeper.requests - before <= 5.0 * 10 * 1.2, site.clock.seconds() - start
+    site.clock.advance(600)
+    assert [60, 60] == [len(each.held) for each in keepers(site)]
+    assert [[]] * 60 == [phone.failures for phone in phones]
+
+
 def test_d12_phones_refresh_every_minute_and_servers_do_not(live):
     """phone_expires: the phone's rhythm is none of the servers'. Until one of them is due, no refresh concerns any."""
     site = live.site(phone_expires=60)
@@ -486,6 +529,44 @@ def test_d12_phones_refresh_every_minute_and_servers_do_not(live):
     assert min(dues) == pytest.approx(binding.quiet_until - site.clock.seconds())
     run_periods(site, phone, 100)
     assert [] == phone.failures
+
+
+@pytest.mark.parametrize(
+    ("stack", "keeper", "settings", "most"),
+    [
+        (PJSUA, {}, {"challenge_method": "first-only"}, 4),
+        (LINPHONE, {"realm": "other"}, {}, 4),
+        (bound(PJSUA, "example.com"), {"realm": "other"}, {}, 6),
+        (PJSUA, {"password": "other"}, {}, 70),
+    ],
+    ids=["first-only", "two realms, linphone", "two realms, pjsua", "refused at the fallback"],
+)
+def test_d12_refreshes_of_a_phone_that_cannot_be_everywhere(live, stack, keeper, settings, most):
+    """phone_expires: a server that the phone does not use, or is not to be tried at yet, is none that has to hear of it."""
+    site = live.site(of_keepers={"fallback": keeper}, phone_expires=60, **settings)
+    phone = live.phone(site, stack)
+    site.clock.advance(300)
+    before, refreshes = len(site.primary.requests), len(phone.grants)
+    site.clock.advance(3600)
+    assert len(phone.grants) - refreshes > 60
+    assert 1 <= len(site.primary.requests) - before <= most
+    assert site.primary.reply.holds_one()
+
+
+def test_v16_a_refused_account_is_tried_when_its_time_has_come(live):
+    """Though refreshes are answered from memory meanwhile."""
+    site = live.site(of_keepers={"fallback": {"password": "other"}}, phone_expires=60)
+    live.phone(site, PJSUA)
+    site.clock.advance(300)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    upstream = binding.upstream("fallback")
+    assert "failed" == upstream.state and binding.quiet_until <= upstream.retry_at
+    before = len(site.fallback.requests)
+    for _ in range(120):  # how often a phone may show a wrong password at all is another rule (D8)
+        site.clock.advance(60)
+        if len(site.fallback.requests) > before:
+            break
+    assert len(site.fallback.requests) > before
 
 
 @pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
