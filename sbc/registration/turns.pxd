@@ -66,5 +66,6 @@ cdef class Turns:
     cdef double _time_at_others(self, double now)
 
 
+cdef object _take_in(Upstream upstream)
 cdef bint wants_phone(Target target, Upstream upstream, object credentials)
 cdef Turns turns_for(object books, Targets targets, Binding binding, Flow flow, Request request, double now)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import cython
 
 from sbc.redundancy.phones import LONGEST_AGENT
-from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
+from sbc.registration.bindings import FAILED, LEFT_OUT, REGISTERED, UNREGISTERED
 from sbc.registration.rota import (
     AGGREGATE,
     ALTERNATING,
@@ -83,6 +83,14 @@ class Books(Protocol):
     def longest_grant(self, binding: Binding, now: float) -> float: ...
 
     def is_awaited(self, binding: Binding, server: str) -> bool: ...
+
+
+@cython.cfunc
+def _take_in(upstream: Upstream):
+    """It is not left out any more."""
+    if upstream.failures == LEFT_OUT:
+        upstream.failures = 0
+        upstream.retry_at = 0.0
 
 
 @cython.cfunc
@@ -573,12 +581,15 @@ class Turns:
             if upstream is None or upstream.state != _REGISTERED:
                 continue
             if not self._is_brief(upstream):
+                _take_in(upstream)
                 if upstream.expires_at - now >= self._targets.short_grant and self._targets.group.may_accept(target.name):
                     is_elsewhere = True
-            elif self.wants(target) and now >= upstream.retry_at:
+            elif self.wants(target):
                 brief.append(upstream)
-        if is_elsewhere:
-            for upstream in brief:
+        for upstream in brief:
+            _take_in(upstream)
+            if is_elsewhere:
+                upstream.failures = LEFT_OUT
                 upstream.retry_at = now + _BRIEF_AGAIN
                 seconds = round(upstream.expires_at - upstream.registered_at)
                 upstream.reason = f"the server grants {seconds} s only, too short for the phone to come by for it"
@@ -590,6 +601,7 @@ class Turns:
         upstream: Upstream = self.binding.at(target.name)
         return (
             upstream is not None
+            and upstream.failures == LEFT_OUT
             and now < upstream.retry_at
             and upstream.state == _REGISTERED
             and self._is_brief(upstream)
