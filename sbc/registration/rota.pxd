@@ -7,6 +7,7 @@ cdef class Standing:
     cdef readonly double remaining
     cdef readonly bint alive
     cdef readonly bint waits
+    cdef readonly bint brief
 
 
 cdef class Rota:

@@ -56,20 +56,25 @@ _MOST_ANSWERS = 3
 @cython.cclass
 class Standing:
     """How a phone stands at one of the servers that want its answer. `remaining`: seconds until it lapses there, 0 when it is
-    not registered; `alive`: not known to be down; `waits`: it is not to be asked now, because it refused, or is not answered."""
+    not registered; `alive`: not known to be down; `waits`: it is not to be asked now, because it refused, or is not answered;
+    `brief`: it grants so little that it would always be the next to lapse."""
 
     name: str
     rank: cython.long
     remaining: cython.double
     alive: cython.bint
     waits: cython.bint
+    brief: cython.bint
 
-    def __init__(self, name: str, rank: int, remaining: float, alive: bool = True, waits: bool = False) -> None:
+    def __init__(
+        self, name: str, rank: int, remaining: float, alive: bool = True, waits: bool = False, brief: bool = False
+    ) -> None:
         self.name = name
         self.rank = rank
         self.remaining = remaining
         self.alive = alive
         self.waits = waits
+        self.brief = brief
 
     def __repr__(self) -> str:
         return f"{self.name} ({self.remaining:.0f} s{'' if self.alive else ', down'}{', waits' if self.waits else ''})"
@@ -88,9 +93,9 @@ def order(standings: list[Standing], method: str, short_grant: float, passed_ove
     soon = 2.0 * short_grant
 
     def urgency(one: Standing) -> tuple[int, float, int]:
-        if 0.0 < one.remaining <= soon:
+        if 0.0 < one.remaining <= soon and not one.brief:
             return (0, one.remaining, one.rank)
-        return (1, 0.0, one.rank) if one.remaining <= 0.0 else (2, one.remaining, one.rank)
+        return (1, float(one.brief), one.rank) if one.remaining <= 0.0 else (2, one.remaining, one.rank)
 
     return sorted(left, key=urgency)
 

@@ -14,7 +14,12 @@ from typing import Any, Protocol
 
 import cython
 
+<<<<<<< HEAD
 from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
+=======
+from sbc.redundancy.phones import LONGEST_AGENT
+from sbc.registration.bindings import FAILED, LEFT_OUT, REGISTERED, UNREGISTERED
+>>>>>>> f3
 from sbc.registration.rota import (
     AGGREGATE,
     ALTERNATING,
@@ -61,6 +66,12 @@ _MOST_TRIALS = cython.declare(cython.int, 2)  # of another realm: its challenge 
 _SEEMS = "seems to answer"
 _SO_FAR = "so far answers"
 
+LEAST_GRANT = 5.0
+"""Seconds. A phone that takes turns is never told less (but `short_grant`): pjsip falls silent for good after 3 s."""
+
+_BRIEF_AGAIN = 3600.0
+"""Seconds after which a server that grants very little is tried once more."""
+
 DOES_NOT_COME = (
     "the phone does not come back for this server's challenge; try another challenge_method for it,"
     " or put its password into the credentials file"
@@ -78,6 +89,14 @@ class Books(Protocol):
     def longest_grant(self, binding: Binding, now: float) -> float: ...
 
     def is_awaited(self, binding: Binding, server: str) -> bool: ...
+
+
+@cython.cfunc
+def _take_in(upstream: Upstream):
+    """It is not left out any more."""
+    if upstream.failures == LEFT_OUT:
+        upstream.failures = 0
+        upstream.retry_at = 0.0
 
 
 @cython.cfunc
@@ -191,7 +210,8 @@ class Turns:
             if wants_phone(target, upstream, self._credentials):
                 left = max(0.0, upstream.expires_at - now) if upstream.state == _REGISTERED else 0.0
                 alive = self._targets.group.may_accept(target.name)
-                found.append(Standing(target.name, target.rank, left, alive, self._waits(upstream, now)))
+                waits = self._waits(upstream, now)
+                found.append(Standing(target.name, target.rank, left, alive, waits, self._is_brief(upstream)))
         return found
 
     # At its arrival
@@ -510,8 +530,9 @@ class Turns:
 
     @cython.cfunc
     def is_together(self, leg: Leg) -> cython.bint:
-        """Is its challenge passed on with those of others, when all have spoken?"""
-        return self.leg is None and not leg.reserve and not leg.showed_credentials
+        """Is its challenge passed on with those of others, when all have spoken? Also that of a server that was shown its last
+        nonce, unasked, and wants another one: the phone has answered nobody yet."""
+        return self.leg is None and not leg.reserve and (not leg.showed_credentials or self.answers == "")
 
     @cython.cfunc
     def without_reserves(self, legs: list, answered: cython.bint, now: cython.double) -> list:
@@ -566,6 +587,50 @@ class Turns:
         return self.at_home and self.time_held(but, now) >= self._targets.short_grant
 
     @cython.cfunc
+    def leave_out_brief(self, now: cython.double):
+        """A server that grants less than two short grants is not worth coming by for, as long as another one that lives has the
+        phone for longer: no turn is kept for it for a while."""
+        target: Target
+        upstream: Upstream
+        is_elsewhere: cython.bint = False
+        brief: list = []
+        for target in self._targets.asked:
+            upstream = self.binding.at(target.name)
+            if upstream is None or upstream.state != _REGISTERED:
+                continue
+            if not self._is_brief(upstream):
+                _take_in(upstream)
+                if upstream.expires_at - now >= self._targets.short_grant and self._targets.group.may_accept(target.name):
+                    is_elsewhere = True
+            elif self.wants(target):
+                brief.append(upstream)
+        for upstream in brief:
+            _take_in(upstream)
+            if is_elsewhere:
+                upstream.failures = LEFT_OUT
+                upstream.retry_at = now + _BRIEF_AGAIN
+                seconds = round(upstream.expires_at - upstream.registered_at)
+                upstream.reason = f"the server grants {seconds} s only, too short for the phone to come by for it"
+                self.binding.unsaved = True
+
+    @cython.cfunc
+    def is_left_out(self, target: Target, now: cython.double) -> cython.bint:
+        """Is it registered there for a time that is not worth to be told?"""
+        upstream: Upstream = self.binding.at(target.name)
+        return (
+            upstream is not None
+            and upstream.failures == LEFT_OUT
+            and now < upstream.retry_at
+            and upstream.state == _REGISTERED
+            and self._is_brief(upstream)
+        )
+
+    @cython.cfunc
+    def _is_brief(self, upstream: Upstream) -> cython.bint:
+        """Has that server granted less than two short grants?"""
+        return 0.0 < upstream.expires_at - upstream.registered_at < 2.0 * self._targets.short_grant
+
+    @cython.cfunc
     def grant(self, is_held: cython.bint, now: cython.double) -> cython.longlong:
         """The seconds for the phone, at most, now that it is told that it is registered; `is_held`: where it was already."""
         one: Standing
@@ -583,6 +648,8 @@ class Turns:
                     break
         if lacking and not self.rota.may_be_short():
             self._say_what_to_do(lacking)
+            if self.rota.method == AGGREGATE and not self._books.is_awaited(self.binding, lacking[0].name):
+                self._learn(ALTERNATING, f"{AGGREGATE}: the phone is never registered at {lacking[0].name} by it", now)
         seconds: cython.double = self._targets.short_grant
         if not is_short:
             longest: cython.double = spread(standings, self.rota.method)
