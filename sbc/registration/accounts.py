@@ -67,7 +67,7 @@ class Accounts:
         """The server has refused it; `least` seconds must be waited. A refusal that comes while it waits, for want of another
         server, makes the wait no longer."""
         if upstream.retry_at <= now:
-            upstream.failures = max(0, upstream.failures) + 1
+            upstream.failures += 1
             upstream.retry_at = now + max(least, self._wait(settings, upstream.failures))
 
     def _wait(self, settings: GroupSettings, times: int) -> float:

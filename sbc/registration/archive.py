@@ -228,14 +228,10 @@ class Archive(Timer):
         binding: Binding
         for token in list(islice(self._unsaved, _SAVED_AT_ONCE)):
             binding = self._unsaved.pop(token)
-            if binding is None:
-                self._fewer.discard(token)
-            if binding is None:
+            if binding is None or token in self._fewer:
                 removed.append(token)
-            else:
-                if token in self._fewer:
-                    self._fewer.discard(token)
-                    removed.append(token)  # and put there anew
+                self._fewer.discard(token)
+            if binding is not None:
                 row, registrations = binding.rows(wall_offset)
                 rows.append(row)
                 of_servers += registrations

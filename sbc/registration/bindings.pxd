@@ -23,6 +23,7 @@ cdef class Upstream:
     cdef public double due_at
     cdef public double retry_at
     cdef public int failures
+    cdef public double left_out_until
     cdef public bint wants_phone
     cdef public Question question
 

@@ -59,9 +59,9 @@ class Upstream:
     nonce: str  # the last one that the phone answered there and that was accepted; "" when it never had to
     due_at: cython.double  # from then on the phone's next refresh is passed on to it; 0: the next one in any case
     # The account that it refuses (V16): when it may be tried again, and how many refusals in a row there were.
-    # `LEFT_OUT` refusals: it refuses nothing, but no turn of the phone is for it till then (`turns`).
     retry_at: cython.double
     failures: cython.int
+    left_out_until: cython.double  # it grants so little that no turn of the phone is for it before then (`turns`); 0: it does not
     wants_phone: cython.bint  # it has challenged, and only the phone could answer
     question: Question  # its last challenge to the phone; None: not known, as after a restart
 
@@ -78,12 +78,9 @@ class Upstream:
         self.due_at = 0.0
         self.retry_at = 0.0
         self.failures = 0
+        self.left_out_until = 0.0
         self.wants_phone = False
         self.question = None
-
-
-LEFT_OUT = -1
-"""In the place of `Upstream.failures`."""
 
 
 @cython.ccall

@@ -249,7 +249,7 @@ class Registrar(Settlement):
         upstream: Upstream
         targets: Targets
         for binding in self.bindings:
-            targets = self._targets.get(binding.group)
+            targets = self.upkeep.targets_of(binding)
             if targets is None:
                 continue
             kept: list = [upstream for upstream in binding.upstreams if targets.named(upstream.server) is not None]

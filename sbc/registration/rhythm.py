@@ -46,6 +46,7 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
     last: cython.double = 0.0
     quiet_until: cython.double = 0.0
     retry_at: cython.double = 0.0
+    not_before: cython.double
     number: cython.int = 0
     binding.spare = 0.0
     binding.quiet_until = 0.0
@@ -60,9 +61,10 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
             last = max(last, upstream.expires_at)
         if gives_up_realm(upstream):
             continue
-        if upstream.retry_at > now:
-            if retry_at == 0.0 or upstream.retry_at < retry_at:
-                retry_at = upstream.retry_at
+        not_before = max(upstream.retry_at, upstream.left_out_until)
+        if not_before > now:
+            if retry_at == 0.0 or not_before < retry_at:
+                retry_at = not_before
             continue
         if upstream.state != _REGISTERED or (in_use is not None and upstream.wants_phone and upstream.server != in_use.name):
             continue
@@ -118,7 +120,9 @@ def _is_where_it_can_be(
         return is_well(binding, targets)
     for target in targets.servers:
         upstream = binding.at(target.name)
-        if upstream is not None and (upstream.retry_at > now or gives_up_realm(upstream)):
+        if upstream is not None and gives_up_realm(upstream):
+            continue
+        if upstream is not None and (upstream.retry_at > now or upstream.left_out_until > now):
             continue
         if in_use is not None and target.rank > in_use.rank and upstream is not None and upstream.wants_phone:
             continue

@@ -32,7 +32,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.shown import Shown
     from cython.cimports.sbc.registration.targets import Target, Targets
-    from cython.cimports.sbc.registration.turns import Turns, turns_for
+    from cython.cimports.sbc.registration.turns import Turns, is_brief, turns_for
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
     from cython.cimports.sbc.sip.message import Response
     from cython.cimports.sbc.sip.scanner import CONTACT
@@ -47,7 +47,7 @@ else:
     from sbc.registration.rota import Rota
     from sbc.registration.shown import Shown
     from sbc.registration.targets import Target, Targets
-    from sbc.registration.turns import Turns, turns_for
+    from sbc.registration.turns import Turns, is_brief, turns_for
     from sbc.sip.lines import OwnLine, written_line
     from sbc.sip.message import Response
     from sbc.sip.scanner import CONTACT
@@ -157,9 +157,9 @@ class Settlement(PhoneBook):
         else:
             upstream.wants_phone = False
         if rota is not None:
-            # One that lapses before the phone has come by again is not reached: it would be new each time.
-            lasts: cython.bint = upstream.expires_at - upstream.registered_at >= 2.0 * exchange.targets.short_grant
-            rota.accepted(upstream.server, lasts and upstream.state != _REGISTERED)
+            # A brief one is not reached: it would be new each time.
+            is_new: cython.bint = upstream.state != _REGISTERED and not is_brief(upstream, exchange.targets)
+            rota.accepted(upstream.server, is_new)
             binding.spare = max(binding.spare, upstream.expires_at - binding.expires_at)
 
     # It is not

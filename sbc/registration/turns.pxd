@@ -61,12 +61,11 @@ cdef class Turns:
     cdef bint is_held(self, str but, double now)
     cdef object leave_out_brief(self, double now)
     cdef bint is_left_out(self, Target target, double now)
-    cdef bint _is_brief(self, Upstream upstream)
     cdef long long grant(self, bint is_held, double now)
     cdef object _say_what_to_do(self, list lacking)
     cdef double _time_at_others(self, double now)
 
 
-cdef object _take_in(Upstream upstream)
+cdef bint is_brief(Upstream upstream, Targets targets)
 cdef bint wants_phone(Target target, Upstream upstream, object credentials)
 cdef Turns turns_for(object books, Targets targets, Binding binding, Flow flow, Request request, double now)

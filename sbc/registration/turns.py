@@ -14,12 +14,7 @@ from typing import Any, Protocol
 
 import cython
 
-<<<<<<< HEAD
 from sbc.registration.bindings import FAILED, REGISTERED, UNREGISTERED
-=======
-from sbc.redundancy.phones import LONGEST_AGENT
-from sbc.registration.bindings import FAILED, LEFT_OUT, REGISTERED, UNREGISTERED
->>>>>>> f3
 from sbc.registration.rota import (
     AGGREGATE,
     ALTERNATING,
@@ -69,6 +64,8 @@ _SO_FAR = "so far answers"
 LEAST_GRANT = 5.0
 """Seconds. A phone that takes turns is never told less (but `short_grant`): pjsip falls silent for good after 3 s."""
 
+_ROUNDING = cython.declare(cython.double, 0.5)  # servers grant whole seconds, which a difference of two times is only nearly
+
 _BRIEF_AGAIN = 3600.0
 """Seconds after which a server that grants very little is tried once more."""
 
@@ -92,20 +89,18 @@ class Books(Protocol):
 
 
 @cython.cfunc
-def _take_in(upstream: Upstream):
-    """It is not left out any more."""
-    if upstream.failures == LEFT_OUT:
-        upstream.failures = 0
-        upstream.retry_at = 0.0
-
-
-@cython.cfunc
 def wants_phone(target: Target, upstream: Upstream | None, credentials: object) -> cython.bint:
     """Does that server want an answer that only the phone can give?"""
     if upstream is None or not upstream.wants_phone or target.trusted:
         return False
     # Another password file may know more.
     return upstream.question.credentials is credentials if upstream.question is not None else credentials is None
+
+
+@cython.cfunc
+def is_brief(upstream: Upstream, targets: Targets) -> cython.bint:
+    """Has that server granted less than two short grants, the last time? Then it lapses before the phone has come by again."""
+    return 0.0 < upstream.expires_at - upstream.registered_at < 2.0 * targets.short_grant - _ROUNDING
 
 
 @cython.cfunc
@@ -194,7 +189,7 @@ class Turns:
     def _waits(self, upstream: Upstream, now: cython.double) -> cython.bint:
         """Has the phone been given up there for now? One that begins anew may have another account than was refused. One that
         does not answer the realm there is given up until `_forgive`."""
-        if gives_up_realm(upstream):
+        if gives_up_realm(upstream) or now < upstream.left_out_until:
             return True
         return now < upstream.retry_at and not (self._begins_anew and upstream.state == _FAILED)
 
@@ -211,7 +206,8 @@ class Turns:
                 left = max(0.0, upstream.expires_at - now) if upstream.state == _REGISTERED else 0.0
                 alive = self._targets.group.may_accept(target.name)
                 waits = self._waits(upstream, now)
-                found.append(Standing(target.name, target.rank, left, alive, waits, self._is_brief(upstream)))
+                brief = is_brief(upstream, self._targets)
+                found.append(Standing(target.name, target.rank, left, alive, waits, brief))
         return found
 
     # At its arrival
@@ -598,17 +594,15 @@ class Turns:
             upstream = self.binding.at(target.name)
             if upstream is None or upstream.state != _REGISTERED:
                 continue
-            if not self._is_brief(upstream):
-                _take_in(upstream)
+            if not is_brief(upstream, self._targets):
+                upstream.left_out_until = 0.0
                 if upstream.expires_at - now >= self._targets.short_grant and self._targets.group.may_accept(target.name):
                     is_elsewhere = True
             elif self.wants(target):
                 brief.append(upstream)
         for upstream in brief:
-            _take_in(upstream)
+            upstream.left_out_until = now + _BRIEF_AGAIN if is_elsewhere else 0.0
             if is_elsewhere:
-                upstream.failures = LEFT_OUT
-                upstream.retry_at = now + _BRIEF_AGAIN
                 seconds = round(upstream.expires_at - upstream.registered_at)
                 upstream.reason = f"the server grants {seconds} s only, too short for the phone to come by for it"
                 self.binding.unsaved = True
@@ -619,16 +613,10 @@ class Turns:
         upstream: Upstream = self.binding.at(target.name)
         return (
             upstream is not None
-            and upstream.failures == LEFT_OUT
-            and now < upstream.retry_at
+            and now < upstream.left_out_until
             and upstream.state == _REGISTERED
-            and self._is_brief(upstream)
+            and is_brief(upstream, self._targets)
         )
-
-    @cython.cfunc
-    def _is_brief(self, upstream: Upstream) -> cython.bint:
-        """Has that server granted less than two short grants?"""
-        return 0.0 < upstream.expires_at - upstream.registered_at < 2.0 * self._targets.short_grant
 
     @cython.cfunc
     def grant(self, is_held: cython.bint, now: cython.double) -> cython.longlong:
