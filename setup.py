@@ -22,6 +22,7 @@ HOT_MODULES = [
     "sbc.observe.lines",
     "sbc.observe.log",
     "sbc.observe.metrics",
+    "sbc.observe.phone_events",
     "sbc.observe.recent",
     "sbc.observe.story",
     "sbc.proxy.core",
@@ -68,6 +69,7 @@ HOT_MODULES = [
     "sbc.sip.message",
     "sbc.sip.unguessable",
     "sbc.sip.uri",
+    "sbc.store.notes",
     "sbc.transaction.client",
     "sbc.transaction.interface",
     "sbc.transaction.layer",
@@ -82,10 +84,11 @@ HOT_MODULES = [
 ]
 
 # Python's own options, -O3 -g, take two thirds more time to build; what they would do at run time was not measured by itself.
-COMPILER = ["-O2", "-g0"]
+COMPILER = ["-O2", "-g0", "-include", "ext/texts.h"]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
 extensions += [
+    Extension("sbc.registration.keyed_hash", ["ext/keyed_hash.pyx"]),
     Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
     Extension("sbc.sip.lines", ["ext/lines.pyx"]),
     Extension("sbc.sip.head", ["ext/head.pyx"]),
@@ -97,6 +100,7 @@ extensions += [
 ]
 for extension in extensions:
     extension.extra_compile_args = COMPILER
+    extension.depends = ["ext/texts.h"]
 
 setup(
     packages=find_packages(include=["sbc", "sbc.*"]),

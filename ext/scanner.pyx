@@ -467,6 +467,35 @@ cpdef long long scan_number(bytes data, Py_ssize_t start, Py_ssize_t end, long l
     return number_at(_part(data, start, end), start, end, limit)
 
 
+cpdef long long scan_plain_expires(bytes contact) except? -3:
+    """The seconds of a Contact `<...>;expires=SECONDS`; -1 when they are not given, or more than once, which is not allowed, -2
+    for a Contact with anything else."""
+    cdef Octets octets = <Octets>PyBytes_AS_STRING(contact)
+    cdef Octets end = octets + PyBytes_GET_SIZE(contact)
+    cdef Octets digits
+    cdef int found = 0
+    cdef long long seconds = -1
+    if octets == end or octets[0] != 0x3C:  # "<"
+        return -2
+    octets = <Octets>memchr(octets, 0x3E, end - octets)  # ">"
+    if octets == NULL:
+        return -1
+    octets += 1
+    while octets < end:
+        if end - octets < 9 or memcmp(octets, <const char *>b";expires=", 9) != 0:
+            return -2
+        octets += 9
+        digits = octets
+        seconds = 0
+        while octets < end and octets - digits < 9 and 0x30 <= octets[0] <= 0x39:
+            seconds = 10 * seconds + (octets[0] - 0x30)
+            octets += 1
+        if octets == digits:
+            return -2
+        found += 1
+    return seconds if found == 1 else -1
+
+
 cpdef dict scan_parameters(bytes data, Py_ssize_t start, Py_ssize_t end):
     """`;name=value;name` with white space anywhere: names in lower case, values as spelled. None when it is not that.
 

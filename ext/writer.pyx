@@ -8,6 +8,7 @@ from json.encoder import encode_basestring_ascii
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from sbc.sip.head cimport Head
@@ -25,6 +26,41 @@ cdef enum:
 
 cdef bytes _ALL_PAIRS = b"".join(b"%02d" % number for number in range(100))
 cdef const char *_PAIRS = PyBytes_AS_STRING(_ALL_PAIRS)
+
+cdef extern from *:
+    """
+    #define EACH 0x0101010101010101ULL  /* of eight octets */
+    #define HIGH_BITS 0x8080808080808080ULL
+    """
+    const uint64_t EACH
+    const uint64_t HIGH_BITS
+
+cdef enum:
+    QUOTATION_MARK = 0x22
+    COMMA = 0x2C
+    BACKSLASH = 0x5C
+
+
+cdef inline bint _stands_for_itself(const char *octets, Py_ssize_t length) noexcept nogil:
+    """Does JSON write each of these ASCII characters as it is: no control character, quotation mark or backslash?"""
+    cdef Py_ssize_t place = 0
+    cdef uint64_t eight, good
+    while place < length:
+        if place + 8 <= length:
+            memcpy(&eight, octets + place, 8)
+        else:
+            eight = EACH * 0x20
+            memcpy(&eight, octets + place, length - place)
+        # A high bit each where an octet is not below the first that is printed, and is none of these.
+        good = (eight | HIGH_BITS) - EACH * 0x20
+        good &= (eight ^ EACH * QUOTATION_MARK | HIGH_BITS) - EACH
+        good &= (eight ^ EACH * BACKSLASH | HIGH_BITS) - EACH
+        good &= ~(eight + EACH)  # DEL
+        if good & HIGH_BITS != HIGH_BITS:
+            return False
+        place += 8
+    return True
+
 
 cdef class Writer:
     """`begin`, put pieces one after the other, and take all of them with `written`; then it may be used anew."""
@@ -74,19 +110,29 @@ cdef class Writer:
 
     cpdef int quoted(self, str text) except -1:
         """As a string of JSON, in ASCII."""
-        cdef Py_ssize_t length = PyUnicode_GET_LENGTH(text), place
-        cdef const unsigned char *octets
+        return self._quoted(text, 0)
+
+    cpdef int field(self, str text) except -1:
+        """The same behind a comma."""
+        return self._quoted(text, 1)
+
+    cdef int _quoted(self, str text, Py_ssize_t before) except -1:
+        cdef Py_ssize_t length = PyUnicode_GET_LENGTH(text)
         cdef char *target
-        if not PyUnicode_IS_COMPACT_ASCII(text):
+        if not PyUnicode_IS_COMPACT_ASCII(text) or not _stands_for_itself(<const char *>PyUnicode_DATA(text), length):
+            if before:
+                self.comma()
             return self.text(encode_basestring_ascii(text))
-        octets = <const unsigned char *>PyUnicode_DATA(text)
-        for place in range(length):
-            if octets[place] < 0x20 or octets[place] == 0x22 or octets[place] == 0x5C or octets[place] == 0x7F:
-                return self.text(encode_basestring_ascii(text))
-        target = self._more(length + 2)
-        target[0] = 0x22
-        memcpy(target + 1, octets, length)
-        target[length + 1] = 0x22
+        target = self._more(before + length + 2)
+        target[0] = COMMA
+        target += before
+        target[0] = QUOTATION_MARK
+        memcpy(target + 1, PyUnicode_DATA(text), length)
+        target[length + 1] = QUOTATION_MARK
+        return 0
+
+    cpdef int comma(self) except -1:
+        self._more(1)[0] = COMMA
         return 0
 
     cpdef int number(self, long long number) except -1:
@@ -97,6 +143,12 @@ cdef class Writer:
         if number < 0:
             self.octets(b"-")
         rest = -<unsigned long long>number if number < 0 else <unsigned long long>number
+        if rest < 10:
+            self._more(1)[0] = <char>(0x30 + rest)
+            return 0
+        if rest < 100:
+            memcpy(self._more(2), _PAIRS + 2 * rest, 2)
+            return 0
         while rest >= 100:  # two at a time
             place -= 2
             memcpy(digits + place, _PAIRS + 2 * (rest % 100), 2)

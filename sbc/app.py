@@ -60,6 +60,7 @@ from sbc.registration.probe_accounts import ProbeAccounts
 from sbc.registration.registrar import Registrar
 from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal
+from sbc.store.lock import StateLock, StateTaken
 from sbc.store.sqlite import SqliteStore, StateUnreadable
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
@@ -112,6 +113,7 @@ class App:
         self._network_watch: NetworkWatch | None = None
         self._links: OwnLinks | None = None
         self._control: ControlSocket | None = None
+        self._lock: StateLock | None = None
 
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
         names = ServerNames(self._groups_view)
@@ -128,6 +130,10 @@ class App:
     def _own_facts_to(self, listener: Report) -> Report:
         """Which facts that listener hears."""
         return listener
+
+    def _own_lock(self) -> StateLock | None:
+        """On the state directory, before anything in it is touched."""
+        return StateLock(self.config.appliance.state_dir, self.report)
 
     def _own_state_dir(self) -> Path:
         adopt(self.config.appliance.state_dir, 1, self.report)
@@ -161,9 +167,10 @@ class App:
         """Open everything. Raises CannotStart; what was opened before is closed again by the end of the process."""
         config = self.config
         try:
+            self._lock = self._own_lock()
             state_dir = self._own_state_dir()
             self.store = SqliteStore(state_dir, self.report)
-        except StateUnreadable as error:
+        except (StateUnreadable, StateTaken) as error:
             raise CannotStart(str(error)) from error
         key = self.store.secret()
         timers = Timers(config.timers.t1, config.timers.t2, config.timers.t4)
@@ -359,11 +366,10 @@ class App:
             self.clock, links, reference, self._groups_view, self._network_found, self.network
         )
 
-        def note_lookups(event: object) -> None:
-            if isinstance(event, DnsLookup):
-                watch.lookups.note(event.result)
+        def note_lookup(event: DnsLookup) -> None:
+            watch.lookups.note(event.result)
 
-        self.report.tell(note_lookups, everyday=False)
+        self.report.tell(note_lookup, everyday=False, about=DnsLookup)
         watch.start()
 
     def _look_at_network(self) -> None:
@@ -534,6 +540,8 @@ class App:
         self.registrar.close()
         self._journal.close()
         self.store.close()
+        if self._lock is not None:
+            self._lock.release()
         self.systemd.stop_signs()
         done()
 
@@ -577,21 +585,38 @@ def what_can_change(old: Config, new: Config) -> Config:
 
 def resync_answer(answers: list[Mapping]) -> dict:
     """What `sbc resync` is told, of the answers of all processes."""
-    begun: dict[tuple[str, str], tuple[int, float]] = {}
+    begun: dict[tuple[str, str], tuple[int, int, float]] = {}
     for answer in answers:
         for each in answer.get("resyncs", ()):
-            phones, rate = begun.get((each["group"], each["server"]), (0, 0.0))
-            begun[each["group"], each["server"]] = (phones + each["phones"], rate + each["rate"])
+            phones, by_phones, rate = begun.get((each["group"], each["server"]), (0, 0, 0.0))
+            sums = (phones + each["phones"], by_phones + each["by_phones"], rate + each["rate"])
+            begun[each["group"], each["server"]] = sums
     if not begun:
         refused = next(iter(answers), {"ok": False, "text": ["no worker has answered"]})
         return {"ok": False, "text": refused["text"]}
     text = []
-    for (group, server), (phones, rate) in begun.items():
+    for (group, server), (phones, by_phones, rate) in begun.items():
+        if not phones:
+            text.append(f"{group}: no phone is to be registered at {server}")
+            continue
         text.append(
-            f"{group}: {phones} phones are registered at {server} again, with {rate:.4g} REGISTERs a second at first; those whose"
-            " password is not known when they come by the next time"
+            f"{group}: {_number_of_phones(phones)} to be registered at {server} again, one before all others, then with up to"
+            f" {rate:.4g} REGISTERs a second at first"
         )
+        if by_phones < phones:
+            text.append(f"  {phones - by_phones} by the appliance, from now on")
+        if by_phones:
+            text.append(
+                f"  {by_phones} by the phones, each with its next REGISTER for which there is a place: only they know their"
+                " password"
+            )
+    if any(phones for phones, _, _ in begun.values()):
+        text.append("`sbc status` says how far it is")
     return {"ok": True, "text": text}
+
+
+def _number_of_phones(number: int) -> str:
+    return "1 phone is" if number == 1 else f"{number} phones are"
 
 
 def open_control(reactor, state_dir: Path, commands: Mapping[str, Act], report: Report) -> ControlSocket | None:

@@ -18,7 +18,7 @@ from sbc import __version__
 from sbc.redundancy.settings import SERVER_TRANSPORTS, SRV_TRANSPORTS, SRV_WEIGHTS
 
 if TYPE_CHECKING:
-    from sbc.config import Config
+    from sbc.config import Config, Running
 
 BAD_CONFIGURATION = 2
 INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -169,7 +169,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    config = _load(options.config, show_warnings=False)
+    config = _load_running(options.config, "http")
     if config is None:
         return BAD_CONFIGURATION
     from sbc.observe.status import print_status
@@ -178,7 +178,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    config = _load(options.config, show_warnings=False)
+    config = _load_running(options.config, "http")
     if config is None:
         return BAD_CONFIGURATION
     from sbc.observe.explain import print_explanation
@@ -196,7 +196,7 @@ def _resync(options: argparse.Namespace) -> int:
 
 def _tell(options: argparse.Namespace, command: str, **fields: object) -> int:
     """A command for the running appliance."""
-    config = _load(options.config, show_warnings=False)
+    config = _load_running(options.config, "appliance")
     if config is None:
         return BAD_CONFIGURATION
     from sbc import control
@@ -259,3 +259,24 @@ def _load(path: Path | None, *, show_warnings: bool = True) -> Config | None:
         for warning in config.warnings:
             print(warning, file=sys.stderr)
     return config
+
+
+def _load_running(path: Path | None, table: str) -> Config | Running | None:
+    """Where the running appliance is: it needs that table of the configuration, and runs on whatever else in it is broken by now.
+    None when it cannot be read. What is wrong is said on standard error."""
+    from sbc.config import ConfigErrors, default_path, load, load_running
+
+    try:
+        path = path or default_path()
+        return load(path)
+    except ConfigErrors as errors:
+        print(errors, file=sys.stderr)
+    if path is None:
+        return None
+    try:
+        running = load_running(path, table)
+    except ConfigErrors:
+        print(f"sbc: [{table}] of {path} cannot be read, so the running appliance cannot be found", file=sys.stderr)
+        return None
+    print(f"sbc: warning: {path} cannot be used as it is; the running appliance is asked all the same", file=sys.stderr)
+    return running

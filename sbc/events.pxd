@@ -16,6 +16,7 @@ cdef class Listener:
 
 cdef class _Told(Listener):
     cdef object _function
+    cdef object _about
 
 
 cdef class Everyday:

@@ -273,16 +273,19 @@ class Listener:
 
 @cython.cclass
 class _Told(Listener):
-    """A plain function that hears of facts."""
+    """A plain function that hears of facts, of all or of one kind."""
 
     _function: object
+    _about: object
 
-    def __init__(self, function: Report) -> None:
+    def __init__(self, function: Report, about: type | None) -> None:
         self._function = function
+        self._about = about
 
     @cython.ccall
     def hear(self, event: object):
-        self._function(event)
+        if self._about is None or type(event) is self._about:
+            self._function(event)
 
 
 @cython.cclass
@@ -306,9 +309,9 @@ class Reports:
         self._listeners = []
         self._curious = []
 
-    def tell(self, listener: Report, *, everyday: bool) -> None:
-        """From now on tell this one too; `everyday` facts as well?"""
-        told: Listener = listener if isinstance(listener, Listener) else _Told(listener)
+    def tell(self, listener: Report, *, everyday: bool, about: type | None = None) -> None:
+        """From now on tell this one too; `everyday` facts as well? A plain function may want to hear `about` one kind only."""
+        told: Listener = listener if isinstance(listener, Listener) else _Told(listener, about)
         self._listeners.append(told)
         if everyday:
             self._curious.append(told)
@@ -324,7 +327,8 @@ class Reports:
     ):
         """AttemptEnded; `candidate` is anything whose `str` is the candidate."""
         self._everyday.attempt_ended(group, server, method, outcome, seconds)
-        listeners: list = self._curious if outcome in EVERYDAY_OUTCOMES else self._listeners
+        is_everyday: cython.bint = outcome == "status_2xx" or outcome in EVERYDAY_OUTCOMES
+        listeners: list = self._curious if is_everyday else self._listeners
         if listeners:
             _hand(AttemptEnded(group, server, str(candidate), method, outcome, seconds), listeners)
 

@@ -52,6 +52,7 @@ from sbc.observe.together import (
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.health import HealthWord
 from sbc.redundancy.network import Network
+from sbc.store.lock import StateLock, StateTaken
 from sbc.store.sqlite import StateUnreadable
 from sbc.transport.addresses import written
 from sbc.transport.reactor import install
@@ -104,6 +105,9 @@ class WorkerApp(App):
                 listener(event)
 
         return hear
+
+    def _own_lock(self) -> None:
+        """The supervisor has it."""
 
     def _own_state_dir(self) -> Path:
         return folder_of(self.config.appliance.state_dir, self.number)
@@ -386,6 +390,7 @@ class Together:
         self._started = reactor.seconds()
         self._http = None
         self._control: ControlSocket | None = None
+        self._lock: StateLock | None = None
         self.exit_status = 0
         self.names = _Names()
         self.metrics = Metrics(appliance=config.appliance.name, version=__version__)
@@ -407,8 +412,9 @@ class Together:
     def start(self) -> None:
         """Open what is to be opened; the workers are started by `begin`, when the reactor runs."""
         try:
+            self._lock = StateLock(self.config.appliance.state_dir, self.report)
             self.supervisor.open()
-        except CannotBind as error:
+        except (CannotBind, StateTaken) as error:
             raise CannotStart(str(error)) from error
         if self.config.http is not None:
             self._listen_http(self.config.http)

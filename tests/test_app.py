@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from sbc.app import freshness
+from sbc.app import freshness, resync_answer
 from sbc.config import Dns
 from sbc.location.cache import Freshness
 from sbc.redundancy.settings import GroupSettings
@@ -61,6 +61,30 @@ def test_how_long_dns_answers_are_good():
     assert Freshness(30, 600, 7200) == freshness(pivot, Dns((), 3600))
 
 
+def test_sbc_resync_says_what_will_happen():
+    """Of all processes together: how many phones, who does it, and where to see how far it is."""
+
+    def of_one(phones, by_phones, rate, group="office"):
+        begun = {"group": group, "server": "primary", "phones": phones, "by_phones": by_phones, "rate": rate}
+        return {"ok": True, "text": [], "resyncs": [begun]}
+
+    answer = resync_answer([of_one(20, 5, 2.5), of_one(10, 7, 2.5), of_one(0, 0, 5, "empty"), of_one(1, 0, 5, "one")])
+    assert answer["ok"]
+    assert [
+        "office: 30 phones are to be registered at primary again, one before all others, then with up to 5 REGISTERs a second at"
+        " first",
+        "  18 by the appliance, from now on",
+        "  12 by the phones, each with its next REGISTER for which there is a place: only they know their password",
+        "empty: no phone is to be registered at primary",
+        "one: 1 phone is to be registered at primary again, one before all others, then with up to 5 REGISTERs a second at first",
+        "  1 by the appliance, from now on",
+        "`sbc status` says how far it is",
+    ] == answer["text"]
+    assert ["empty: no phone is to be registered at primary"] == resync_answer([of_one(0, 0, 5, "empty")])["text"]
+    refused = {"ok": False, "text": ["there is no server third, only primary"]}
+    assert refused == resync_answer([refused, refused])
+
+
 def free_port(kind: int) -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -90,6 +114,10 @@ class Process:
                 [sys.executable, "-m", "sbc", "run", "-c", str(self.file)], stdout=subprocess.PIPE, stderr=log, text=True
             )
         return self._process.stdout.readline()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
@@ -163,6 +191,26 @@ def test_taken_http_port_is_1(appliance):
         assert appliance.start() == ""
         assert appliance.wait() == 1
     assert "cannot listen on http" in appliance.log.read_text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_taken_state_dir_is_1(appliance, tmp_path, workers):
+    """Two that write into one would each take the other's phones for their own; whatever ports the second one has."""
+    appliance.start()
+    (tmp_path / "second").mkdir()
+    second = Process(tmp_path / "second", workers)
+    second.state = appliance.state
+    second.configure()
+    try:
+        assert (second.start(), second.wait()) == ("", 1)
+        assert f"sbc: {appliance.state} is in use by another appliance (process {appliance.pid}): each needs its own" in (
+            second.log.read_text()
+        )
+        assert appliance.ask("example.com", "a") == 480
+        appliance.signal(signal.SIGKILL)  # and nobody waits for the end of it
+        assert second.start().startswith("sbc ready:")
+    finally:
+        second.end()
 
 
 def test_bad_configuration_is_2(appliance):

@@ -50,7 +50,7 @@ def test_check_prints_the_expanded_configuration(capsys):
         assert origin in out
 
 
-@pytest.mark.parametrize("name", ["check", "run", "status", "explain 2001@example.com"])
+@pytest.mark.parametrize("name", ["check", "run"])
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("invalid-*.toml")), ids=lambda path: path.stem)
 def test_a_bad_configuration_is_2(name, path, capsys):
     """Whatever was to be done with it: nothing starts, and the errors are on standard error."""
@@ -58,6 +58,81 @@ def test_a_bad_configuration_is_2(name, path, capsys):
     out, err = capsys.readouterr()
     assert "" == out
     assert all(line.startswith(f"{FOLDER}/") for line in err.splitlines()) and err
+
+
+BROKEN = """
+[appliance]
+state_dir = "state"
+{appliance}
+[http]
+port = 19464
+{http}
+[[listen]]
+transport = "pigeon"
+{elsewhere}
+"""
+TALKING = {
+    "status": ("sbc.observe.status", "print_status"),
+    "explain 100": ("sbc.observe.explain", "print_explanation"),
+    "failback office": ("sbc.control", "ask"),
+    "resync --server primary": ("sbc.control", "ask"),
+}
+
+
+def broken(tmp_path, **where):
+    path = tmp_path / "sbc.toml"
+    path.write_text(BROKEN.format(**{"appliance": "", "http": "", "elsewhere": ""} | where), "latin-1")
+    return path
+
+
+@pytest.mark.parametrize("name", TALKING)
+@pytest.mark.parametrize(
+    "where",
+    [{}, {"elsewhere": "address = \"never closed"}, {"elsewhere": "# \xe4"}, {"appliance": 'workers = "two"\ncolour = 1'}],
+    ids=["a wrong value", "no TOML", "no UTF-8", "in the table"],
+)
+def test_the_running_appliance_is_reached_with_a_configuration_that_is_broken_elsewhere(name, where, command, tmp_path, capsys):
+    """Whoever edits the file when a server dies must still see what goes on. The rest is told on standard error."""
+    module, function = TALKING[name]
+    is_control = module == "sbc.control"
+    calls = command(module, function, {"ok": True, "text": ["done"]} if is_control else 0)
+    path = broken(tmp_path, **where)
+    assert 0 == cli.main([*name.split(), "-c", str(path)])
+    (((found, *_), _),) = calls
+    if is_control:
+        assert tmp_path / "state" == found
+    else:
+        assert ("127.0.0.1", 19464) == (found.http.address, found.http.port)
+    out, err = capsys.readouterr()
+    *errors, last = err.splitlines()
+    assert errors and all(line.startswith(f"{path}:") for line in errors)
+    assert f"sbc: warning: {path} cannot be used as it is; the running appliance is asked all the same" == last
+    assert ("done\n" if is_control else "") == out
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_not_when_the_table_that_says_where_it_is_is_broken_itself(name, command, tmp_path, capsys):
+    module, function = TALKING[name]
+    calls = command(module, function)
+    table, text = ("appliance", "state_dir = 1") if module == "sbc.control" else ("http", "port = 9464")  # a second one
+    path = broken(tmp_path, **{table: text})
+    assert (2, []) == (cli.main([*name.split(), "-c", str(path)]), calls)
+    out, err = capsys.readouterr()
+    assert "" == out
+    assert f"sbc: [{table}] of {path} cannot be read, so the running appliance cannot be found" == err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("http", ["address = 1", "port = 9464"])
+def test_the_other_table_may_be_broken(http, command, tmp_path):
+    """`sbc failback` needs no [http]."""
+    command("sbc.control", "ask", {"ok": True, "text": []})
+    assert 0 == cli.main(["failback", "-c", str(broken(tmp_path, http=http))])
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_no_file_to_find_the_running_appliance_by(name, tmp_path, capsys):
+    assert 2 == cli.main([*name.split(), "-c", str(tmp_path / "nowhere.toml")])
+    assert "found no readable file" in capsys.readouterr().err
 
 
 def test_no_configuration(tmp_path, monkeypatch, capsys):

@@ -80,3 +80,11 @@ def test_a_plain_function_hears_everything():
     reports(Alarm("store", "full"))
     assert [CallSetUp("office", 0.5), Alarm("store", "full")] == heard
     assert reports is as_reports(reports)
+
+
+def test_who_wants_to_hear_of_one_kind_only(reports):
+    alarms = []
+    reports.tell(alarms.append, everyday=False, about=Alarm)
+    reports.registration_changed("demo", "primary", "sip:1@example.test", "registering", "registered", "")
+    reports(Alarm("store", "the disk is full"))
+    assert [Alarm("store", "the disk is full")] == alarms

@@ -10,7 +10,7 @@ contradictions  warnings about settings that contradict each other or their prof
 files       what the files named in it hold
 expanded    the whole as text, each value with where it came from
 
-Start with `load`.
+Start with `load`; commands that only talk to the running appliance with `load_running`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,19 @@ from sbc.config import files, rules
 from sbc.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from sbc.config.expanded import expanded
 from sbc.config.groups import read_groups
-from sbc.config.model import Appliance, Config, Credentials, Dns, Endpoint, Http, Listen, TimersConfig, TlsClient, Uplink
+from sbc.config.model import (
+    Appliance,
+    Config,
+    Credentials,
+    Dns,
+    Endpoint,
+    Http,
+    Listen,
+    Running,
+    TimersConfig,
+    TlsClient,
+    Uplink,
+)
 from sbc.config.reader import Document
 from sbc.config.tables import (
     read_appliance,
@@ -47,12 +59,14 @@ __all__ = [
     "Endpoint",
     "Http",
     "Listen",
+    "Running",
     "TimersConfig",
     "TlsClient",
     "Uplink",
     "default_path",
     "expanded",
     "load",
+    "load_running",
 ]
 
 DEFAULT_PATHS = (Path("/etc/sbc/sbc.toml"), Path("conf/sbc.toml"))
@@ -66,6 +80,21 @@ def default_path() -> Path:
             return path
     expected = " or ".join(str(path) for path in DEFAULT_PATHS) + ", or the option -c FILE"
     raise ConfigErrors([ConfigError("sbc", 0, "", "no configuration file", expected)])
+
+
+def load_running(path: Path | str, table: str) -> Running:
+    """What tells where the running appliance is, from a file in which something else may be broken. `table`: the one that is
+    needed, "appliance" for its state_dir or "http". Raises ConfigErrors when that cannot be read."""
+    document = Document(Path(path), only=(table,))
+    root = document.root
+    appliance = read_appliance(root.table("appliance"), document.path.parent)
+    http_table = root.table("http")
+    http = read_http(http_table) if "http" in root else None
+    needed = {"appliance": ("appliance", "appliance.state_dir"), "http": ("http", "http.address", "http.port")}[table]
+    errors = [error for error in document.errors if error.key in needed]
+    if errors:
+        raise ConfigErrors(errors)
+    return Running(document.path, appliance, http)
 
 
 def load(path: Path | str) -> Config:

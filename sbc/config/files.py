@@ -12,7 +12,7 @@ from sbc.config.errors import ConfigError
 from sbc.config.model import Credentials, Listen, TlsClient
 from sbc.config.reader import Document, key_of
 from sbc.config.toml_lines import Path as TomlPath
-from sbc.sip.digest import HtdigestError, HtdigestFile
+from sbc.sip.digest import MOST_WRONG_LINES, HtdigestError, HtdigestFile
 
 
 def check_listen_files(document: Document, listens: tuple[Listen, ...]) -> None:
@@ -33,7 +33,8 @@ def check_tls_files(document: Document, tls: TlsClient) -> None:
 
 
 def check_credentials_file(document: Document, credentials: Credentials) -> None:
-    """A broken line is an error in the credentials file itself. What stands in it is never shown."""
+    """Each broken line is an error in the credentials file itself, but of very many only the first. What stands in it is never
+    shown."""
     if credentials.file is None:
         return
     path = ("credentials", "file")
@@ -41,8 +42,13 @@ def check_credentials_file(document: Document, credentials: Credentials) -> None
         known = HtdigestFile.load(credentials.file)
     except HtdigestError as error:
         shown_file = str(document.path.parent / document.value(path))
-        expected = str(error).partition("expected ")[2]
-        document.errors.append(ConfigError(shown_file, error.line, key_of(path), "another line", expected))
+        for line, text in error.wrong[:MOST_WRONG_LINES]:
+            expected = text.removeprefix("expected ")
+            document.errors.append(ConfigError(shown_file, line, key_of(path), "another line", expected))
+        more = error.wrong[MOST_WRONG_LINES:]
+        if more:
+            found = f"{len(more)} more wrong lines from here on"
+            document.errors.append(ConfigError(shown_file, more[0][0], key_of(path), found, "a file that htdigest has made"))
         return
     if not known.users:
         document.warn(path, "no user in it: no challenge can be answered")

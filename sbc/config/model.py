@@ -142,6 +142,15 @@ class Credentials:
 
 
 @dataclass(frozen=True)
+class Running:
+    """What a command needs to find the running appliance: a part of `Config`, with its names. Of the two tables one was read."""
+
+    path: Path
+    appliance: Appliance
+    http: Http | None
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything, checked."""
 

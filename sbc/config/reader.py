@@ -27,15 +27,16 @@ DEFAULT = "default"
 class Document:
     """One file and everything noted about it."""
 
-    def __init__(self, path: Path) -> None:
-        """Read and parse; raises ConfigErrors when there is nothing to be read table by table."""
+    def __init__(self, path: Path, *, only: tuple[str, ...] = ()) -> None:
+        """Read and parse; raises ConfigErrors when there is nothing to be read table by table. With `only` these tables alone:
+        what is broken elsewhere does not matter then."""
         self.path = path
         self.file = str(path)
         self.errors: list[ConfigError] = []
         self.warnings: list[ConfigWarning] = []
         self.provenance: dict[TomlPath, str] = {}
         self._unsound: set[TomlPath] = set()
-        text = self._text()
+        text = _without_other_tables(self._text("replace"), only) if only else self._text("strict")
         try:
             self.values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -43,14 +44,14 @@ class Document:
         self.lines = line_numbers(text)
         self.root = Table(self, (), self.values)
 
-    def _text(self) -> str:
+    def _text(self, in_other_encodings: str) -> str:
         try:
             content = self.path.read_bytes()
         except OSError as error:
             found = f"no readable file ({(error.strerror or str(error)).lower()})"
             raise ConfigErrors([ConfigError(self.file, 0, "", found, "a configuration file")]) from None
         try:
-            return content.decode("utf-8-sig")
+            return content.decode("utf-8-sig", in_other_encodings)
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             found = f"the byte 0x{content[error.start]:02x}"
@@ -196,6 +197,22 @@ def suggestion(word: str, known: list[str]) -> str:
 
 def _is_array_of_tables(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
+
+
+def _without_other_tables(text: str, names: tuple[str, ...]) -> str:
+    """The text with only the tables of these names, each still on its lines."""
+    kept = []
+    is_wanted = False
+    for line in text.splitlines():
+        header = _HEADER.match(line)
+        if header is not None:
+            is_wanted = header[1] in names
+        kept.append(line if is_wanted else "")
+    return "\n".join(kept)
+
+
+_HEADER = re.compile(r"""\s*\[+\s*["']?([\w-]+)""")
+"""What a line begins with that opens a table, and the first part of its name."""
 
 
 def _syntax_error(file: str, text: str, message: str) -> ConfigError:

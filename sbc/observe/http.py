@@ -106,7 +106,7 @@ def _root(metrics: Resource, health: Resource, status: Resource, explanation: Re
     root.putChild(b"metrics", metrics)
     root.putChild(b"healthz", health)
     root.putChild(b"status.json", status)
-    root.putChild(b"explain.json", explanation)
+    root.putChild(b"explain.json", _OfOneAor(explanation))
     return root
 
 
@@ -260,6 +260,24 @@ class _Explain(_Leaf):
 
     def answer(self, request: Request) -> tuple[int, str, bytes]:
         return 200, "application/json", _json(self._explain(_aor_asked(request)))
+
+
+class _OfOneAor(Resource):
+    """As that resource answers, where the question says of whom."""
+
+    isLeaf = True
+
+    def __init__(self, explanation: Resource) -> None:
+        super().__init__()
+        self._explanation = explanation
+
+    def render(self, request: Request) -> Any:
+        return (self._explanation if _aor_asked(request) else _NoAor()).render(request)
+
+
+class _NoAor(_Leaf):
+    def answer(self, request: Request) -> tuple[int, str, bytes]:
+        return 400, "text/plain", b"Of which phone? Ask /explain.json?aor=sip:NUMBER@DOMAIN, as the phone registers it.\n"
 
 
 class _Ready(_Leaf):

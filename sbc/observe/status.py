@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 from sbc.observe.story import printable
@@ -61,6 +61,10 @@ def asked(config: Configuration, path: str, errors: TextIO) -> Any:
         # No proxy, whatever the environment says: the appliance is ours.
         with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
             return json.load(answer)
+    except HTTPError as error:
+        said = error.read(1000).decode("utf-8", "replace").strip() or error.reason
+        print(f"sbc: {url} answers {error.code}: {printable(said)}", file=errors)
+        return None
     except (URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         print(f"sbc: not running: no status from {url}: {reason}", file=errors)
@@ -175,9 +179,14 @@ def _resync_lines(registrations: Mapping[str, Any]) -> list[str]:
     """Nothing on a good day."""
     lines = []
     for resync in registrations.get("resyncs", ()):
-        what = "is back and gets its registrations again" if resync["returned"] else "gets the phones of a server that failed"
-        lines.append(f"{resync['group']}: {resync['server']} {what}: {how_far(resync)}")
+        lines.append(f"{resync['group']}: {resync['server']} {_why_resync(resync)}: {how_far(resync)}")
     return lines
+
+
+def _why_resync(resync: Mapping[str, Any]) -> str:
+    if resync.get("commanded"):
+        return "gets its registrations again, as commanded (sbc resync)"
+    return "is back and gets its registrations again" if resync["returned"] else "gets the phones of a server that failed"
 
 
 def how_far(resync: Mapping[str, Any]) -> str:

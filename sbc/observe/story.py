@@ -198,6 +198,7 @@ _SAID_OF_PHONE = cython.declare(
         "failed": "could not register at",
     },
 )
+_NAMES = cython.declare(dict, {})
 _LEVEL_OF_STATE = cython.declare(dict, {"registering": DEBUG, "failed": WARNING})
 
 
@@ -212,9 +213,10 @@ def text_of_registration(event: RegistrationChanged) -> str:
     """The text of its story, without the rest of it: every phone has such lines."""
     said: str = _SAID_OF_PHONE.get(event.new)
     if said is None:
-        said = f"is {event.new} at"
-    text: str = f"{event.group}: phone {event.aor} {said} server {event.server}"
-    return printable(f"{text}: {event.reason}" if event.reason else text)
+        said = printable(f"is {event.new} at")
+    group: str = _printable_name(event.group)
+    text: str = f"{group}: phone {printable(event.aor)} {said} server {_printable_name(event.server)}"
+    return f"{text}: {printable(event.reason)}" if event.reason else text
 
 
 def _registration(event: events.RegistrationChanged, names: ServerNames) -> Story:
@@ -366,6 +368,15 @@ def _dns(event: events.DnsLookup, names: ServerNames) -> Story:
 def _alarm(event: events.Alarm, names: ServerNames) -> Story:
     text = printable(f"{event.subject}: {event.text}")
     return Story(level=ERROR, text=text, key=("alarm", event.subject, event.text))
+
+
+@cython.cfunc
+def _printable_name(name: str) -> str:
+    """`printable`, for the names of groups and servers, which are few."""
+    known: str = _NAMES.get(name)
+    if known is None:
+        known = _NAMES[name] = printable(name)
+    return known
 
 
 @cython.ccall

@@ -43,6 +43,7 @@ cdef class ServerGroup:
     cdef bint _concurrent
     cdef bint _asks_by_register
     cdef set _usable_registrars
+    cdef readonly bint all_accept
     cdef tuple _told_followers
     cdef Orders _orders
     cdef object _working

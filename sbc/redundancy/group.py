@@ -105,6 +105,7 @@ class ServerGroup:
     _concurrent: cython.bint
     _asks_by_register: cython.bint
     _usable_registrars: set
+    all_accept: cython.bint  # none of the registrars is known to be down
     _told_followers: tuple  # the working server and usable registrars that they last heard of
     _orders: Orders
     _working: object
@@ -156,6 +157,7 @@ class ServerGroup:
         self._register_before = frozenset(settings.register_before)
         self._asks_by_register = settings.asks_by_register
         self._usable_registrars: set[str] = set()
+        self.all_accept = False
         self._told_followers: tuple[Candidate | None, set[str]] = (None, set())
         self.followers: list[Callable[[], object]] = []
         witness: _Witness = _Witness(self.name, self._reports)
@@ -751,6 +753,7 @@ class ServerGroup:
         self._usable_registrars = {
             option.server.name for option in self._options if option.server.register and self.health(option.candidate).usable
         }
+        self.all_accept = 0 < len(self._usable_registrars) == len(self._registrars)
         # The working server may also have been moved before this was called: by an administrator, by DNS, by the uplink.
         if self._told_followers != (self._working.current, self._usable_registrars):
             self._tell_followers()

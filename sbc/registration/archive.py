@@ -119,9 +119,9 @@ class Archive(Timer):
         if removals:
             for row in removals:
                 self._removals[row.token, row.server] = row
-            writer.octets(b",")
+            writer.comma()
             writer.octets(json.dumps(removals).encode())
-        writer.octets(b"]\n")
+        writer.octets(b"]")
         self._note(writer)
 
     def heard(self, token: str, server: str) -> None:
@@ -197,7 +197,7 @@ class Archive(Timer):
         for token, binding in waiting.items():
             if binding is None:
                 if not first:
-                    writer.octets(b",")
+                    writer.comma()
                 first = False
                 writer.quoted(token)
         first = True
@@ -205,7 +205,7 @@ class Archive(Timer):
         for binding in waiting.values():
             if binding is not None:
                 if not first:
-                    writer.octets(b",")
+                    writer.comma()
                 first = False
                 _write_renewal(writer, binding, wall_offset)
         writer.octets(b"]")
@@ -214,7 +214,7 @@ class Archive(Timer):
             writer.octets(json.dumps(self._heard_of).encode())
             self._removals.update(dict.fromkeys(self._heard_of))
             self._heard_of.clear()
-        writer.octets(b"]\n")
+        writer.octets(b"]")
         if not self._store.note(writer.written()):
             self._saving = True
 
@@ -261,41 +261,31 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
     """The rows of a binding and of its registrations (`BindingRow`, `RegistrationRow`) as a line."""
     writer.octets(b"[[[")
     writer.quoted(binding.token)
-    writer.octets(b",")
-    writer.quoted(binding.group)
-    writer.octets(b",")
-    writer.quoted(binding.aor)
-    writer.octets(b",")
-    writer.quoted(binding.contact)
-    writer.octets(b",")
-    writer.quoted(binding.username)
-    writer.octets(b",")
-    writer.quoted(binding.call_id)
-    writer.octets(b",")
+    writer.field(binding.group)
+    writer.field(binding.aor)
+    writer.field(binding.contact)
+    writer.field(binding.username)
+    writer.field(binding.call_id)
+    writer.comma()
     writer.number(binding.cseq)
-    writer.octets(b",")
-    writer.quoted(binding.transport)
-    writer.octets(b",")
-    writer.quoted(binding.host)
-    writer.octets(b",")
+    writer.field(binding.transport)
+    writer.field(binding.host)
+    writer.comma()
     writer.number(binding.port)
-    writer.octets(b",")
-    writer.quoted(binding.local_host)
-    writer.octets(b",")
+    writer.field(binding.local_host)
+    writer.comma()
     writer.number(binding.local_port)
-    writer.octets(b",")
+    writer.comma()
     _write_seconds(writer, binding.granted + binding.spare)
-    writer.octets(b",")
+    writer.comma()
     _write_seconds(writer, binding.expires_at + binding.spare + wall_offset)
-    writer.octets(b",")
-    if binding.agent is None:
-        writer.octets(b"null")
-    else:
-        writer.quoted(binding.agent)
-    writer.octets(b",")
-    writer.quoted(binding.method)
-    writer.octets(b",")
-    writer.quoted(binding.method_reason)
+    if binding.agent is not None or binding.method or binding.method_reason:  # else as if absent
+        if binding.agent is None:
+            writer.octets(b",null")
+        else:
+            writer.field(binding.agent)
+        writer.field(binding.method)
+        writer.field(binding.method_reason)
     writer.octets(b"]],[")
     first: cython.bint = True
     upstream: Upstream
@@ -303,24 +293,20 @@ def _write_note(writer: Writer, binding: Binding, wall_offset: cython.double):
         writer.octets(b"[" if first else b",[")
         first = False
         writer.quoted(binding.token)
-        writer.octets(b",")
-        writer.quoted(upstream.server)
-        writer.octets(b",")
-        writer.quoted(upstream.state)
-        writer.octets(b",")
-        writer.quoted(upstream.reason)
-        writer.octets(b",")
+        writer.field(upstream.server)
+        writer.field(upstream.state)
+        writer.field(upstream.reason)
+        writer.comma()
         _write_seconds(writer, upstream.expires_at + wall_offset if upstream.state == _REGISTERED else 0.0)
-        writer.octets(b",")
-        writer.quoted(upstream.nonce)
-        writer.octets(b",")
-        writer.quoted("" if upstream.candidate is None else str(upstream.candidate))
-        writer.octets(b",")
-        _write_seconds(writer, upstream.retry_at + wall_offset if upstream.retry_at else 0.0)
-        writer.octets(b",")
-        writer.number(upstream.failures)
+        writer.field(upstream.nonce)
+        writer.field("" if upstream.candidate is None else str(upstream.candidate))
+        if upstream.retry_at or upstream.failures:
+            writer.comma()
+            _write_seconds(writer, upstream.retry_at + wall_offset if upstream.retry_at else 0.0)
+            writer.comma()
+            writer.number(upstream.failures)
         writer.octets(b"]")
-    writer.octets(b"],[],[]]\n")
+    writer.octets(b"],[]]")
 
 
 @cython.cfunc
@@ -328,16 +314,15 @@ def _write_renewal(writer: Writer, binding: Binding, wall_offset: cython.double)
     """Its token, its new times, and those of its registrations: `[token, granted, expires_at, server, expires_at ...]`."""
     writer.octets(b"[")
     writer.quoted(binding.token)
-    writer.octets(b",")
+    writer.comma()
     _write_seconds(writer, binding.granted + binding.spare)
-    writer.octets(b",")
+    writer.comma()
     _write_seconds(writer, binding.expires_at + binding.spare + wall_offset)
     upstream: Upstream
     for upstream in binding.upstreams:
         if upstream.state == _REGISTERED:
-            writer.octets(b",")
-            writer.quoted(upstream.server)
-            writer.octets(b",")
+            writer.field(upstream.server)
+            writer.comma()
             _write_seconds(writer, upstream.expires_at + wall_offset)
     writer.octets(b"]")
 

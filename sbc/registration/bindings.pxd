@@ -1,15 +1,19 @@
 # The fields of a binding, and what compiled modules may call without going through Python. The words are in bindings.py.
 
+cimport cython
+
 from sbc.flow cimport Flow
 from sbc.registration.contacts cimport Contact
 
 
+@cython.no_gc
 cdef class Question:
     cdef readonly object credentials
     cdef readonly str realm
     cdef public str announced
 
 
+@cython.no_gc  # nothing that it holds ever points back at it
 cdef class Upstream:
     cdef public str server
     cdef public str state
@@ -28,6 +32,7 @@ cdef class Upstream:
     cdef public Question question
 
 
+@cython.no_gc  # only its `refresh` does, and goes with `Refreshes.forget`
 cdef class Binding:
     cdef public str token
     cdef public str group
@@ -64,6 +69,7 @@ cdef class Binding:
 
 cdef class Bindings:
     cdef dict _by_token
+    cdef Binding _last
     cdef dict _by_aor
     cdef dict _connected
 

@@ -234,11 +234,13 @@ class Bindings:
     """All bindings, by token and by address-of-record; those of connections also by transport and host."""
 
     _by_token: dict
+    _last: Binding  # the one that was found last: in the course of a REGISTER it is looked for again and again
     _by_aor: dict
     _connected: dict
 
     def __init__(self) -> None:
         self._by_token: dict[str, Binding] = {}
+        self._last = None
         # Most have one contact: the binding itself, a list only where there are several.
         self._by_aor: dict[str, Binding | list[Binding]] = {}
         self._connected: dict[tuple[str, str], dict[str, Binding]] = {}
@@ -255,7 +257,12 @@ class Bindings:
     @cython.cfunc
     def find(self, token: str) -> Binding:
         """`get`, for those that are compiled."""
-        return self._by_token.get(token)
+        if self._last is not None and self._last.token is token:
+            return self._last
+        found: Binding = self._by_token.get(token)
+        if found is not None:
+            self._last = found
+        return found
 
     def of_aor(self, aor: str) -> list[Binding]:
         """The contacts of an address-of-record (as `contacts.aor_of` spells it), oldest first."""
@@ -292,6 +299,7 @@ class Bindings:
     def add(self, binding: Binding):
         """A new one; there must be none with its token."""
         self._by_token[binding.token] = binding
+        self._last = binding
         self._arrive(binding)
         present = self._by_aor.get(binding.aor)
         if present is None:
@@ -304,6 +312,7 @@ class Bindings:
     @cython.ccall
     def remove(self, binding: Binding):
         del self._by_token[binding.token]
+        self._last = None
         self._leave(binding)
         left = [other for other in self.of_aor(binding.aor) if other is not binding]
         if left:

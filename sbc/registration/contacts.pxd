@@ -1,5 +1,6 @@
 # What compiled modules may use of contacts.py without going through Python. The words are in contacts.py.
 
+from sbc.registration.keyed_hash cimport KeyedHash
 from sbc.sip.message cimport Message, Request, Response
 from sbc.sip.writer cimport Writer
 
@@ -21,7 +22,7 @@ cdef class Contact:
 
 
 cdef class TokenMaker:
-    cdef object _keyed
+    cdef KeyedHash _hash
 
     cpdef str token(self, str aor, str contact_uri, str instance)
 

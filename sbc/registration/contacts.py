@@ -8,7 +8,6 @@ for.
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 
 import cython
@@ -19,12 +18,14 @@ from sbc.sip.headers import NameAddr, format_parameters
 from sbc.sip.uri import SipUri
 
 if cython.compiled:
+    from cython.cimports.sbc.registration.keyed_hash import KeyedHash
     from cython.cimports.sbc.sip.message import Message, Request, Response
-    from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
+    from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, scan_plain_expires, text_of
     from cython.cimports.sbc.sip.writer import Writer
 else:
+    from sbc.registration.keyed_hash import KeyedHash
     from sbc.sip.message import Message, Request, Response
-    from sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, text_of
+    from sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, scan_plain_expires, text_of
     from sbc.sip.writer import Writer
 
 TOKEN_PARAMETER = "gw-tok"
@@ -151,16 +152,14 @@ class TokenMaker:
     lost, so that a REGISTER after that renews the binding at the server and does not add a second one that rings too.
     """
 
-    _keyed: object
+    _hash: KeyedHash
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = hashlib.blake2b(key=secret[:64], digest_size=_TOKEN_BYTES, person=b"contact")
+        self._hash = KeyedHash(secret[:64], _TOKEN_BYTES, b"contact")
 
     @cython.ccall
     def token(self, aor: str, contact_uri: str, instance: str) -> str:
-        digest = self._keyed.copy()
-        digest.update(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return self._hash.hexadecimal(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
 
 
 @cython.cfunc
@@ -335,7 +334,7 @@ def granted(response: Response, token: str, asked: cython.longlong) -> cython.lo
     seconds: cython.longlong = -2
     if response.has_one(CONTACT):
         # A server that does not keep URI parameters gives back one Contact; there is no other it could be.
-        seconds = _plain_time(response.value_bytes(CONTACT))
+        seconds = scan_plain_expires(response.value_bytes(CONTACT))
     if seconds == -2:
         seconds = _time_for(response, token)
     if seconds == _NO_TIME:
@@ -358,35 +357,6 @@ def _time_for(response: Response, token: str) -> cython.longlong:
         parameters = scan_parameters(tail, 0, len(tail)) if tail else None
         return _NO_TIME if parameters is None else seconds_of(parameters.get("expires"))
     return _NO_TIME
-
-
-@cython.cfunc
-def _plain_time(value: bytes) -> cython.longlong:
-    """The seconds of `<...>;expires=SECONDS`. NO_TIME when they are not given, or more than once, which is not allowed; -2
-    for a Contact with anything else."""
-    octets: cython.p_const_uchar = value
-    end: cython.Py_ssize_t = len(value)
-    start: cython.Py_ssize_t = 1
-    digits: cython.Py_ssize_t
-    found: cython.int = 0
-    seconds: cython.longlong = _NO_TIME
-    if end == 0 or octets[0] != 0x3C:
-        return -2
-    while start < end and octets[start - 1] != 0x3E:
-        start += 1
-    while start < end:
-        if not value.startswith(b";expires=", start):
-            return -2
-        start += 9
-        digits = start
-        seconds = 0
-        while start < end and start < digits + 9 and 0x30 <= octets[start] <= 0x39:
-            seconds = 10 * seconds + (octets[start] - 0x30)
-            start += 1
-        if start == digits:
-            return -2
-        found += 1
-    return seconds if found == 1 else _NO_TIME
 
 
 def with_parameter(text: str, name: str, value: str) -> str:

@@ -106,6 +106,7 @@ cdef class Exchange(LegUser):
     cdef object _decide_once(self)
     cdef bint _is_decided(self)
     cdef object _start_legs(self)
+    cdef bint _is_worth_another(self)
     cdef object _ask_another(self)
     cdef object _stop_hedging(self)
     cdef long long told(self, Py_ssize_t place)

@@ -640,19 +640,13 @@ class Exchange(LegUser):
         any_running: cython.bint = False
         any_accepted: cython.bint = False
         any_together: cython.bint = False  # challenges that are to be passed on with others
-        alive_waiting: cython.bint = False  # not known to be down
-        alive_running: cython.bint = False
         if self._all_started:
             return
         for leg in self._legs:
             if not leg.started:
                 any_waiting = True
-                if not leg.is_hopeless():
-                    alive_waiting = True
             elif leg.ending is None:
                 any_running = True
-                if not leg.is_hopeless():
-                    alive_running = True
             elif leg.ending is _ACCEPTED:
                 any_accepted = True
             elif leg.ending is _CHALLENGED and self.turns is not None and self.turns.is_together(leg):
@@ -669,8 +663,21 @@ class Exchange(LegUser):
             for leg in self._legs:
                 if not leg.started:
                     leg.start()
-        elif not any_together and (not any_running or (alive_waiting and not alive_running)):
+        elif not any_together and (not any_running or self._is_worth_another()):
             self._ask_another()
+
+    @cython.cfunc
+    def _is_worth_another(self) -> cython.bint:
+        """Are all that have been asked and not answered known to be down, and one that has not been asked is not?"""
+        leg: Leg
+        any_waiting: cython.bint = False
+        for leg in self._legs:
+            if not leg.started:
+                if not any_waiting and not leg.is_hopeless():
+                    any_waiting = True
+            elif leg.ending is None and not leg.is_hopeless():
+                return False
+        return any_waiting
 
     @cython.cfunc
     def _ask_another(self):

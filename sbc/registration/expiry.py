@@ -18,6 +18,7 @@ else:
     from sbc.clock import Timer, TimerQueue
     from sbc.registration.bindings import Binding
 
+_push = cython.declare(object, heapq.heappush)
 _SWEEP_ABOVE = 1000  # entries; below this a sweep costs more than it frees
 
 
@@ -48,7 +49,7 @@ class ExpiryQueue(Timer):
         if binding.queued_for != 0.0 and binding.queued_for <= due:
             return
         binding.queued_for = due
-        heapq.heappush(self._heap, (due, binding.token, binding))
+        _push(self._heap, (due, binding.token, binding))
         if len(self._heap) > self._sweep_above:
             self._sweep()
         self._arm()

@@ -188,7 +188,9 @@ class Leg(ClientTransactionUser):
     @cython.cfunc
     def is_hopeless(self) -> cython.bint:
         """Nobody should wait for it: all that it may ask is known to be down."""
-        return self._highest_provisional == 0 and not self._group.may_accept(self.target.name)
+        if self._highest_provisional != 0 or self._group.all_accept:
+            return False
+        return not self._group.may_accept(self.target.name)
 
     @cython.cfunc
     def is_refused(self) -> cython.bint:

@@ -207,13 +207,12 @@ class PhoneBook(ExchangeUser):
             upstream.cseq = max(upstream.cseq, self._cseq_floor)
         return Errand(self, targets, target, binding, contact, plan, done)
 
-    def doubt(self, binding: Binding, server: str) -> None:
-        """What that server, which was away, has of the contact may be lost. No news for the log: there it is news when it is
-        registered again."""
+    def doubt(self, binding: Binding, server: str, reason: str) -> None:
+        """What that server has of the contact may be lost. No news for the log: there it is news when it is registered again."""
         upstream: Upstream = binding.at(server)
         if upstream is not None and upstream.state == _REGISTERED:
             upstream.state = _UNREGISTERED
-            upstream.reason = "the server was away and may have lost it"
+            upstream.reason = reason
             self._archive.keep(binding)
 
     def errand_registered(self, errand: Errand) -> None:

@@ -205,6 +205,8 @@ class Refreshes(AtHand):
     @cython.ccall
     def rest_of_answer(self, request: Request, flow: Flow) -> bytes:
         """Of a REGISTER that is a refresh as the one before. None: it has to be looked at."""
+        if not self._by_call_id:
+            return None
         refresh: Refresh = self._by_call_id.get(request.call_id_bytes())
         if refresh is None:
             return None

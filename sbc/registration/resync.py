@@ -200,14 +200,23 @@ class Resync:
 
     `holds_until`: before that only removals go. `rate`: the administrator's, 0 without one; `share`: of the server's rate and
     phones, which of several processes this one has. `returned`: False when the phones only move there, from a server that died.
+    `commanded`: an administrator wants it, and nobody has seen the server away.
     """
 
     def __init__(
-        self, now: float, *, holds_until: float = -inf, rate: float = 0.0, share: float = 1.0, returned: bool = True
+        self,
+        now: float,
+        *,
+        holds_until: float = -inf,
+        rate: float = 0.0,
+        share: float = 1.0,
+        returned: bool = True,
+        commanded: bool = False,
     ) -> None:
         self.began = now
         self.holds_until = holds_until
         self.returned = returned
+        self.commanded = commanded
         self.done = 0
         self.cost = 1
         """REGISTERs that each phone takes."""
@@ -512,6 +521,7 @@ class Resync:
         return {
             "phase": self.phase(now).value,
             "returned": self.returned,
+            "commanded": self.commanded,
             "starts_in": math.ceil(self.holds_until - now) if self.holds_until > now else 0,
             "seconds": round(now - self.began, 1),
             "seconds_left": round(self.seconds_left(now)),

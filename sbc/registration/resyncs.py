@@ -37,6 +37,9 @@ _AFTER_REFUSAL = (2.0, 60.0)
 """Seconds after which another phone is tried when the server has refused the first one's account: so many, doubled each time, up
 to a maximum. It is alive; what is wrong may be one account or, where it has lost them, all."""
 
+MAYBE_LOST = "the server was away and may have lost it"
+AS_COMMANDED = "to be registered again, as an administrator has commanded (sbc resync)"
+
 Key = tuple[str, str]
 
 
@@ -64,7 +67,15 @@ class Resyncs:
     # Begin and end
 
     def begin(
-        self, served: Served, server: str, now: float, *, hold: float = 0.0, rate: float | None = None, returned: bool = True
+        self,
+        served: Served,
+        server: str,
+        now: float,
+        *,
+        hold: float = 0.0,
+        rate: float | None = None,
+        returned: bool = True,
+        commanded: bool = False,
     ) -> Resync:
         """That server is to get many registrations, from `hold` seconds after now on. One that has just begun is gone on with."""
         key = (served.group.name, server)
@@ -73,7 +84,9 @@ class Resyncs:
             return known
         if rate is None:
             rate = served.settings.resync_rate
-        entry = self.entries[key] = Resync(now, holds_until=now + hold, rate=rate, share=self.share, returned=returned)
+        entry = self.entries[key] = Resync(
+            now, holds_until=now + hold, rate=rate, share=self.share, returned=returned, commanded=commanded
+        )
         self._note_cost(entry, served, server)
         self.limits.add(key)
         self._upkeep.watch_registers(served.group.name, lambda name, outcome, seconds: self._observe(key[0], name, outcome, seconds))
@@ -82,8 +95,8 @@ class Resyncs:
         return entry
 
     def by_command(self, server: str, group: str | None, rate: float | None) -> dict[str, Any]:
-        """`sbc resync`: as when that server of the group, or of all of them, has come back just now. What is to be told, and how
-        many phones are to be registered at which rate."""
+        """`sbc resync`: as when that server of the group, or of all of them, has come back just now. What is to be told: of each
+        group, how many phones are to be registered at which rate, and how many of these only by their own REGISTER."""
         every = [served for served in self._upkeep.all_served() if group in (None, served.group.name)]
         found = [served for served in every if server in served.named]
         if not found:
@@ -98,12 +111,17 @@ class Resyncs:
                 refused.append(f"{served.group.name}: {reason}")
                 continue
             served.returned[server] = now
-            self.begin(served, server, now, rate=rate)
+            self.begin(served, server, now, rate=rate, commanded=True)
             begun.setdefault((served.group.name, server), []).append(served)
         told = []
         for key, several in begun.items():
-            phones = sum(self._upkeep.look_at_all(served) for served in several)
-            told.append({"group": key[0], "server": server, "phones": phones, "rate": self.entries[key].rate_for(phones)})
+            missing = [is_ours for served in several for is_ours in self._upkeep.missing_at(served, server, now)]
+            for served in several:
+                self._upkeep.look_at_all(served)
+            rate = self.entries[key].rate_for(len(missing))
+            told.append(
+                {"group": key[0], "server": server, "phones": len(missing), "by_phones": missing.count(False), "rate": rate}
+            )
         return {"ok": bool(told), "text": refused, "resyncs": told}
 
     @staticmethod
@@ -178,7 +196,7 @@ class Resyncs:
         """That phone is to be registered there, which is being resynchronised."""
         key = (served.group.name, server)
         self.entries[key].expect(binding.token, served.importance.place(binding.aor), is_phones, now)
-        self._books.doubt(binding, server)
+        self._books.doubt(binding, server, AS_COMMANDED if self.entries[key].commanded else MAYBE_LOST)
         self._wake_in(key, 0.0)
 
     def expect_removal(self, group: str, server: str, key: tuple[str, str]) -> None:

@@ -218,12 +218,21 @@ class Upkeep:
             hold = max(0.0, served.returned[name] + served.settings.resync_hold - now)
         self.resyncs.begin(served, name, now, hold=hold, returned=is_return)
 
-    def look_at_all(self, served: Served, returned: Collection[str] = ()) -> int:
-        """See what is to be done for each of its phones; how many these are. The servers in `returned` are back."""
+    def look_at_all(self, served: Served, returned: Collection[str] = ()) -> None:
+        """See what is to be done for each of its phones. The servers in `returned` are back."""
         served.looks += 1
         tokens = [binding.token for binding in self._books.bindings if self._served_of(binding) is served]
         self._look_at(served, tokens, returned)
-        return len(tokens)
+
+    def missing_at(self, served: Served, server: str, now: float) -> list[bool]:
+        """Of each of its phones that should be registered at that server, is not, and may be now: whether we can do it."""
+        return [
+            is_ours
+            for binding in self._books.bindings
+            if self._served_of(binding) is served
+            for target, is_ours in self.steps.missing(self.known(binding), served, now)
+            if target.name == server
+        ]
 
     def _look_at(self, served: Served, tokens: list[str], returned: Collection[str]) -> None:
         """The phones of a group, some at a time, because calls wait meanwhile."""

@@ -120,7 +120,10 @@ class Template:
         self.contacts = contacts
         self._token = token
         received: bytes = request.data  # None for a request of our own
-        self.asks_for_gruu = received is not None and b"gruu" in received and wants_gruu(request, contacts)
+        self.asks_for_gruu = (
+            request.may_have(SUPPORTED) and received is not None and received.find(b"gruu") >= 0
+            and wants_gruu(request, contacts)
+        )  # fmt: skip
         self._body = request.get_body()
         self._has_length = request.may_have(CONTENT_LENGTH)
         writer: Writer = _WRITER

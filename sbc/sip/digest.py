@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -246,13 +247,24 @@ def verify(credentials: Credentials, ha1: str, method: str, body: bytes = b"") -
     return hmac.compare_digest(expected.encode(), credentials.response.encode("utf-8", "surrogateescape"))
 
 
-class HtdigestError(Exception):
-    """A line of the credentials file that cannot be used: FILE:LINE and what was expected. Never shows a HA1."""
+MOST_WRONG_LINES = 20
+"""Of a htdigest file, that are told one by one; a file of another kind has as many as it has lines."""
 
-    def __init__(self, path: Path, line: int, expected: str) -> None:
-        super().__init__(f"{path}:{line}: {expected}" if line else f"{path}: {expected}")
+_SAID_IN_ONE_LINE = 3  # of them, where there is one line for all: in the log
+
+
+class HtdigestError(Exception):
+    """Lines of the credentials file that cannot be used: FILE:LINE and what was expected. Never shows a HA1."""
+
+    def __init__(self, path: Path, wrong: Sequence[tuple[int, str]]) -> None:
+        """`wrong`: each line's number, 0 for the file as a whole, and what was expected there."""
+        said = [f"{path}:{line}: {expected}" if line else f"{path}: {expected}" for line, expected in wrong[:_SAID_IN_ONE_LINE]]
+        left = len(wrong) - len(said)
+        if left:
+            said.append(f"and {left} more, which `sbc check` tells")
+        super().__init__("; ".join(said))
         self.path = path
-        self.line = line
+        self.wrong = tuple(wrong)
 
 
 class HtdigestFile:
@@ -271,7 +283,7 @@ class HtdigestFile:
 
     @classmethod
     def load(cls, path: Path | str) -> HtdigestFile:
-        """Read the file. HtdigestError names the line that is wrong, OSError is left to the caller."""
+        """Read the file. HtdigestError names all lines that are wrong, OSError is left to the caller."""
         path = Path(path)
         stamp = _stamp_of(path)
         return cls(path, _read_accounts(path), stamp)
@@ -324,7 +336,8 @@ def _read_accounts(path: Path) -> dict[tuple[str, str, str], str]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise HtdigestError(path, 0, "expected a text file in UTF-8") from None
+        raise HtdigestError(path, [(0, "expected a text file in UTF-8")]) from None
+    wrong: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -332,12 +345,11 @@ def _read_accounts(path: Path) -> dict[tuple[str, str, str], str]:
         realm, _, digest = rest.rpartition(":")
         algorithm = algorithms.get(len(digest))
         if not user or not realm or algorithm is None or not re.fullmatch(r"[0-9A-Fa-f]+", digest):
-            raise HtdigestError(
-                path, number, "expected user:realm:HA1 with 32 (MD5) or 64 (SHA-256) hexadecimal digits"
-            )
-        if (user, realm, algorithm) in accounts:
-            raise HtdigestError(
-                path, number, f"expected one {algorithm} line for each user and realm; this is the second"
-            )
-        accounts[user, realm, algorithm] = digest.lower()
+            wrong.append((number, "expected user:realm:HA1 with 32 (MD5) or 64 (SHA-256) hexadecimal digits"))
+        elif (user, realm, algorithm) in accounts:
+            wrong.append((number, f"expected one {algorithm} line for each user and realm; this is another one"))
+        else:
+            accounts[user, realm, algorithm] = digest.lower()
+    if wrong:
+        raise HtdigestError(path, wrong)
     return accounts

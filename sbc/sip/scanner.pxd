@@ -149,6 +149,7 @@ cdef bint via_at(Octets octets, Py_ssize_t start, Py_ssize_t end, ViaParts *via)
 cpdef str text_of(bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef str method_of(bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef Py_ssize_t find_comma(bytes data, Py_ssize_t start, Py_ssize_t end)
+cpdef long long scan_plain_expires(bytes contact) except? -3
 cpdef long long scan_number(bytes data, Py_ssize_t start, Py_ssize_t end, long long limit)
 cpdef dict scan_parameters(bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef tuple scan_host_port(bytes data, Py_ssize_t start, Py_ssize_t end)

@@ -19,6 +19,9 @@ cdef class Writer:
     cpdef int part(self, bytes octets, Py_ssize_t start, Py_ssize_t end) except -1
     cpdef int text(self, str text) except -1
     cpdef int quoted(self, str text) except -1
+    cpdef int field(self, str text) except -1
+    cpdef int comma(self) except -1
+    cdef int _quoted(self, str text, Py_ssize_t before) except -1
     cpdef int number(self, long long number) except -1
     cpdef int request_uri(self, Head request) except -1
     cpdef int other_lines(self, Lines message, int bits) except -1

@@ -108,7 +108,7 @@ class RegistrationStore(Protocol):
         those who know it have to save it anew."""
 
     def note(self, line: bytes) -> bool:
-        """Write this down for now, as `sbc.store.journal` reads it: sooner done than `save_registrations`, and as safe.
+        """Write this down for now, one line as `sbc.store.journal` reads it: sooner done than `save_registrations`, and as safe.
         False when it cannot be; then what it is about must be saved."""
 
     @property

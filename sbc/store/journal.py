@@ -30,15 +30,13 @@ from typing import Any, NamedTuple
 from sbc.events import Alarm, Report
 from sbc.store import schema
 from sbc.store.interface import BindingRow, RegistrarStore, RegistrationRow, RemovalRow
+from sbc.store.notes import Notes
 
 PREFIX = "sbc-journal-"
 
 _LARGE = 16_000_000
 """Bytes: some forty thousand new contacts, or a hundred and fifty thousand renewals. Who starts after a kill reads them in
 about half a second."""
-
-_LARGEST = 64_000_000
-"""Bytes of a journal that the database does not take; beyond them only memory keeps what is new."""
 
 
 class Entry(NamedTuple):
@@ -53,7 +51,7 @@ class Entry(NamedTuple):
 
 
 
-class RegistrationJournal:
+class RegistrationJournal(Notes):
     """A `RegistrarStore` before another one. Call `close` before that is closed."""
 
     def __init__(self, state_dir: str | Path, database: RegistrarStore, report: Report | None = None) -> None:
@@ -114,21 +112,6 @@ class RegistrationJournal:
             return os.path.samestat(os.stat(self._path), os.fstat(self._file))
         except OSError:
             return False
-
-    def note(self, line: bytes) -> bool:
-        if self._file < 0 or self._size > _LARGEST:
-            return False
-        line = b"%b\t%08x\n" % (line[:-1], zlib.crc32(line[:-1]))
-        try:
-            written = os.write(self._file, line)
-        except OSError:
-            written = 0
-        if written == len(line):
-            self._size += written
-            return True
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._file, self._size)  # half a line would spoil the next one
-        return False
 
     @property
     def notes_are_many(self) -> bool:

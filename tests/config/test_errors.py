@@ -301,6 +301,19 @@ def test_credentials_that_everyone_can_read(tmp_path):
     assert [] == warnings_of(tmp_path, '[credentials]\nfile = "phones.htdigest"\n')
 
 
+def test_credentials_of_another_kind(tmp_path):
+    """A file of passwords, say: its first lines are told, and how many more there are."""
+    secret = tmp_path / "phones.htdigest"
+    secret.write_text("# ours\n" + "anna secret\n" * 1000)
+    with pytest.raises(ConfigErrors) as raised:
+        warnings_of(tmp_path, '[credentials]\nfile = "phones.htdigest"\n')
+    lines = str(raised.value).splitlines()
+    assert [*range(2, 22), 22] == [error.line for error in raised.value.errors]
+    assert lines[20].endswith("phones.htdigest:22: credentials.file: found 980 more wrong lines from here on, expected a file that"
+                              " htdigest has made")  # fmt: skip
+    assert "secret" not in str(raised.value)
+
+
 def test_credentials_without_users(tmp_path):
     """A file of comments helps nobody."""
     secret = tmp_path / "phones.htdigest"

@@ -83,8 +83,8 @@ def phone(number: int, **state_of: str) -> dict[str, Any]:
 def resync(server: str, **changes: Any) -> dict[str, Any]:
     """A server that gets its phones again."""
     return {
-        "group": "office", "server": server, "phase": "paced", "returned": True, "starts_in": 0, "seconds": 31.0,
-        "seconds_left": 30, "done": 120, "left": 380, "left_to_phones": 0, "removals": 0, "rate": 12.5,
+        "group": "office", "server": server, "phase": "paced", "returned": True, "commanded": False, "starts_in": 0,
+        "seconds": 31.0, "seconds_left": 30, "done": 120, "left": 380, "left_to_phones": 0, "removals": 0, "rate": 12.5,
     } | changes
 
 

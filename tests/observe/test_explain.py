@@ -156,3 +156,8 @@ def test_flood_of_phones_is_bounded() -> None:
     for number in range(100):
         known(events.RegistrationChanged("office", "primary", f"sip:{number}@d", "registered", "failed", ""))
     assert [] == known.of("sip:1@d") and 1 == len(known.of("sip:99@d"))
+    times = iter(range(100))
+    known = PhoneEvents(lambda: float(next(times)), kept=10)
+    for _ in range(13):
+        known(events.RegistrationChanged("office", "primary", "sip:1@d", "registered", "failed", ""))
+    assert [12.0 - number for number in range(10)] == [found["at"] for found in known.of("sip:1@d")]

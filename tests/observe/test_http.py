@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from sbc import events
-from sbc.observe.http import StatusSite, content_security_policy, health_of
+from sbc.observe.http import GatheredSite, StatusSite, content_security_policy, health_of
 from sbc.observe.metrics import Metrics
 from sbc.observe.recent import RecentEvents
 from tests.observe import samples
@@ -225,6 +225,30 @@ def test_all_phones_when_asked_for_and_never_many_at_once() -> None:
 @pytest.mark.parametrize("lots", [[], [[]], [[], [samples.phone(1)]]])
 def test_all_phones_when_there_are_few(lots: list[list[dict[str, Any]]]) -> None:
     assert [phone for lot in lots for phone in lot] == all_phones(lots)[0]["registrations"]["phones"]
+
+
+@pytest.mark.parametrize("question", ["", "?", "?aor=", "?aor", "?number=100"])
+def test_an_explanation_of_nobody_is_a_bad_question(question: str) -> None:
+    """Not 200 with a JSON that explains nothing. The same from an appliance of several workers, which are not asked."""
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("somebody was asked")
+
+    browser = Browser()
+    alone = StatusSite(browser.metrics.registry, lambda **how: browser.status, browser.recent, explain=never)
+    for browser.site in (alone, GatheredSite(never, never, never, never)):
+        answer = browser.get("/explain.json" + question)
+        assert (400, "text/plain") == (answer.status, answer.headers["content-type"])
+        assert b"/explain.json?aor=sip:NUMBER@DOMAIN" in answer.body
+
+
+def test_an_explanation_of_somebody() -> None:
+    browser = Browser()
+    browser.site = StatusSite(
+        browser.metrics.registry, lambda **how: browser.status, browser.recent, explain=lambda aor: {"aor": aor}
+    )
+    answer = browser.get("/explain.json?aor=sip%3A100%40d")
+    assert (200, {"aor": "sip:100@d"}) == (answer.status, json.loads(answer.body))
 
 
 def test_health_asks_for_no_phones() -> None:

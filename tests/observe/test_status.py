@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sbc.observe.status import candidate_row, in_words, print_status, render
+from sbc.observe.status import asked, candidate_row, in_words, print_status, render
 from tests.observe import samples
 from tests.observe.samples import candidate
 
@@ -136,8 +136,11 @@ def appliance() -> Iterator[Any]:
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802 (http.server's name)
-            self.send_response(200)
+            self.send_response(400 if self.path == "/bad" else 200)
             self.end_headers()
+            if self.path == "/bad":
+                self.wfile.write(b"Of which phone?\n")
+                return
             self.wfile.write(json.dumps(samples.ALL_WELL).encode())
 
         def log_message(self, *args: object) -> None:
@@ -176,6 +179,12 @@ def test_not_running_is_1(appliance: HTTPServer) -> None:
         port = closed.server_port
     assert print_status(config("127.0.0.1", port), errors=errors) == 1
     assert "not running" in errors.getvalue()
+
+
+def test_an_error_of_a_running_appliance_is_told_as_it_says_it(appliance: HTTPServer) -> None:
+    errors = io.StringIO()
+    assert asked(config("127.0.0.1", appliance.server_port), "/bad", errors) is None
+    assert errors.getvalue() == f"sbc: http://127.0.0.1:{appliance.server_port}/bad answers 400: Of which phone?\n"
 
 
 def test_without_http_it_says_so() -> None:
@@ -223,6 +232,7 @@ def test_d18_servers_that_get_their_phones_again() -> None:
         samples.resync("second", phase="canary", left=1, done=0),
         samples.resync("third", left_to_phones=290, removals=2),
         samples.resync("fourth", returned=False),
+        samples.resync("fifth", commanded=True),
     ]
     text = render(status, samples.WALL_NOW)
     for said in (
@@ -231,6 +241,7 @@ def test_d18_servers_that_get_their_phones_again() -> None:
         "\noffice: third is back and gets its registrations again: 120 done, 380 phones to go (290 of them with a REGISTER of"
         " their own), 2 removals before them; at most 12.5 REGISTERs a second, at least 30 s more\n",
         "\noffice: fourth gets the phones of a server that failed: 120 done, 380 phones to go; at most 12.5",
+        "\noffice: fifth gets its registrations again, as commanded (sbc resync): 120 done, 380 phones to go; at most 12.5",
     ):
         assert said in text
 

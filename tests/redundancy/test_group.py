@@ -664,3 +664,17 @@ def test_counting_begins_anew_after_a_word():
     assert State.DOWN is other.group.health(P1).state
     other.probe(P1)
     assert State.UP is other.group.health(P1).state
+
+
+def test_whether_a_register_may_be_accepted_anywhere():
+    """All of its servers, and each of them."""
+    site = make_site(alive=[P1, P2], registration="concurrent")
+    bring_up(site, P1, P2)
+    assert site.group.all_accept
+    site.group.observe(P2, TransportFailed("icmp"), site.now, "OPTIONS")
+    assert not site.group.all_accept
+    assert (True, False) == (site.group.may_accept("primary"), site.group.may_accept("fallback"))
+    site.group.observe(P1, TransportFailed("icmp"), site.now, "OPTIONS")
+    assert not site.group.all_accept
+    bring_up(site, P1, P2)
+    assert site.group.all_accept

@@ -19,6 +19,7 @@ from sbc.registration.contacts import (
 from sbc.registration.expiry import ExpiryQueue
 from sbc.sip.errors import MalformedMessage
 from sbc.sip.message import Response
+from sbc.sip.scanner import scan_plain_expires
 from sbc.sip.uri import SipUri
 from tests.helpers.clock import FakeClock
 
@@ -105,7 +106,37 @@ def test_granted_looks_for_our_contact():
     assert 99 == granted(answer(("Contact", "<sip:a@us;gw-tok=tok>;;;")), "tok", 99)
 
 
+@pytest.mark.parametrize(
+    "contact, seconds",
+    [
+        (b"<sip:a@us;gw-tok=tok>;expires=70", 70), (b"<>;expires=0", 0), (b"<sip:a@us>;expires=999999999", 999999999),
+        (b"<sip:a@us>", -1), (b"<sip:a@us", -1), (b"<sip:a@us>;expires=1;expires=2", -1),
+        (b"", -2), (b"sip:a@us;expires=70", -2), (b"<sip:a@us>;expires=", -2), (b"<sip:a@us>;expires=x", -2),
+        (b"<sip:a@us>;expires=70 ", -2), (b"<sip:a@us>;expires=7000000000", -2), (b"<sip:a@us>;expire", -2), (b"<sip:a@us>;q=1", -2),
+    ],
+)  # fmt: skip
+def test_what_nearly_all_servers_answer_is_read_as_it_stands(contact, seconds):
+    assert seconds == scan_plain_expires(contact)
+
+
 # Bindings
+
+
+def test_binding_is_found_as_long_as_it_is_there():
+    """Also the one that was found last."""
+    bindings = Bindings()
+    first, second = (Binding(token, "office", "sip:a@d", "<sip:x@h>") for token in "ab")
+    bindings.add(first)
+    assert first is bindings.get(first.token) is bindings.get(first.token)
+    bindings.add(second)
+    assert (first, second) == (bindings.get("a"), bindings.get("b"))
+    bindings.remove(second)
+    assert (first, None) == (bindings.get("a"), bindings.get(second.token))
+    bindings.remove(first)
+    assert bindings.get(first.token) is None
+    again = Binding(first.token, "office", "sip:a@d", "<sip:x@h>")
+    bindings.add(again)
+    assert again is bindings.get(first.token)
 
 
 def test_bindings_by_number():

@@ -337,7 +337,7 @@ def test_it_is_over_when_nobody_waits():
     run(made, 2.0)
     assert made.is_over and 2 == made.done
     assert {
-        "phase": "paced", "returned": True, "starts_in": 0, "seconds": 3.0, "seconds_left": 0,
+        "phase": "paced", "returned": True, "commanded": False, "starts_in": 0, "seconds": 3.0, "seconds_left": 0,
         "done": 2, "left": 0, "left_to_phones": 0, "removals": 0, "rate": 5.0,
     } == made.describe(3.0)  # fmt: skip
     assert inf == made.wakes_at(3.0)

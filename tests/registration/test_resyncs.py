@@ -471,9 +471,8 @@ def test_sbc_resync_registers_all_phones_again(make_site):
     registered(site, 30)
     site.clock.advance(10)
     start = elapsed(site)
-    assert {"ok": True, "text": [], "resyncs": [{"group": "office", "server": "fallback", "phones": 30, "rate": 10.0}]} == (
-        command(site, rate=10.0)
-    )
+    begun = {"group": "office", "server": "fallback", "phones": 30, "by_phones": 0, "rate": 10.0}
+    assert {"ok": True, "text": [], "resyncs": [begun]} == command(site, rate=10.0)
     site.clock.advance(4)
     at = times(site.fallback, start - 1e-6)
     assert 30 == len(at) == len(set(told(site.fallback, start)))
@@ -481,6 +480,42 @@ def test_sbc_resync_registers_all_phones_again(make_site):
     assert [] == told(site.primary, start)
     assert 5.0 == command(site)["resyncs"][0]["rate"]
     site.clock.advance(20)
+
+
+def test_sbc_resync_knows_who_must_come_by_himself(make_site, password_file):
+    """The primary asks for passwords, and the file has those of some. More phones than are looked at together."""
+    users = [f"u{number}" for number in range(550)]
+    site = asking_site(make_site, resync_rate=1000)
+    site.primary.reply.passwords.update(dict.fromkeys(users, "secret"))
+    registered(site, 550)
+    site.registrar.use_passwords(password_file(*((user, "example.com", "secret") for user in users[:20])))
+    site.clock.advance(10)
+    (begun,) = command(site, "primary")["resyncs"]
+    assert (550, 530) == (begun["phones"], begun["by_phones"])
+    site.clock.advance(30)
+    assert [(530, 530)] == [(each["left"], each["left_to_phones"]) for each in under_way(site)]
+
+
+def test_sbc_resync_says_in_the_row_who_wants_it(make_site):
+    """Nobody has seen the server away."""
+    site = make_site(resync_rate=1)
+    registered(site, 3)
+    site.clock.advance(10)
+    command(site, "fallback")
+    assert [True] == [each["commanded"] for each in under_way(site)]
+    (binding,) = site.registrar.bindings_for_aor("sip:u2@example.com")
+    upstream = binding.upstream("fallback")
+    assert ("unregistered", "to be registered again, as an administrator has commanded (sbc resync)") == (
+        upstream.state, upstream.reason,
+    )  # fmt: skip
+    site.clock.advance(10)
+    assert ("registered", "") == (upstream.state, upstream.reason)
+    die(site, site.fallback)
+    site.clock.advance(100)
+    come_back(site, site.fallback)
+    site.clock.advance(1)
+    assert [False] == [each["commanded"] for each in under_way(site)]
+    assert "the server was away and may have lost it" == upstream.reason
 
 
 def test_sbc_resync_refuses_what_makes_no_sense(make_site):

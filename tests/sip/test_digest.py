@@ -234,6 +234,14 @@ class TestHtdigestFile:
         with pytest.raises(HtdigestError, match=":2: expected one MD5 line"):
             HtdigestFile.load(path)
 
+    def test_every_wrong_line_is_told(self, tmp_path):
+        path = self.write(tmp_path / "users", f"a:r:{self.MD5}\nb\nc:r:12\na:r:{self.MD5}\nd:{self.MD5}\n")
+        with pytest.raises(HtdigestError) as caught:
+            HtdigestFile.load(path)
+        assert [2, 3, 4, 5] == [line for line, _ in caught.value.wrong]
+        assert f"{path}:2: expected user" in str(caught.value) and f"{path}:4: expected one MD5 line" in str(caught.value)
+        assert str(caught.value).endswith("; and 1 more, which `sbc check` tells")
+
     def test_not_text(self, tmp_path):
         path = tmp_path / "users"
         path.write_bytes(b"\xff\xfe")

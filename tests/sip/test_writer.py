@@ -40,3 +40,26 @@ def test_texts_of_json(text):
     writer = Writer()
     writer.quoted(text)
     assert text == json.loads(writer.written())
+    writer.field(text)
+    assert [text, text] == json.loads(b"[%b]" % writer.written())
+
+
+@pytest.mark.parametrize("code", range(0x80))
+@pytest.mark.parametrize("place", [0, 7, 8, 10])
+def test_each_character_in_each_place(code, place):
+    """Eight characters are looked at together."""
+    text = ("a" * place + chr(code)).ljust(11, "z")
+    writer = Writer()
+    writer.quoted(text)
+    written = writer.written()
+    assert text == json.loads(written)
+    assert written.isascii() and written.decode().isprintable()
+
+
+def test_fields():
+    writer = Writer()
+    writer.quoted("a")
+    writer.field("b")
+    writer.comma()
+    writer.number(3)
+    assert b'"a","b",3' == writer.written()

@@ -121,18 +121,18 @@ def test_a_journal_with_any_byte_changed(tmp_path):
         b"null",
         b"",
         b"\xff\xfe",
-        line([binding(port=70_000)])[:-1],
-        line([binding(cseq=2**80)])[:-1],
-        line([binding(cseq=True)])[:-1],
-        line([binding(expires_at=float("nan"))])[:-1],
-        line([binding(expires_at=float("inf"))])[:-1],
-        line([binding(), [*binding(), "one", "too", "many"]])[:-1],
-        line([], [registration(failures=2**40)])[:-1],
+        line([binding(port=70_000)]),
+        line([binding(cseq=2**80)]),
+        line([binding(cseq=True)]),
+        line([binding(expires_at=float("nan"))]),
+        line([binding(expires_at=float("inf"))]),
+        line([binding(), [*binding(), "one", "too", "many"]]),
+        line([], [registration(failures=2**40)]),
     ],
 )
 def test_a_line_of_a_former_version_that_is_none(tmp_path, damaged):
     """Those have no checksum; so each value must be of its kind."""
-    (tmp_path / f"{PREFIX}1").write_bytes(damaged + b"\n" + line([binding("good")]))
+    (tmp_path / f"{PREFIX}1").write_bytes(damaged + b"\n" + line([binding("good")]) + b"\n")
     database, alarms = Recorder(), []
     RegistrationJournal(tmp_path, database, alarms.append).close()
     assert [([binding("good")], [], [])] == database.saved

@@ -45,7 +45,7 @@ class Recorder:
 
 
 def line(bindings=(), registrations=(), removed=(), renewals=(), removals=(), heard=()) -> bytes:
-    return json.dumps([bindings, registrations, removed, renewals, removals, heard]).encode() + b"\n"
+    return json.dumps([bindings, registrations, removed, renewals, removals, heard]).encode()
 
 
 @pytest.fixture
