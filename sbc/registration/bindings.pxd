@@ -27,7 +27,6 @@ cdef class Upstream:
     cdef public double due_at
     cdef public double retry_at
     cdef public int failures
-    cdef public double left_out_until
     cdef public bint wants_phone
     cdef public Question question
 

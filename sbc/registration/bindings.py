@@ -61,7 +61,6 @@ class Upstream:
     # The account that it refuses (V16): when it may be tried again, and how many refusals in a row there were.
     retry_at: cython.double
     failures: cython.int
-    left_out_until: cython.double  # it grants so little that no turn of the phone is for it before then (`turns`); 0: it does not
     wants_phone: cython.bint  # it has challenged, and only the phone could answer
     question: Question  # its last challenge to the phone; None: not known, as after a restart
 
@@ -78,7 +77,6 @@ class Upstream:
         self.due_at = 0.0
         self.retry_at = 0.0
         self.failures = 0
-        self.left_out_until = 0.0
         self.wants_phone = False
         self.question = None
 

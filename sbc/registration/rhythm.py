@@ -61,7 +61,7 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
             last = max(last, upstream.expires_at)
         if gives_up_realm(upstream):
             continue
-        not_before = max(upstream.retry_at, upstream.left_out_until)
+        not_before = _not_before(binding, upstream)
         if not_before > now:
             if retry_at == 0.0 or not_before < retry_at:
                 retry_at = not_before
@@ -79,6 +79,13 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
         quiet_until = retry_at
     if quiet_until > now and _is_where_it_can_be(binding, targets, in_use, resync, now):
         binding.quiet_until = quiet_until
+
+
+@cython.cfunc
+def _not_before(binding: Binding, upstream: Upstream) -> cython.double:
+    """When that server may be tried again, which refuses the account (V16) or has no turn of the phone (`turns`)."""
+    rota: Rota = binding.rota
+    return upstream.retry_at if rota is None else max(upstream.retry_at, rota.left_out_until(upstream.server))
 
 
 @cython.cfunc
@@ -122,7 +129,7 @@ def _is_where_it_can_be(
         upstream = binding.at(target.name)
         if upstream is not None and gives_up_realm(upstream):
             continue
-        if upstream is not None and (upstream.retry_at > now or upstream.left_out_until > now):
+        if upstream is not None and _not_before(binding, upstream) > now:
             continue
         if in_use is not None and target.rank > in_use.rank and upstream is not None and upstream.wants_phone:
             continue

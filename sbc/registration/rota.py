@@ -137,6 +137,7 @@ class Rota:
     spent: str  # the nonce with which the phone was refused the last time; "" = none
     trials: cython.int  # how often it was given the challenge of another realm together with that of the one that it answers
     reserved: str  # the server that is to have the next turn, and has a place for it
+    _left_out: dict  # server that grants so little that no turn is for it -> until when; None = there was never one
     _pending: str  # the server whose challenge the phone has been given and not yet answered well; "" = none
     _pending_since: cython.double
     _pending_call_id: str
@@ -155,6 +156,7 @@ class Rota:
         self.together = ()
         self.spent = ""
         self.reserved = ""
+        self._left_out: dict[str, float] | None = None
         self.trials = 0
         self.begin(method, now)
 
@@ -257,6 +259,19 @@ class Rota:
         """The phone need not answer that server any more."""
         if server == self._pending:
             self._pending = ""
+
+    @cython.ccall
+    def leave_out(self, server: str, until: cython.double):
+        """No turn is for that server before then; 0: it has its turns."""
+        if self._left_out is None and until > 0.0:
+            self._left_out = {}
+        if self._left_out is not None:
+            self._left_out[server] = until
+
+    @cython.ccall
+    def left_out_until(self, server: str) -> cython.double:
+        """Before then no turn is for that server; 0: it has its turns."""
+        return 0.0 if self._left_out is None else self._left_out.get(server, 0.0)
 
     @cython.ccall
     def may_be_short(self) -> cython.bint:

@@ -189,7 +189,7 @@ class Turns:
     def _waits(self, upstream: Upstream, now: cython.double) -> cython.bint:
         """Has the phone been given up there for now? One that begins anew may have another account than was refused. One that
         does not answer the realm there is given up until `_forgive`."""
-        if gives_up_realm(upstream) or now < upstream.left_out_until:
+        if gives_up_realm(upstream) or now < self.rota.left_out_until(upstream.server):
             return True
         return now < upstream.retry_at and not (self._begins_anew and upstream.state == _FAILED)
 
@@ -595,13 +595,13 @@ class Turns:
             if upstream is None or upstream.state != _REGISTERED:
                 continue
             if not is_brief(upstream, self._targets):
-                upstream.left_out_until = 0.0
+                self.rota.leave_out(upstream.server, 0.0)
                 if upstream.expires_at - now >= self._targets.short_grant and self._targets.group.may_accept(target.name):
                     is_elsewhere = True
             elif self.wants(target):
                 brief.append(upstream)
         for upstream in brief:
-            upstream.left_out_until = now + _BRIEF_AGAIN if is_elsewhere else 0.0
+            self.rota.leave_out(upstream.server, now + _BRIEF_AGAIN if is_elsewhere else 0.0)
             if is_elsewhere:
                 seconds = round(upstream.expires_at - upstream.registered_at)
                 upstream.reason = f"the server grants {seconds} s only, too short for the phone to come by for it"
@@ -613,7 +613,7 @@ class Turns:
         upstream: Upstream = self.binding.at(target.name)
         return (
             upstream is not None
-            and now < upstream.left_out_until
+            and now < self.rota.left_out_until(target.name)
             and upstream.state == _REGISTERED
             and is_brief(upstream, self._targets)
         )
