@@ -87,6 +87,7 @@ COMPILER = ["-O2", "-g0"]
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
 extensions += [
     Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
+    Extension("sbc.sip.remembered", ["ext/remembered.pyx"]),
     Extension("sbc.sip.lines", ["ext/lines.pyx"]),
     Extension("sbc.sip.head", ["ext/head.pyx"]),
     Extension("sbc.sip.hop", ["ext/hop.pyx"]),
