@@ -90,6 +90,7 @@ extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_
 extensions += [
     Extension("sbc.registration.keyed_hash", ["ext/keyed_hash.pyx"]),
     Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
+    Extension("sbc.sip.remembered", ["ext/remembered.pyx"]),
     Extension("sbc.sip.lines", ["ext/lines.pyx"]),
     Extension("sbc.sip.head", ["ext/head.pyx"]),
     Extension("sbc.sip.hop", ["ext/hop.pyx"]),

@@ -10,9 +10,15 @@ UDP (65,507 bytes at most), so nothing is ever cut.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_SET_ITEM
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
+
+cdef extern from "Python.h":
+    PyObject *PyList_GET_ITEM(object objects, Py_ssize_t i)
 
 cdef extern from "sys/socket.h" nogil:
     int MSG_DONTWAIT
@@ -30,6 +36,14 @@ cdef enum:
     FEW = 3            # so many are sent faster one by one: the kernel need not read vectors, nor offer others its place
     NEAR = 512         # peers that are found without a look into the dictionary
     LOOK_AGAIN = 8     # so many calls that found one datagram each, then it is seen whether more arrive at a time now
+
+
+cdef inline void _put(list objects, int i, object new) noexcept:
+    """`objects[i] = new`, for a place that is there."""
+    cdef PyObject *old = PyList_GET_ITEM(objects, i)
+    Py_INCREF(new)
+    PyList_SET_ITEM(objects, i, new)
+    Py_DECREF(<object>old)
 
 
 cdef class Datagrams:
@@ -141,8 +155,8 @@ cdef class Datagrams:
         """Take a datagram to be sent with the next `flush`, which happens by itself when 64 wait, and returns the same."""
         cdef int i = self._waiting
         # What the arrays point at must live until it is sent; it stays until its place is needed.
-        self._out[i] = data
-        self._out_addresses[i] = raw_address
+        _put(self._out, i, data)
+        _put(self._out_addresses, i, raw_address)
         self._out_headers[i].msg_hdr.msg_name = PyBytes_AS_STRING(raw_address)
         self._out_headers[i].msg_hdr.msg_namelen = <unsigned int>PyBytes_GET_SIZE(raw_address)
         self._out_vectors[i].iov_base = PyBytes_AS_STRING(data)

@@ -15,7 +15,8 @@ from sbc.sip.headers import Via
 from sbc.sip.limits import MAX_CSEQ, MAX_MAX_FORWARDS, MAX_MESSAGE
 from sbc.sip.status import reason_phrase
 
-from sbc.sip.lines cimport malformed, raw
+from sbc.sip.lines cimport first_place, malformed, raw, required_place
+from sbc.sip.remembered cimport Remembered
 from sbc.sip.scanner cimport (
     ACK,
     CALL_ID,
@@ -227,21 +228,21 @@ cdef class Head(Lines):
         """Read what `parse` promises. What is wrong is told in this order."""
         cdef int place
         cdef long long octets
-        self._via_in(&self._lines[self.required(VIA)])
-        self._tag_in(&self._lines[self.required(FROM)], &self._from_tag)
-        self._tag_in(&self._lines[self.required(TO)], &self._to_tag)
-        self._call_id_in(&self._lines[self.required(CALL_ID)])
-        self._cseq_in(&self._lines[self.required(CSEQ)])
+        self._via_in(&self._lines[required_place(self, VIA)])
+        self._tag_in(&self._lines[required_place(self, FROM)], &self._from_tag)
+        self._tag_in(&self._lines[required_place(self, TO)], &self._to_tag)
+        self._call_id_in(&self._lines[required_place(self, CALL_ID)])
+        self._cseq_in(&self._lines[required_place(self, CSEQ)])
         self._fresh = REQUIRED
         if is_request:
             if self._cseq_code != self.method_code or (
                 self._cseq_code == OTHER and self.cseq_method_text() != self.method
             ):
                 raise MalformedMessage("CSeq method does not match", header="CSeq")
-            place = self.place_of(MAX_FORWARDS)
+            place = first_place(self, MAX_FORWARDS)
             self._max_forwards = -1 if place < 0 else <int>_number_in(&self._lines[place], _MOST_HOPS)
             self._fresh |= MAX_FORWARDS
-        place = self.place_of(CONTENT_LENGTH)
+        place = first_place(self, CONTENT_LENGTH)
         if place >= 0:
             octets = _number_in(&self._lines[place], _LARGEST)
             if octets > self._body_end - self._body_start:
@@ -288,7 +289,7 @@ cdef class Head(Lines):
     cpdef int read_via(self) except -1:
         """Make `via` and `via_octets` those of the top Via."""
         if not self._fresh & VIA:
-            self._via_in(&self._lines[self.required(VIA)])
+            self._via_in(&self._lines[required_place(self, VIA)])
             self._branch = None
             self._top_via = None
             self._fresh |= VIA
@@ -296,21 +297,21 @@ cdef class Head(Lines):
 
     cdef int read_call_id(self) except -1:
         if not self._fresh & CALL_ID:
-            self._call_id_in(&self._lines[self.required(CALL_ID)])
+            self._call_id_in(&self._lines[required_place(self, CALL_ID)])
             self._call_id_text = None
             self._fresh |= CALL_ID
         return 0
 
     cdef int read_cseq(self) except -1:
         if not self._fresh & CSEQ:
-            self._cseq_in(&self._lines[self.required(CSEQ)])
+            self._cseq_in(&self._lines[required_place(self, CSEQ)])
             self._cseq_method_text = None
             self._fresh |= CSEQ
         return 0
 
     cdef int read_from_tag(self) except -1:
         if not self._fresh & FROM:
-            self._tag_in(&self._lines[self.required(FROM)], &self._from_tag)
+            self._tag_in(&self._lines[required_place(self, FROM)], &self._from_tag)
             self._from_tag_text = None
             self._from = None
             self._fresh |= FROM
@@ -318,7 +319,7 @@ cdef class Head(Lines):
 
     cdef int read_to_tag(self) except -1:
         if not self._fresh & TO:
-            self._tag_in(&self._lines[self.required(TO)], &self._to_tag)
+            self._tag_in(&self._lines[required_place(self, TO)], &self._to_tag)
             self._to_tag_text = None
             self._to = None
             self._fresh |= TO
@@ -440,6 +441,10 @@ cdef class Head(Lines):
     cpdef bytes request_uri_bytes(self):
         return _bytes(self._uri)
 
+    cpdef object request_uri_in(self, Remembered remembered):
+        """What is remembered for the Request-URI as spelled, or None."""
+        return remembered.at(self._uri.octets + self._uri.start, self._uri.end - self._uri.start)
+
     cpdef int hops_left(self) except? -1:
         """The value of Max-Forwards, -1 without one: RFC 2543 phones do not send it."""
         if not self._fresh & MAX_FORWARDS:
@@ -508,7 +513,7 @@ cdef class Head(Lines):
         pieces[2] = self._from_tag
         pieces[3] = self._to_tag
         pieces[4].start = pieces[4].end = 0
-        place = self.place_of(ROUTE)
+        place = first_place(self, ROUTE)
         if place >= 0:
             line = &self._lines[place]
             octets = <Octets>PyBytes_AS_STRING(<object>line.data)

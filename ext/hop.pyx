@@ -14,7 +14,7 @@ from sbc.sip.headers import Via
 from sbc.sip.unguessable import hex_word
 
 from sbc.sip.head cimport Head
-from sbc.sip.lines cimport OwnLine, new_line, raw
+from sbc.sip.lines cimport OwnLine, first_place, new_line, raw
 from sbc.sip.scanner cimport MAX_FORWARDS, TO, VIA, Line, Octets, comma_at, text_at
 
 cdef extern from "Python.h":
@@ -69,7 +69,7 @@ cdef class Hop(Head):
         cdef OwnLine own = _MAX_FORWARDS_LINES[number]
         cdef bytes value
         cdef Line *line
-        cdef int place = self.place_of(MAX_FORWARDS)
+        cdef int place = first_place(self, MAX_FORWARDS)
         if place < 0:
             self.append_line(own)
         else:
@@ -95,7 +95,7 @@ cdef class Hop(Head):
         cdef const char *octets = PyUnicode_AsUTF8AndSize(branch, &length)
         cdef bytes data = PyBytes_FromStringAndSize(NULL, head + length + 2)
         cdef char *target = PyBytes_AS_STRING(data)
-        cdef int place = self.place_of(VIA)
+        cdef int place = first_place(self, VIA)
         cdef Line *line = self._insert(0 if place < 0 else place, VIA)
         memcpy(target, PyBytes_AS_STRING(via_start), head)
         memcpy(target + head, octets, length)
@@ -143,7 +143,7 @@ cdef class Hop(Head):
         cdef const char *host_octets = PyUnicode_AsUTF8AndSize(host, &host_length)
         cdef Py_ssize_t filled_length = _number_into(filled, port)
         cdef Py_ssize_t received_length = 10 + host_length
-        cdef int place = self.place_of(VIA)
+        cdef int place = first_place(self, VIA)
         cdef Line *line = &self._lines[place]
         cdef int line_start = line.start
         cdef Octets octets = self.via_octets
@@ -196,7 +196,7 @@ cdef class Hop(Head):
         changes = {"received": host}
         if via.wants_rport:
             changes["rport"] = str(port)
-        self.set_first_value(self.place_of(VIA), str(via.with_parameters(**changes)).encode("utf-8", "surrogateescape"))
+        self.set_first_value(first_place(self, VIA), str(via.with_parameters(**changes)).encode("utf-8", "surrogateescape"))
         return 0
 
     cpdef bytes answer_bytes(self, bytes status_line, int bits, str to_tag, bytes rest):
@@ -259,7 +259,7 @@ cdef class Hop(Head):
             return  # copied as it is
         if request._to_tag.start == request._to_tag.end:
             tag = _tag_parameter(hex_word(16) if to_tag is None else to_tag)
-            place = self.place_of(TO)
+            place = first_place(self, TO)
             line = &self._lines[place]
             self._put_value(
                 place,

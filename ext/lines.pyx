@@ -14,6 +14,7 @@ from sbc.sip.errors import LocalError, MalformedMessage
 from sbc.sip.limits import MAX_HEADER_LINE, MAX_HEADER_LINES
 from sbc.sip.names import COMPACT_FORMS, LIST_HEADERS, SPELLINGS, canonical_name
 
+from sbc.sip.remembered cimport Remembered
 from sbc.sip.scanner cimport (
     CONTENT_LENGTH,
     HEADER_BITS,
@@ -37,15 +38,12 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(str text)
     Py_ssize_t PyUnicode_GET_LENGTH(str text)
 
-cdef extern from *:
-    int FIRST_BIT "__builtin_ctz" (unsigned int bits) nogil
-
 cdef enum:
     LF = 0x0A
     CR = 0x0D
     SPARE = 4          # lines that a message may get without its array being made anew
     MOST_LINES = 256   # MAX_HEADER_LINES
-    MOST_PLACES = 65000  # lines that a message of ours may have, so that their places fit into 16 bits
+    MOST_PLACES = 32000  # lines that a message of ours may have, so that their places fit into 15 bits
     BITS = 32
 
 cdef int _LINE_LIMIT = MAX_HEADER_LINE
@@ -246,7 +244,7 @@ cdef class Lines:
         self._lines[self._count] = line[0]
         self._count += 1
         if line.bit and self._places[FIRST_BIT(line.bit)] == 0:
-            self._places[FIRST_BIT(line.bit)] = <unsigned short>self._count
+            self._places[FIRST_BIT(line.bit)] = <short>self._count
         return 0
 
     # -- finding ---------------------------------------------------------------------------------------------------------
@@ -257,11 +255,11 @@ cdef class Lines:
 
     cpdef int place_of(self, int bit) noexcept:
         """Where the first line of a header that has a bit is."""
-        return self._places[FIRST_BIT(bit)] - 1 if bit > 0 else -1
+        return first_place(self, bit)
 
     cdef int required(self, int bit) except -1:
         """`place_of` where it must be: MalformedMessage when it is not."""
-        cdef int place = self.place_of(bit)
+        cdef int place = first_place(self, bit)
         if place < 0:
             raise malformed(bit, "Missing")
         return place
@@ -270,7 +268,7 @@ cdef class Lines:
         """Where the first line of that name is."""
         cdef int place
         if name.bit:
-            return self.place_of(name.bit)
+            return first_place(self, name.bit)
         for place in range(self._count):
             if self._is_named(place, name):
                 return place
@@ -290,7 +288,7 @@ cdef class Lines:
 
     cpdef bint has_one(self, int bit) noexcept:
         """True when a comma list whose header has a bit has one element."""
-        cdef int first = self.place_of(bit), place
+        cdef int first = first_place(self, bit), place
         if first < 0 or _first_end(&self._lines[first]) != self._lines[first].value_end:
             return False
         for place in range(first + 1, self._count):
@@ -321,12 +319,12 @@ cdef class Lines:
 
     cpdef str first_of(self, int bit):
         """The first element of a comma list whose header has a bit; None without one."""
-        cdef int place = self.place_of(bit)
+        cdef int place = first_place(self, bit)
         return None if place < 0 else self.first_value_at(place)
 
     cpdef bytes first_bytes(self, int bit):
         """`first_of` as it came, folds included."""
-        cdef int place = self.place_of(bit)
+        cdef int place = first_place(self, bit)
         cdef Line *line
         cdef Octets octets
         if place < 0:
@@ -335,14 +333,27 @@ cdef class Lines:
         octets = <Octets>PyBytes_AS_STRING(<object>line.data)
         return octets[line.value_start:trimmed_end(octets, line.value_start, _first_end(line))]
 
+    cpdef object first_in(self, int bit, Remembered remembered):
+        """What is remembered for `first_bytes`, or None."""
+        cdef int place = first_place(self, bit)
+        cdef Line *line
+        cdef Octets octets
+        if place < 0:
+            return None
+        line = &self._lines[place]
+        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+        return remembered.at(
+            octets + line.value_start, trimmed_end(octets, line.value_start, _first_end(line)) - line.value_start
+        )
+
     cpdef str value_of(self, int bit):
         """The value of the first line of a header that has a bit; None without one."""
-        cdef int place = self.place_of(bit)
+        cdef int place = first_place(self, bit)
         return None if place < 0 else self.value_at(place)
 
     cpdef bytes value_bytes(self, int bit):
         """`value_of` as it came, folds included."""
-        cdef int place = self.place_of(bit)
+        cdef int place = first_place(self, bit)
         cdef Line *line
         if place < 0:
             return None
@@ -351,7 +362,7 @@ cdef class Lines:
 
     cpdef long long number_of(self, int bit, long long limit) except? -1:
         """The value of a header that is a number, -1 without that header. MalformedMessage when it is none up to `limit`."""
-        cdef int place = self.place_of(bit)
+        cdef int place = first_place(self, bit)
         cdef Line *line
         cdef long long number
         if place < 0:
@@ -401,17 +412,18 @@ cdef class Lines:
     cdef Line *_insert(self, int place, int bit) except NULL:
         """Room for a line at `place`, of a header with that bit, to be filled at once with data of its own."""
         cdef int number
+        cdef short limit = <short>place
         if self._count == self._room:
             self._make_room(self._count)
         memmove(self._lines + place + 1, self._lines + place, (self._count - place) * sizeof(Line))
         self._count += 1
         self._foreign += 1
         for number in range(BITS):
-            self._places[number] += self._places[number] > place
+            self._places[number] += <short>(self._places[number] > limit)
         if bit:
             number = FIRST_BIT(bit)
             if self._places[number] == 0 or self._places[number] > place:
-                self._places[number] = <unsigned short>(place + 1)
+                self._places[number] = <short>(place + 1)
         self._forget(bit)
         return &self._lines[place]
 
@@ -419,6 +431,7 @@ cdef class Lines:
         """Take a line out."""
         cdef void *data = self._lines[place].data
         cdef int bit = self._lines[place].bit, number, next_place
+        cdef short limit = <short>place
         self._forget(bit)
         self._count -= 1
         memmove(self._lines + place, self._lines + place + 1, (self._count - place) * sizeof(Line))
@@ -427,10 +440,10 @@ cdef class Lines:
             self._places[FIRST_BIT(bit)] = 0
             for next_place in range(place, self._count):
                 if self._lines[next_place].bit == bit:
-                    self._places[FIRST_BIT(bit)] = <unsigned short>(next_place + 2)
+                    self._places[FIRST_BIT(bit)] = <short>(next_place + 2)
                     break
         for number in range(BITS):
-            self._places[number] -= self._places[number] > place
+            self._places[number] -= <short>(self._places[number] > limit)
         if data != <void *>self.data:
             self._foreign -= 1
             Py_DECREF(<object>data)
@@ -458,7 +471,7 @@ cdef class Lines:
 
     cpdef object put_first(self, OwnLine line):
         """Above the first line of that header, which has a bit, or below the Vias where there is none."""
-        cdef int place = self.place_of(line.bit)
+        cdef int place = first_place(self, line.bit)
         self.insert(self._below_vias() if place < 0 else place, line)
 
     cpdef object put_above(self, Name name, OwnLine line):
@@ -529,7 +542,7 @@ cdef class Lines:
 
     cpdef object drop_first(self, int bit):
         """`drop_first_value` for a header that has a bit, if it is there."""
-        cdef int place = self.place_of(bit)
+        cdef int place = first_place(self, bit)
         if place >= 0:
             self.drop_first_value(place)
 
@@ -616,7 +629,7 @@ cdef class Lines:
         while line < behind:
             size += line.end - line.start
             line += 1
-        if stream and self.place_of(CONTENT_LENGTH) < 0:
+        if stream and first_place(self, CONTENT_LENGTH) < 0:
             length_line = b"Content-Length: %d\r\n" % body_length
             size += PyBytes_GET_SIZE(length_line)
         written = PyBytes_FromStringAndSize(NULL, size)

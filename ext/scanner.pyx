@@ -301,7 +301,7 @@ cdef int lines_at(
     int most,
     int longest,
     Headers *headers,
-    unsigned short *places,
+    short *places,
 ) noexcept nogil:
     """The header lines of `data` from `start` on, up to and with the empty line. Returns how many were put into `lines`;
     there is room for `most`, and no line may have more than `longest` octets.
@@ -320,15 +320,14 @@ cdef int lines_at(
         if line == behind:
             _note(headers, TOO_LARGE, 0)
             break
-        position = _break_at(octets, start, end)
         # Almost every line: no fold, a name spelled as usual, one blank behind it and none at the end.
+        position = _break_at(octets, line.value_start, end) if _usual_name_at(octets, start, end, line) else end
         if (
             position + 2 < end
             and octets[position] == CR
             and octets[position + 1] == LF
             and octets[position + 2] != SPACE
             and octets[position + 2] != HTAB
-            and _usual_name_at(octets, start, end, line)
             and octets[line.value_start] > SPACE
             and octets[position - 1] > SPACE
         ):
@@ -355,7 +354,7 @@ cdef int lines_at(
         if bit:
             number = FIRST_BIT(<unsigned int>bit)
             if not seen & bit:
-                places[number] = <unsigned short>(line - lines)
+                places[number] = <short>(line - lines)
             elif bit & UNIQUE:
                 _note(headers, REPEATED, bit)
             seen |= bit

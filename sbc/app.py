@@ -58,6 +58,7 @@ from sbc.redundancy.settings import GroupSettings, ServerSettings
 from sbc.registration.described import MOST
 from sbc.registration.probe_accounts import ProbeAccounts
 from sbc.registration.registrar import Registrar
+from sbc.scheduling import give_way
 from sbc.sip.digest import HtdigestError, HtdigestFile
 from sbc.store.journal import RegistrationJournal
 from sbc.store.lock import StateLock, StateTaken
@@ -663,6 +664,7 @@ class _Values:
 
 def run(config: Config) -> int:
     """`sbc run`: until SIGTERM or SIGINT. Returns the exit status: 0 stopped, 1 could not start."""
+    give_way()
     reactor = install()  # here and nowhere else: everything below is handed its clock and its reactor
     log_to_standard_error()
     app = App(config, reactor, lines_to_standard_error(reactor, log.namespace))

@@ -45,7 +45,7 @@ _MAX_LANES = 32
 """Every lane is looked at when the next timer is sought."""
 
 _PLACES = cython.declare(cython.int, 64)
-"""Where a lane is looked for first: its delay in sixteenths of a second, modulo this. A power of two."""
+"""Where a lane is looked for first: its delay in sixteenths of a second, folded into this. A power of two, the sixth."""
 
 _BREATH = cython.declare(cython.double, 0.004)
 """Seconds between two wake-ups: under load the ends of many transactions share one turn of the loop. No timer runs
@@ -424,4 +424,6 @@ class TimerQueue:
 @cython.exceptval(check=False)
 def _place_of(delay: cython.double) -> cython.int:
     """Of a lane in `_nearest`. A delay that is none of ours may be any number."""
-    return cython.cast(cython.int, delay * 16.0) & (_PLACES - 1) if 0.0 <= delay < 1e6 else 0
+    sixteenths: cython.int = cython.cast(cython.int, delay * 16.0) if 0.0 <= delay < 1e6 else 0
+    # Also what is above the modulus: 4, 32 and 180 seconds would all have the place of 0.
+    return (sixteenths ^ (sixteenths >> 6)) & (_PLACES - 1)

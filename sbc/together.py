@@ -52,6 +52,7 @@ from sbc.observe.together import (
 from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.health import HealthWord
 from sbc.redundancy.network import Network
+from sbc.scheduling import give_way
 from sbc.store.lock import StateLock, StateTaken
 from sbc.store.sqlite import StateUnreadable
 from sbc.transport.addresses import written
@@ -345,6 +346,7 @@ def run_worker(number: int) -> int:
     except (EOFError, OSError):
         print("sbc: --worker is for the supervisor's use", file=sys.stderr)
         return 1
+    give_way()
     reactor = install()
     log_to_standard_error()
     app = WorkerApp(reactor, number, begin)

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "flow": set(),
     "nonces": {"sip", "location"},
     "garbage": {"clock"},
+    "scheduling": set(),
     "events": set(),
 }
 """Package or module of `sbc` -> the others that it may import. A lower one never imports a higher one. Not listed,

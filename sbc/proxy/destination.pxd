@@ -10,6 +10,7 @@ from sbc.proxy.route_cookie cimport RouteCookie
 from sbc.proxy.sides cimport Origin, Sides
 from sbc.redundancy.group cimport ServerGroup
 from sbc.sip.message cimport Request
+from sbc.sip.remembered cimport Remembered
 
 
 @cython.final
@@ -52,7 +53,7 @@ cdef class Destinations:
     cdef Network _network
     cdef OwnRoutes _own_routes
     cdef dict _by_domain
-    cdef dict _targets
+    cdef Remembered _targets
     cdef str _path_token
 
     cpdef object find(self, Request request, Flow flow)

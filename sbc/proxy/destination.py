@@ -28,6 +28,7 @@ if cython.compiled:
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.sip.head import OTHER_SCHEME, TEL_SCHEME, URN_SCHEME
     from cython.cimports.sbc.sip.message import Request
+    from cython.cimports.sbc.sip.remembered import Remembered
     from cython.cimports.sbc.sip.scanner import OPTIONS, PROXY_REQUIRE, REGISTER, ROUTE, VIA
 else:
     from sbc.flow import Flow
@@ -39,6 +40,7 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.sip.head import OTHER_SCHEME, TEL_SCHEME, URN_SCHEME
     from sbc.sip.message import Request
+    from sbc.sip.remembered import Remembered
     from sbc.sip.scanner import OPTIONS, PROXY_REQUIRE, REGISTER, ROUTE, VIA
 
 COMPILED = bool(cython.compiled)
@@ -125,7 +127,7 @@ class Destinations:
     _network: Network
     _own_routes: OwnRoutes
     _by_domain: dict
-    _targets: dict
+    _targets: Remembered
     _path_token: str  # of the request whose Routes were taken off last
 
     def __init__(
@@ -136,7 +138,7 @@ class Destinations:
         self._registrar = registrar
         self._network = network
         self._own_routes = own_routes
-        self._targets: dict[bytes, Target] = {}
+        self._targets = Remembered(_MOST_TARGETS)
         self._path_token = None
         self._by_domain: dict[str, ServerGroup] = {}
         for group in groups:
@@ -206,9 +208,8 @@ class Destinations:
         origin: Origin = self._sides.server_of(flow)
         if origin is None:
             return False
-        top: bytes = request.first_bytes(ROUTE)
-        if top is not None:
-            route: ReadRoute = self._own_routes.read(top)
+        route: ReadRoute = self._own_routes.top_of(request)
+        if route is not None:
             if route.has_cookie:
                 # Inside a dialog the cookie says it all, to anyone; but a connection is at one of them.
                 return route.ours and route.cookie is not None and self._has_lost(route.cookie.phone, request)
@@ -246,7 +247,7 @@ class Destinations:
     @cython.cfunc
     def target_of(self, request: Request) -> Target:
         """What its Request-URI says (16.3 items 1 and 2). Raises Refused (416), and MalformedMessage when it is broken."""
-        known: Target = self._targets.get(request.request_uri_bytes())
+        known: Target = request.request_uri_in(self._targets)
         return self._new_target(request) if known is None else known
 
     @cython.cfunc
@@ -270,9 +271,7 @@ class Destinations:
             target.group = self._by_domain.get(uri.host.lower())
         uri_bytes: bytes = request.request_uri_bytes()
         if len(uri_bytes) <= _LONGEST_REMEMBERED:
-            if len(self._targets) >= _MOST_TARGETS:
-                self._targets.clear()
-            self._targets[uri_bytes] = target
+            self._targets.keep(uri_bytes, target)
         return target
 
     @cython.cfunc
@@ -309,10 +308,9 @@ class Destinations:
         if target.is_pass and request.has("Route") and self._is_ours(target):
             cookies = []
             self._untangle_strict_route(request, cookies)
-        top: bytes = request.first_bytes(ROUTE)
-        while top is not None:
-            route = self._own_routes.read(top)
-            if not route.ours:
+        while True:
+            route = self._own_routes.top_of(request)
+            if route is None or not route.ours:
                 break
             request.drop_first(ROUTE)
             if route.token is not None:
@@ -325,7 +323,6 @@ class Destinations:
                     cookies = [route.cookie]
                 elif not _has(cookies, route.cookie):
                     cookies.append(route.cookie)
-            top = request.first_bytes(ROUTE)
         return cookies or None
 
     @cython.cfunc

@@ -8,6 +8,7 @@ from sbc.proxy.network cimport Network, PhoneAddress
 from sbc.proxy.route_cookie cimport RouteCookie
 from sbc.sip.lines cimport OwnLine
 from sbc.sip.message cimport Request
+from sbc.sip.remembered cimport Remembered
 
 
 @cython.final
@@ -32,11 +33,14 @@ cdef class _Written:
 cdef class OwnRoutes:
     cdef bytes _key
     cdef Network _network
-    cdef dict _read
+    cdef Remembered _read
     cdef dict _written
     cdef long _epoch
 
     cdef ReadRoute read(self, bytes value)
+    cdef ReadRoute top_of(self, Request request)
+    cdef ReadRoute _read_now(self, bytes value)
+    cdef ReadRoute _of_today(self, ReadRoute known)
     cdef OwnLine _line(self, Flow flow, RouteCookie cookie)
     cdef ReadRoute _remember(self, bytes value, object uri, RouteCookie cookie)
     cdef RouteCookie cookie_in(self, object uri)

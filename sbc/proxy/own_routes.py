@@ -22,7 +22,8 @@ if cython.compiled:
     from cython.cimports.sbc.sip.head import SIPS_SCHEME
     from cython.cimports.sbc.sip.lines import OwnLine, new_line
     from cython.cimports.sbc.sip.message import Request
-    from cython.cimports.sbc.sip.scanner import INVITE, NOTIFY, REFER, SUBSCRIBE
+    from cython.cimports.sbc.sip.remembered import Remembered
+    from cython.cimports.sbc.sip.scanner import INVITE, NOTIFY, REFER, ROUTE, SUBSCRIBE
 else:
     from sbc.flow import Flow
     from sbc.location.candidate import Candidate
@@ -31,7 +32,8 @@ else:
     from sbc.sip.head import SIPS_SCHEME
     from sbc.sip.lines import OwnLine, new_line
     from sbc.sip.message import Request
-    from sbc.sip.scanner import INVITE, NOTIFY, REFER, SUBSCRIBE
+    from sbc.sip.remembered import Remembered
+    from sbc.sip.scanner import INVITE, NOTIFY, REFER, ROUTE, SUBSCRIBE
 
 COMPILED = bool(cython.compiled)
 
@@ -81,14 +83,14 @@ class OwnRoutes:
 
     _key: bytes
     _network: Network
-    _read: dict
+    _read: Remembered
     _written: dict
     _epoch: cython.long  # of `_written`
 
     def __init__(self, key: bytes, network: Network) -> None:
         self._key = key
         self._network = network
-        self._read: dict[bytes, ReadRoute] = {}
+        self._read = Remembered(_MOST_READ)
         self._written: dict[tuple[Flow, Flow], _Written] = {}
         self._epoch = 0
 
@@ -96,9 +98,27 @@ class OwnRoutes:
     def read(self, value: bytes) -> ReadRoute:
         """Raises MalformedMessage when it is no Route value."""
         known: ReadRoute = self._read.get(value)
+        return self._of_today(self._read_now(value) if known is None else known)
+
+    @cython.cfunc
+    def top_of(self, request: Request) -> ReadRoute:
+        """`read` for the first Route of a request; None without one."""
+        known: ReadRoute = request.first_in(ROUTE, self._read)
         if known is None:
-            uri = NameAddr.parse(value.decode("utf-8", "surrogateescape"), "Route").uri
-            known = self._remember(value, uri, self.cookie_in(uri))
+            value: bytes = request.first_bytes(ROUTE)
+            if value is None:
+                return None
+            known = self._read_now(value)
+        return self._of_today(known)
+
+    @cython.cfunc
+    def _read_now(self, value: bytes) -> ReadRoute:
+        uri = NameAddr.parse(value.decode("utf-8", "surrogateescape"), "Route").uri
+        return self._remember(value, uri, self.cookie_in(uri))
+
+    @cython.cfunc
+    def _of_today(self, known: ReadRoute) -> ReadRoute:
+        """Whose it is depends on where we are."""
         if known._epoch != self._network.epoch:
             known._epoch = self._network.epoch
             known.ours = self._network.is_ours(known._uri)
@@ -122,9 +142,7 @@ class OwnRoutes:
         known.token = uri.parameters.get(CONTACT_TOKEN)
         # A forged one is not kept: the next will be another. Nor is a long one: senders shall not fill the memory.
         if (cookie is not None or not known.has_cookie) and len(value) <= _LONGEST_REMEMBERED:
-            if len(self._read) >= _MOST_READ:
-                self._read.clear()
-            self._read[value] = known
+            self._read.keep(value, known)
         return known
 
     @cython.cfunc

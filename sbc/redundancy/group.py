@@ -311,7 +311,7 @@ class ServerGroup:
     @cython.cfunc
     def may_register_first(self, method: str) -> cython.bint:
         """Is there any server to which such a request goes only after a registration?"""
-        return self._on_enable or method in self._register_before
+        return self._on_enable or (bool(self._register_before) and method in self._register_before)
 
     def registers_first(self, server_name: str, method: str) -> bool:
         """Does such a request go to that server only after a registration there (Y30, F7, F8)?"""
@@ -360,13 +360,16 @@ class ServerGroup:
         self, candidate: Candidate, status: cython.int, now: cython.double, method: str
     ) -> cython.bint:
         """Note an answer that the choice of servers does not depend on; False when this one is not of that kind."""
-        if now >= self._quiet_until or method == "OPTIONS":
+        if now >= self._quiet_until:
             return False
         is_register: cython.bint = False
-        if method == "REGISTER":
-            is_register = True
-            if self._registration_brings_back or self._removed:
+        if len(method) > 6:  # a call has none of these two, which is cheaper to see than to compare
+            if method == "OPTIONS":
                 return False
+            if method == "REGISTER":
+                is_register = True
+                if self._registration_brings_back or self._removed:
+                    return False
         health: CandidateHealth = self._health_of(candidate)
         return health is not None and health.answered_as_ever(status, now, is_register)
 

@@ -14,11 +14,13 @@ cdef class Archive(Timer):
     cdef dict _unsaved
     cdef list _heard_of
     cdef dict _removals
+    cdef set _fewer
     cdef bint _notes_are_old
     cdef bint _saving
 
     cdef object keep(self, Binding binding)
     cdef object keep_later(self, Binding binding)
+    cdef object keep_without(self, Binding binding)
     cdef object forget(self, str token, list removals)
     cdef object forget_later(self, str token)
     cdef object _come_back(self, double delay)

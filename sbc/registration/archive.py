@@ -56,6 +56,7 @@ class Archive(Timer):
     _unsaved: dict  # the same for what the database does not have; all of it is noted
     _heard_of: list  # (token, server) of the removals of which it is to be noted that they need no more telling
     _removals: dict  # the same -> the row, None: it is to be forgotten; what the database does not have, all noted
+    _fewer: set  # tokens of bindings whose rows the database is to get anew, for some of them are no more
     _notes_are_old: cython.bint  # all was saved, but by a database that could not write it: the notes had to stay
     _saving: cython.bint  # the database is to get all that is unsaved
 
@@ -76,6 +77,7 @@ class Archive(Timer):
         self._unsaved: dict[str, Binding | None] = {}
         self._heard_of: list[tuple[str, str]] = []
         self._removals: dict[tuple[str, str], RemovalRow | None] = {}
+        self._fewer = set()
         self._notes_are_old = False
         self._saving = False
 
@@ -97,6 +99,12 @@ class Archive(Timer):
         no harm: calls come by the servers."""
         self._behind[binding.token] = binding
         self._come_back(WRITE_BEHIND)
+
+    @cython.cfunc
+    def keep_without(self, binding: Binding):
+        """It is known at fewer servers than before. A kill may lose that."""
+        self._fewer.add(binding.token)
+        self.keep_later(binding)
 
     @cython.cfunc
     def forget(self, token: str, removals: list):
@@ -220,9 +228,10 @@ class Archive(Timer):
         binding: Binding
         for token in list(islice(self._unsaved, _SAVED_AT_ONCE)):
             binding = self._unsaved.pop(token)
-            if binding is None:
+            if binding is None or token in self._fewer:
                 removed.append(token)
-            else:
+                self._fewer.discard(token)
+            if binding is not None:
                 row, registrations = binding.rows(wall_offset)
                 rows.append(row)
                 of_servers += registrations

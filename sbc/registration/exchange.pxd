@@ -70,6 +70,7 @@ cdef class Exchange(LegUser):
     cdef readonly bint asks_once_more
     cdef bint _is_held
     cdef long long _grant
+    cdef long long _least_grant
     cdef list _upstreams
     cdef Template _template
     cdef list _legs

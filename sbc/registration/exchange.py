@@ -254,6 +254,7 @@ class Exchange(LegUser):
     asks_once_more: cython.bint  # its removal is accepted, and the phone is challenged for another server's sake
     _is_held: cython.bint  # the phone is told of what it has elsewhere
     _grant: cython.longlong  # seconds that its turns leave it; 0: as the servers grant
+    _least_grant: cython.longlong  # seconds; 0 for a phone that takes no turns
     _upstreams: list
     _template: Template  # None until the first is sent
     _legs: list
@@ -815,6 +816,8 @@ class Exchange(LegUser):
         shortest: cython.longlong = shortest_time(self._legs, place)
         if self._grant > 0 and (self._is_held or shortest > 0):
             shortest = self._grant if shortest == 0 else min(shortest, self._grant)
+            if shortest < self._least_grant:
+                shortest = self._least_grant if contact.expires < 0 else min(self._least_grant, contact.expires)
         return self.targets.time_to_tell(shortest, contact.expires)
 
     @cython.cfunc
@@ -916,6 +919,7 @@ def new_exchange(
     exchange.asks_once_more = False
     exchange._is_held = False
     exchange._grant = 0
+    exchange._least_grant = 0
     exchange._upstreams = []
     contact: Contact
     binding: Binding = None

@@ -47,6 +47,7 @@ cdef class Leg(ClientTransactionUser):
     cdef readonly bint was_hopeless
     cdef bint reserve
     cdef bint free
+    cdef bint brief
     cdef public bint slow
     cdef public tuple offered
     cdef readonly list gone_on_from

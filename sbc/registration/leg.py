@@ -161,6 +161,7 @@ class Leg(ClientTransactionUser):
     was_hopeless: cython.bint  # when it started
     reserve: cython.bint  # asked only when nobody else is left: the phone is well there, or cannot answer two at once
     free: cython.bint  # asked besides, because the phone shows credentials for it: its challenge is nobody's
+    brief: cython.bint  # it has accepted, but for so short a time that the phone is not told of it
     slow: cython.bint  # as the judge it was silent for so long that another server was asked
     offered: tuple  # the option tags of the extensions that the last request offered to the server; None without any
     gone_on_from: list  # (server, status or 0, reason) of each attempt before the last; None when there was no other
@@ -372,9 +373,12 @@ class Leg(ClientTransactionUser):
         """A 423 to a REGISTER that is not an answer to the phone's challenge: ask for as long as the server wants.
 
         The phone is told what it asked for, and renews sooner than needed. With the phone's own credentials the request
-        cannot be repeated, for its nonce count is used up: there the phone gets the 423 (10.3 item 7).
+        cannot be repeated, for its nonce count is used up: there the phone gets the 423 (10.3 item 7), unless it is registered
+        elsewhere. The next REGISTER of any phone asks that server for so much from the start.
         """
         least = read_expires(response.get("Min-Expires"))
+        if least is not None:
+            self.target.insists_on(least)
         asked = [self.asked_for(place) for place in range(len(self._exchange.contacts))]
         shortest = min((seconds for seconds in asked if seconds), default=0)
         if self.showed_credentials or self._lengthened or least is None or not 0 < shortest < least:
@@ -526,6 +530,7 @@ def new_leg(exchange: LegUser, target: Target, plan: AttemptPlan) -> Leg:
     leg.was_hopeless = False
     leg.reserve = False
     leg.free = False
+    leg.brief = False
     leg.slow = False
     leg.gone_on_from = None
     leg.offered = None

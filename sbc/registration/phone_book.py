@@ -219,7 +219,7 @@ class PhoneBook(ExchangeUser):
         """A server has said 2xx."""
         binding: Binding = errand.binding
         upstream: Upstream = binding.at(errand.target.name)
-        if self.bindings.find(binding.token) is not binding:
+        if upstream is None or self.bindings.find(binding.token) is not binding:
             return
         upstream.registered_at = self.queue.now()
         upstream.expires_at = upstream.registered_at + errand.seconds

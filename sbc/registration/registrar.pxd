@@ -22,6 +22,7 @@ cdef class Registrar(Settlement):
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
     cdef int _retry_after(self, list contacts)
     cdef object _begin_under_way(self, Exchange exchange, Contact contact)
+    cdef object _forget_servers(self)
     cdef Targets _targets_of(self, ServerGroup group)
     cpdef ServerGroup kind_of_sender(self, ServerGroup group, Request request, Flow flow)
     cdef list _contacts(self, Request request, str aor)

@@ -137,6 +137,7 @@ class Registrar(Settlement):
             del self._targets[key]
         self.refreshes.forget_all()
         self.upkeep.serve_only(keys)
+        self._forget_servers()
         for binding in self._restored:
             targets: Targets = self.upkeep.targets_of(binding)
             if targets is not None:
@@ -239,6 +240,22 @@ class Registrar(Settlement):
             other.contested = True
         exchange.contested = True
         others.append(exchange)
+
+    @cython.cfunc
+    def _forget_servers(self):
+        """How phones stand at servers that their group has no more. A kill before that is on disk is no harm: at the start this
+        is done again."""
+        binding: Binding
+        upstream: Upstream
+        targets: Targets
+        for binding in self.bindings:
+            targets = self.upkeep.targets_of(binding)
+            if targets is None:
+                continue
+            kept: list = [upstream for upstream in binding.upstreams if targets.named(upstream.server) is not None]
+            if len(kept) < len(binding.upstreams):
+                binding.upstreams = tuple(kept)
+                self._archive.keep_without(binding)
 
     @cython.cfunc
     def _targets_of(self, group: ServerGroup) -> Targets:

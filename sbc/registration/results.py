@@ -95,12 +95,13 @@ def best_accepted(legs: list) -> Leg:
 
 @cython.cfunc
 def shortest_time(legs: list, place: cython.Py_ssize_t) -> cython.longlong:
-    """The seconds that the servers which accepted have granted for the contact at that place; 0 without any."""
+    """The seconds that the servers which accepted have granted for the contact at that place, but for those whose time is
+    too short to be told; 0 without any."""
     leg: Leg
     shortest: cython.longlong = 0
     seconds: cython.longlong
     for leg in legs:
-        if leg.ending is _ACCEPTED:
+        if leg.ending is _ACCEPTED and not leg.brief:
             seconds = leg.granted_for(place)
             if seconds > 0 and (shortest == 0 or seconds < shortest):
                 shortest = seconds

@@ -46,6 +46,7 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
     last: cython.double = 0.0
     quiet_until: cython.double = 0.0
     retry_at: cython.double = 0.0
+    not_before: cython.double
     number: cython.int = 0
     binding.spare = 0.0
     binding.quiet_until = 0.0
@@ -60,9 +61,10 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
             last = max(last, upstream.expires_at)
         if gives_up_realm(upstream):
             continue
-        if upstream.retry_at > now:
-            if retry_at == 0.0 or upstream.retry_at < retry_at:
-                retry_at = upstream.retry_at
+        not_before = _not_before(binding, upstream)
+        if not_before > now:
+            if retry_at == 0.0 or not_before < retry_at:
+                retry_at = not_before
             continue
         if upstream.state != _REGISTERED or (in_use is not None and upstream.wants_phone and upstream.server != in_use.name):
             continue
@@ -77,6 +79,13 @@ def settle_times(binding: Binding, targets: Targets, resync: object, now: cython
         quiet_until = retry_at
     if quiet_until > now and _is_where_it_can_be(binding, targets, in_use, resync, now):
         binding.quiet_until = quiet_until
+
+
+@cython.cfunc
+def _not_before(binding: Binding, upstream: Upstream) -> cython.double:
+    """When that server may be tried again, which refuses the account (V16) or has no turn of the phone (`turns`)."""
+    rota: Rota = binding.rota
+    return upstream.retry_at if rota is None else max(upstream.retry_at, rota.left_out_until(upstream.server))
 
 
 @cython.cfunc
@@ -118,7 +127,9 @@ def _is_where_it_can_be(
         return is_well(binding, targets)
     for target in targets.servers:
         upstream = binding.at(target.name)
-        if upstream is not None and (upstream.retry_at > now or gives_up_realm(upstream)):
+        if upstream is not None and gives_up_realm(upstream):
+            continue
+        if upstream is not None and _not_before(binding, upstream) > now:
             continue
         if in_use is not None and target.rank > in_use.rank and upstream is not None and upstream.wants_phone:
             continue

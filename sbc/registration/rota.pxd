@@ -7,6 +7,7 @@ cdef class Standing:
     cdef readonly double remaining
     cdef readonly bint alive
     cdef readonly bint waits
+    cdef readonly bint brief
 
 
 cdef class Rota:
@@ -17,6 +18,7 @@ cdef class Rota:
     cdef public str spent
     cdef public int trials
     cdef public str reserved
+    cdef dict _left_out
     cdef str _pending
     cdef double _pending_since
     cdef str _pending_call_id
@@ -37,6 +39,8 @@ cdef class Rota:
     cpdef bint unheard(self, str server)
     cpdef object accepted(self, str server, bint is_new)
     cpdef object given_up(self, str server)
+    cpdef object leave_out(self, str server, double until)
+    cpdef double left_out_until(self, str server)
     cpdef bint may_be_short(self)
     cpdef object granted(self, double seconds, bint is_short, bint is_complete, str call_id, double now)
     cpdef bint is_to_begin_again(self, double now)

@@ -56,20 +56,25 @@ _MOST_ANSWERS = 3
 @cython.cclass
 class Standing:
     """How a phone stands at one of the servers that want its answer. `remaining`: seconds until it lapses there, 0 when it is
-    not registered; `alive`: not known to be down; `waits`: it is not to be asked now, because it refused, or is not answered."""
+    not registered; `alive`: not known to be down; `waits`: it is not to be asked now, because it refused, or is not answered;
+    `brief`: it grants so little that it would always be the next to lapse."""
 
     name: str
     rank: cython.long
     remaining: cython.double
     alive: cython.bint
     waits: cython.bint
+    brief: cython.bint
 
-    def __init__(self, name: str, rank: int, remaining: float, alive: bool = True, waits: bool = False) -> None:
+    def __init__(
+        self, name: str, rank: int, remaining: float, alive: bool = True, waits: bool = False, brief: bool = False
+    ) -> None:
         self.name = name
         self.rank = rank
         self.remaining = remaining
         self.alive = alive
         self.waits = waits
+        self.brief = brief
 
     def __repr__(self) -> str:
         return f"{self.name} ({self.remaining:.0f} s{'' if self.alive else ', down'}{', waits' if self.waits else ''})"
@@ -88,9 +93,9 @@ def order(standings: list[Standing], method: str, short_grant: float, passed_ove
     soon = 2.0 * short_grant
 
     def urgency(one: Standing) -> tuple[int, float, int]:
-        if 0.0 < one.remaining <= soon:
+        if 0.0 < one.remaining <= soon and not one.brief:
             return (0, one.remaining, one.rank)
-        return (1, 0.0, one.rank) if one.remaining <= 0.0 else (2, one.remaining, one.rank)
+        return (1, float(one.brief), one.rank) if one.remaining <= 0.0 else (2, one.remaining, one.rank)
 
     return sorted(left, key=urgency)
 
@@ -132,6 +137,7 @@ class Rota:
     spent: str  # the nonce with which the phone was refused the last time; "" = none
     trials: cython.int  # how often it was given the challenge of another realm together with that of the one that it answers
     reserved: str  # the server that is to have the next turn, and has a place for it
+    _left_out: dict  # server that grants so little that no turn is for it -> until when; None = there was never one
     _pending: str  # the server whose challenge the phone has been given and not yet answered well; "" = none
     _pending_since: cython.double
     _pending_call_id: str
@@ -150,6 +156,7 @@ class Rota:
         self.together = ()
         self.spent = ""
         self.reserved = ""
+        self._left_out: dict[str, float] | None = None
         self.trials = 0
         self.begin(method, now)
 
@@ -252,6 +259,19 @@ class Rota:
         """The phone need not answer that server any more."""
         if server == self._pending:
             self._pending = ""
+
+    @cython.ccall
+    def leave_out(self, server: str, until: cython.double):
+        """No turn is for that server before then; 0: it has its turns."""
+        if self._left_out is None and until > 0.0:
+            self._left_out = {}
+        if self._left_out is not None:
+            self._left_out[server] = until
+
+    @cython.ccall
+    def left_out_until(self, server: str) -> cython.double:
+        """Before then no turn is for that server; 0: it has its turns."""
+        return 0.0 if self._left_out is None else self._left_out.get(server, 0.0)
 
     @cython.ccall
     def may_be_short(self) -> cython.bint:

@@ -20,6 +20,7 @@ from sbc.registration.leg import Ending
 from sbc.registration.own_digest import WRONG_IN_PHONE, answerable, wrong_line
 from sbc.registration.quarantine import MOST_IN_A_ROW, Kept
 from sbc.registration.refreshes import OFF
+from sbc.registration.turns import LEAST_GRANT
 
 if cython.compiled:
     from cython.cimports.sbc.registration.bindings import Binding, Question, Upstream
@@ -31,7 +32,7 @@ if cython.compiled:
     from cython.cimports.sbc.registration.rota import Rota
     from cython.cimports.sbc.registration.shown import Shown
     from cython.cimports.sbc.registration.targets import Target, Targets
-    from cython.cimports.sbc.registration.turns import Turns, turns_for
+    from cython.cimports.sbc.registration.turns import Turns, is_brief, turns_for
     from cython.cimports.sbc.sip.lines import OwnLine, written_line
     from cython.cimports.sbc.sip.message import Response
     from cython.cimports.sbc.sip.scanner import CONTACT
@@ -46,7 +47,7 @@ else:
     from sbc.registration.rota import Rota
     from sbc.registration.shown import Shown
     from sbc.registration.targets import Target, Targets
-    from sbc.registration.turns import Turns, turns_for
+    from sbc.registration.turns import Turns, is_brief, turns_for
     from sbc.sip.lines import OwnLine, written_line
     from sbc.sip.message import Response
     from sbc.sip.scanner import CONTACT
@@ -156,7 +157,9 @@ class Settlement(PhoneBook):
         else:
             upstream.wants_phone = False
         if rota is not None:
-            rota.accepted(upstream.server, upstream.state != _REGISTERED)
+            # A brief one is not reached: it would be new each time.
+            is_new: cython.bint = upstream.state != _REGISTERED and not is_brief(upstream, exchange.targets)
+            rota.accepted(upstream.server, is_new)
             binding.spare = max(binding.spare, upstream.expires_at - binding.expires_at)
 
     # It is not
@@ -362,7 +365,24 @@ class Settlement(PhoneBook):
             turns = turns_for(self, targets, binding, exchange.phone_flow, exchange.request, now)
             if turns is None:
                 return self._limit_of(binding)
+        exchange._least_grant = int(min(LEAST_GRANT, targets.short_grant))
+        self._leave_out_brief(exchange, turns, now)
         return turns.grant(exchange._is_held, now)
+
+    @cython.cfunc
+    def _leave_out_brief(self, exchange: Exchange, turns: Turns, now: cython.double):
+        """A server that grants very little does not make the phone come by for ever."""
+        leg: Leg
+        any_brief: cython.bint = False
+        any_other: cython.bint = False
+        turns.leave_out_brief(now)
+        for leg in exchange._legs:
+            if leg.ending is Ending.ACCEPTED:
+                leg.brief = turns.is_left_out(leg.target, now)
+                any_brief = any_brief or leg.brief
+                any_other = any_other or not leg.brief
+        if any_brief and not any_other:
+            exchange._is_held = True  # the phone is told of what it has elsewhere
 
     @cython.cfunc
     def _limit_of(self, binding: Binding) -> cython.longlong:

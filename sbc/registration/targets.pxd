@@ -13,7 +13,9 @@ cdef class Target:
     cdef readonly bint trusted
     cdef public str realm
     cdef long long _longest
+    cdef long long _least
 
+    cdef object insists_on(self, long long least)
     cdef long long time_to_ask(self, Targets targets, long long wanted)
 
 

@@ -22,6 +22,10 @@ else:
     from sbc.redundancy.group import ServerGroup
 
 
+_LONGEST_LEAST = cython.declare(cython.longlong, 86400)
+"""Seconds. RFC 3261 10.3 allows a server to insist on an hour at most; whatever is beyond a day is a mistake."""
+
+
 def _nobody(fact: object) -> None:
     pass
 
@@ -40,6 +44,7 @@ class Target:
     trusted: cython.bint
     realm: str  # of its last challenge to anybody; "" = not known
     _longest: cython.longlong
+    _least: cython.longlong  # seconds: the Min-Expires of its last 423; 0 = it has never said one
 
     def __init__(self, settings: ServerSettings, group: GroupSettings) -> None:
         self.settings = settings
@@ -51,17 +56,25 @@ class Target:
         self.realm = ""
         self.series = f"{zlib.crc32(settings.name.encode()):08x}"
         self._longest = min(settings.expires, group.max_expires or settings.expires)
+        self._least = 0
+
+    @cython.cfunc
+    def insists_on(self, least: cython.longlong):
+        """It has said 423, with that Min-Expires (seconds): less is asked of it no more, until the next start or reload."""
+        self._least = min(least, _LONGEST_LEAST)
 
     @cython.cfunc
     def time_to_ask(self, targets: Targets, wanted: cython.longlong) -> cython.longlong:
-        """Seconds to ask for: what the phone wants (below 0: it does not say), within what the administrator allows."""
+        """Seconds to ask for: what the phone wants (below 0: it does not say), within what the administrator allows,
+        but not so little that the server refuses it. An answer to a challenge covers nonce, method and URI only, so other
+        seconds than the phone's leave it good."""
         if wanted == 0:
             return 0
         if wanted < 0 or targets.phone_expires > 0:  # then the phone's rhythm is none of theirs
             wanted = self._longest
         if wanted < targets._min_expires:
             wanted = targets._min_expires
-        return wanted if wanted < self._longest else self._longest
+        return max(wanted if wanted < self._longest else self._longest, self._least)
 
 
 @cython.cclass

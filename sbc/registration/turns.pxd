@@ -59,10 +59,13 @@ cdef class Turns:
     cdef object challenged(self, Leg leg, list others, double now)
     cdef double time_held(self, str but, double now)
     cdef bint is_held(self, str but, double now)
+    cdef object leave_out_brief(self, double now)
+    cdef bint is_left_out(self, Target target, double now)
     cdef long long grant(self, bint is_held, double now)
     cdef object _say_what_to_do(self, list lacking)
     cdef double _time_at_others(self, double now)
 
 
+cdef bint is_brief(Upstream upstream, Targets targets)
 cdef bint wants_phone(Target target, Upstream upstream, object credentials)
 cdef Turns turns_for(object books, Targets targets, Binding binding, Flow flow, Request request, double now)

@@ -61,6 +61,14 @@ _MOST_TRIALS = cython.declare(cython.int, 2)  # of another realm: its challenge 
 _SEEMS = "seems to answer"
 _SO_FAR = "so far answers"
 
+LEAST_GRANT = 5.0
+"""Seconds. A phone that takes turns is never told less (but `short_grant`): pjsip falls silent for good after 3 s."""
+
+_ROUNDING = cython.declare(cython.double, 0.5)  # servers grant whole seconds, which a difference of two times is only nearly
+
+_BRIEF_AGAIN = 3600.0
+"""Seconds after which a server that grants very little is tried once more."""
+
 DOES_NOT_COME = (
     "the phone does not come back for this server's challenge; try another challenge_method for it,"
     " or put its password into the credentials file"
@@ -87,6 +95,12 @@ def wants_phone(target: Target, upstream: Upstream | None, credentials: object) 
         return False
     # Another password file may know more.
     return upstream.question.credentials is credentials if upstream.question is not None else credentials is None
+
+
+@cython.cfunc
+def is_brief(upstream: Upstream, targets: Targets) -> cython.bint:
+    """Has that server granted less than two short grants, the last time? Then it lapses before the phone has come by again."""
+    return 0.0 < upstream.expires_at - upstream.registered_at < 2.0 * targets.short_grant - _ROUNDING
 
 
 @cython.cfunc
@@ -175,7 +189,7 @@ class Turns:
     def _waits(self, upstream: Upstream, now: cython.double) -> cython.bint:
         """Has the phone been given up there for now? One that begins anew may have another account than was refused. One that
         does not answer the realm there is given up until `_forgive`."""
-        if gives_up_realm(upstream):
+        if gives_up_realm(upstream) or now < self.rota.left_out_until(upstream.server):
             return True
         return now < upstream.retry_at and not (self._begins_anew and upstream.state == _FAILED)
 
@@ -191,7 +205,9 @@ class Turns:
             if wants_phone(target, upstream, self._credentials):
                 left = max(0.0, upstream.expires_at - now) if upstream.state == _REGISTERED else 0.0
                 alive = self._targets.group.may_accept(target.name)
-                found.append(Standing(target.name, target.rank, left, alive, self._waits(upstream, now)))
+                waits = self._waits(upstream, now)
+                brief = is_brief(upstream, self._targets)
+                found.append(Standing(target.name, target.rank, left, alive, waits, brief))
         return found
 
     # At its arrival
@@ -510,8 +526,9 @@ class Turns:
 
     @cython.cfunc
     def is_together(self, leg: Leg) -> cython.bint:
-        """Is its challenge passed on with those of others, when all have spoken?"""
-        return self.leg is None and not leg.reserve and not leg.showed_credentials
+        """Is its challenge passed on with those of others, when all have spoken? Also that of a server that was shown its last
+        nonce, unasked, and wants another one: the phone has answered nobody yet."""
+        return self.leg is None and not leg.reserve and (not leg.showed_credentials or self.answers == "")
 
     @cython.cfunc
     def without_reserves(self, legs: list, answered: cython.bint, now: cython.double) -> list:
@@ -566,6 +583,42 @@ class Turns:
         return self.at_home and self.time_held(but, now) >= self._targets.short_grant
 
     @cython.cfunc
+    def leave_out_brief(self, now: cython.double):
+        """A server that grants less than two short grants is not worth coming by for, as long as another one that lives has the
+        phone for longer: no turn is kept for it for a while."""
+        target: Target
+        upstream: Upstream
+        is_elsewhere: cython.bint = False
+        brief: list = []
+        for target in self._targets.asked:
+            upstream = self.binding.at(target.name)
+            if upstream is None or upstream.state != _REGISTERED:
+                continue
+            if not is_brief(upstream, self._targets):
+                self.rota.leave_out(upstream.server, 0.0)
+                if upstream.expires_at - now >= self._targets.short_grant and self._targets.group.may_accept(target.name):
+                    is_elsewhere = True
+            elif self.wants(target):
+                brief.append(upstream)
+        for upstream in brief:
+            self.rota.leave_out(upstream.server, now + _BRIEF_AGAIN if is_elsewhere else 0.0)
+            if is_elsewhere:
+                seconds = round(upstream.expires_at - upstream.registered_at)
+                upstream.reason = f"the server grants {seconds} s only, too short for the phone to come by for it"
+                self.binding.unsaved = True
+
+    @cython.cfunc
+    def is_left_out(self, target: Target, now: cython.double) -> cython.bint:
+        """Is it registered there for a time that is not worth to be told?"""
+        upstream: Upstream = self.binding.at(target.name)
+        return (
+            upstream is not None
+            and now < self.rota.left_out_until(target.name)
+            and upstream.state == _REGISTERED
+            and is_brief(upstream, self._targets)
+        )
+
+    @cython.cfunc
     def grant(self, is_held: cython.bint, now: cython.double) -> cython.longlong:
         """The seconds for the phone, at most, now that it is told that it is registered; `is_held`: where it was already."""
         one: Standing
@@ -583,6 +636,8 @@ class Turns:
                     break
         if lacking and not self.rota.may_be_short():
             self._say_what_to_do(lacking)
+            if self.rota.method == AGGREGATE and not self._books.is_awaited(self.binding, lacking[0].name):
+                self._learn(ALTERNATING, f"{AGGREGATE}: the phone is never registered at {lacking[0].name} by it", now)
         seconds: cython.double = self._targets.short_grant
         if not is_short:
             longest: cython.double = spread(standings, self.rota.method)

@@ -4,6 +4,7 @@
 cimport cython
 
 from sbc.sip.lines cimport Lines
+from sbc.sip.remembered cimport Remembered
 from sbc.sip.scanner cimport Line, Octets, ViaParts
 
 # Schemes of a Request-URI.
@@ -83,6 +84,7 @@ cdef class Head(Lines):
     cpdef bint has_to_tag(self) except -1
     cpdef str request_uri_text(self)
     cpdef bytes request_uri_bytes(self)
+    cpdef object request_uri_in(self, Remembered remembered)
     cpdef int hops_left(self) except? -1
     cpdef str reason_text(self)
 

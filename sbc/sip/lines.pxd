@@ -2,6 +2,7 @@
 
 cimport cython
 
+from sbc.sip.remembered cimport Remembered
 from sbc.sip.scanner cimport Line, Octets
 
 
@@ -32,8 +33,9 @@ cdef class Lines:
     cdef int _count
     cdef int _room
     cdef int _foreign  # how many of them have other data than `self.data`
-    # For each header that has a bit, by its number: one more than the place of its first line, 0 without one.
-    cdef unsigned short _places[32]
+    # For each header that has a bit, by its number: one more than the place of its first line, 0 without one. Signed: so the
+    # compiler compares eight of them at once.
+    cdef short _places[32]
     cdef int _bits     # of the headers that may be there; all that are, and perhaps some that were taken off
     cdef int _fresh    # of the headers whose values, kept by subclasses, are those of the lines
     cdef bytes _body   # None while it is the received one, from `_body_start` to `_body_end`
@@ -63,6 +65,7 @@ cdef class Lines:
     cpdef bint has_one(self, int bit) noexcept
     cpdef str first_of(self, int bit)
     cpdef bytes first_bytes(self, int bit)
+    cpdef object first_in(self, int bit, Remembered remembered)
     cpdef str value_of(self, int bit)
     cpdef bytes value_bytes(self, int bit)
     cpdef long long number_of(self, int bit, long long limit) except? -1
@@ -88,6 +91,21 @@ cdef class Lines:
     cpdef bytes get_body(self)
     cpdef object set_body(self, bytes body)
     cpdef bytes to_bytes(self, bint stream=*)
+
+
+# `place_of` and `required` without a call: for a bit that is known when this is compiled, one look into an array.
+
+cdef extern from *:
+    int FIRST_BIT "__builtin_ctz" (unsigned int bits) nogil
+
+
+cdef inline int first_place(Lines message, int bit) noexcept:
+    return message._places[FIRST_BIT(<unsigned int>bit)] - 1 if bit > 0 else -1
+
+
+cdef inline int required_place(Lines message, int bit) except -1:
+    cdef int place = first_place(message, bit)
+    return message.required(bit) if place < 0 else place
 
 
 cpdef Name name_of(str name)

@@ -139,7 +139,7 @@ cdef int lines_at(
     int most,
     int longest,
     Headers *headers,
-    unsigned short *places,
+    short *places,
 ) noexcept nogil
 cdef Py_ssize_t parameter_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Parameter *parameter) noexcept nogil
 cdef bint address_at(Octets octets, Py_ssize_t start, Py_ssize_t end, AddressParts *address) noexcept nogil

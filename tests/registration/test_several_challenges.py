@@ -11,6 +11,8 @@ import pytest
 
 from sbc.registration.turns import DOES_NOT_COME
 from sbc.sip.digest import Challenge
+from sbc.sip.headers import NameAddr
+from sbc.sip.message import Response
 from tests.helpers.scripted_servers import MemoryStore, accept
 from tests.helpers.stacks import BARESIP, LINPHONE, PJSUA, SOFIA, STACKS, TWINKLE, Keeper, Stack, StackPhone, bound
 
@@ -586,6 +588,70 @@ def test_d8_turns_go_on_after_a_restart_of_the_appliance(live, stack):
     assert stack.unasked >= min(asked)
     run_periods(again, phone)
     assert [] == phone.failures
+
+
+def insists_on(keeper: Keeper, least: int):
+    """That registrar, which says 423 to less than so many seconds, behind its digest check (as Asterisk's does)."""
+
+    def reply(request):
+        response = keeper(request)
+        wanted = int(NameAddr.parse(request.get("Contact")).parameters["expires"])
+        if response.status == 200 and 0 < wanted < least:
+            keeper.held.clear()
+            return Response.for_request(request, 423, to_tag="server", headers=[("Min-Expires", str(least))])
+        return response
+
+    return reply
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_d8_a_423_behind_the_phone_s_answer_is_heeded_in_its_next_turn(live, stack):
+    """The phone is told of what it has elsewhere, and never hears of the 423: the server is asked for more from then on."""
+    site = live.site()
+    keeper = site.fallback.reply
+    site.fallback.reply = insists_on(keeper, 1800)
+    phone = live.phone(site, stack, wanted=600)
+    site.clock.advance(60)
+    assert keeper.holds_one() and site.primary.reply.holds_one()
+    asked = [int(NameAddr.parse(request.get("Contact")).parameters["expires"]) for _, request in site.fallback.requests]
+    assert 600 == asked[0] and 1800 == asked[-1]
+    assert [] == phone.failures
+
+
+@pytest.mark.parametrize("stack", [LINPHONE, SOFIA], ids=lambda stack: stack.name)
+def test_d8_aggregate_with_a_phone_that_shows_a_nonce_which_was_good_once(live, stack):
+    """What it shows unasked is no answer: the new challenge goes to it together with the other server's."""
+    of_keepers = {"primary": {"one_time": True, "stale": True}, "fallback": {"stale": True, "qop": False}}
+    site = live.site(challenge_method="aggregate", of_keepers=of_keepers)
+    phone = live.phone(site, stack, wanted=60)
+    site.clock.advance(200)
+    run_periods(site, phone)
+    (binding,) = site.registrar.bindings_for_aor(AOR)
+    assert "alternating" == binding.method and "only" in binding.method_reason
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+@pytest.mark.parametrize("granted", [3, 15])
+@pytest.mark.parametrize("which", ["primary", "fallback"])
+def test_d8_a_server_that_grants_very_little_is_not_worth_short_grants(live, stack, granted, which):
+    site = live.site(of_keepers={which: {"granted": granted}})
+    phone = live.phone(site, stack)
+    site.clock.advance(3000)
+    assert len(phone.grants) < 30 and [] == phone.failures
+    assert min(seconds for _, seconds in phone.grants) >= 5
+    (upstream,) = [one for one in site.registrar.bindings_for_aor(AOR)[0].upstreams if one.server == which]
+    assert f"the server grants {granted} s only" in upstream.reason
+
+
+def test_d8_with_no_other_server_its_few_seconds_are_told_but_not_less_than_five(live):
+    site = live.site(of_keepers={"fallback": {"granted": 3}}, rise=1)
+    phone = live.phone(site, BARESIP, wanted=60)
+    site.clock.advance(30)
+    site.primary.unreachable = True
+    site.take_down(site.primary)
+    start = site.clock.seconds()
+    site.clock.advance(200)
+    assert {5} == {seconds for at, seconds in phone.grants if at > start + 60}
 
 
 # Phones that cannot answer the other realm: nobody loses service because we tried

@@ -12,7 +12,7 @@ from sbc.redundancy.group import ServerGroup
 from sbc.redundancy.settings import GroupSettings, PhonesSettings, ServerSettings
 from sbc.registration.upkeep import Upkeep
 from sbc.sip.headers import NameAddr
-from tests.helpers.scripted_servers import Phone, Site, accept, refuse, silent
+from tests.helpers.scripted_servers import MemoryStore, Phone, Site, accept, refuse, silent
 from tests.registration.test_modes import ACCOUNTS, Challenging, come_back, die, elapsed, renew, story, with_passwords
 
 
@@ -687,3 +687,28 @@ def test_d18_replayed_at_a_server_that_was_away_at_a_changed_configuration(make_
     come_back(site, site.fallback)
     site.clock.advance(10)
     assert 1 == len(times(site.fallback, start))
+
+
+def test_a_server_that_is_configured_no_more_is_in_no_row(make_site):
+    """Neither here nor on disk, and nothing is changed for the others."""
+    store = MemoryStore()
+    site = make_site(servers=3, store=store)
+    renew(Phone(site))
+    site.clock.advance(2)
+    assert {"primary", "fallback", "third"} == {row.server for row in store.registrations.values()}
+    reload(site, servers=site.group.settings.servers[:2])
+    site.clock.advance(2)
+    (binding,) = site.registrar.bindings_for_aor("sip:alice@example.com")
+    assert [("primary", "registered"), ("fallback", "registered")] == [(one.server, one.state) for one in binding.upstreams]
+    site.registrar.close()
+    assert {"primary", "fallback"} == {row.server for row in store.registrations.values()}
+
+
+def test_a_server_that_was_removed_while_the_appliance_was_down_is_in_no_row(make_site):
+    store = MemoryStore()
+    site = make_site(servers=3, store=store)
+    renew(Phone(site))
+    site.registrar.close()
+    again = make_site(servers=2, store=store, clock=site.clock, wall=site.wall + site.clock.seconds())
+    (binding,) = again.registrar.bindings_for_aor("sip:alice@example.com")
+    assert ["primary", "fallback"] == [one.server for one in binding.upstreams]
