@@ -88,7 +88,6 @@ COMPILER = ["-O2", "-g0", "-include", "ext/texts.h"]
 
 extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
 extensions += [
-    Extension("sbc.registration.keyed_hash", ["ext/keyed_hash.pyx"]),
     Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
     Extension("sbc.sip.remembered", ["ext/remembered.pyx"]),
     Extension("sbc.sip.lines", ["ext/lines.pyx"]),

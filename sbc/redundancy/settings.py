@@ -109,7 +109,9 @@ class ServerSettings:
     """For `duration`: seconds after the failover; 0 = not before the server in use fails (Y29)."""
     trusted: bool = False
     """The server takes our REGISTERs without a password, because it knows our address or our TLS certificate: no credentials
-    are ever sent there (D8, method 3)."""
+    are ever sent there (D8, method 3). It lets in whomever no other server has refused: with concurrent registration nobody
+    who was not accepted elsewhere as long as a server lives that asks for passwords; one after the other, whoever comes while it is
+    the working server, or when the one before it does not answer."""
     path: bool = False
     """Write a Path header, with Supported: path, into REGISTERs for this server (RFC 3327). A server that answers 420 gets
     none from then on (D25). False: it finds the way by the Contact that we write, which every server understands."""

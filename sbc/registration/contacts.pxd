@@ -1,6 +1,5 @@
 # What compiled modules may use of contacts.py without going through Python. The words are in contacts.py.
 
-from sbc.registration.keyed_hash cimport KeyedHash
 from sbc.sip.message cimport Message, Request, Response
 from sbc.sip.writer cimport Writer
 
@@ -22,7 +21,7 @@ cdef class Contact:
 
 
 cdef class TokenMaker:
-    cdef KeyedHash _hash
+    cdef object _keyed
 
     cpdef str token(self, str aor, str contact_uri, str instance)
 

@@ -8,6 +8,7 @@ for.
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 
 import cython
@@ -18,12 +19,10 @@ from sbc.sip.headers import NameAddr, format_parameters
 from sbc.sip.uri import SipUri
 
 if cython.compiled:
-    from cython.cimports.sbc.registration.keyed_hash import KeyedHash
     from cython.cimports.sbc.sip.message import Message, Request, Response
     from cython.cimports.sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, scan_plain_expires, text_of
     from cython.cimports.sbc.sip.writer import Writer
 else:
-    from sbc.registration.keyed_hash import KeyedHash
     from sbc.sip.message import Message, Request, Response
     from sbc.sip.scanner import CONTACT, EXPIRES, TO, scan_number, scan_parameters, scan_plain_expires, text_of
     from sbc.sip.writer import Writer
@@ -152,14 +151,16 @@ class TokenMaker:
     lost, so that a REGISTER after that renews the binding at the server and does not add a second one that rings too.
     """
 
-    _hash: KeyedHash
+    _keyed: object
 
     def __init__(self, secret: bytes) -> None:
-        self._hash = KeyedHash(secret[:64], _TOKEN_BYTES, b"contact")
+        self._keyed = hashlib.blake2b(key=secret[:64], digest_size=_TOKEN_BYTES, person=b"contact")
 
     @cython.ccall
     def token(self, aor: str, contact_uri: str, instance: str) -> str:
-        return self._hash.hexadecimal(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
+        digest = self._keyed.copy()
+        digest.update(f"{aor}\n{contact_uri}\n{instance}".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 @cython.cfunc

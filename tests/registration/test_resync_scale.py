@@ -113,8 +113,9 @@ def test_d18_all_phones_come_back_at_the_pace(make_site, password_file):
     assert PHONES == primary.holding()
     assert took <= allowed
     assert most_in(1.0, at_primary) <= round(1.2 * RATE)
-    assert at_primary[0] >= back_at + HOLD
-    first = next(user for at, user in primary.requests if at >= back_at)
+    early = [at for at in at_primary if at < back_at + HOLD]
+    assert len(early) <= 2, "only the try on behalf of all that was under way, and its answer to the challenge"
+    first = next(user for at, user in primary.requests if at >= back_at + HOLD)
     assert first in {f"u1{n}" for n in range(10)}
     assert most_in(WINDOW, since) <= 2 * usual_rate * WINDOW + 5
     assert failures == sum(len(phone.failures) for phone in phones), "no phone has shown a failed registration"

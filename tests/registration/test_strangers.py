@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sbc.redundancy.outcome import Answered
 from sbc.sip.message import Response
-from tests.helpers.scripted_servers import Phone, PhoneFlow, accept, refuse
+from tests.helpers.scripted_servers import Phone, PhoneFlow, accept, refuse, silent
 from tests.helpers.stacks import LINPHONE, PJSUA, STACKS, Keeper, StackPhone
 
 AOR = "sip:alice@example.com"
@@ -161,6 +162,36 @@ def test_d8_a_trusted_server_takes_over_from_one_that_fails_for_all(live, stack)
     site.clock.advance(3000)
     assert "registered" == site.state("fallback")
     assert {200} == set(phone.answers[2:])
+
+
+@pytest.mark.parametrize("registration", ["concurrent", "successive", "single"])
+@pytest.mark.parametrize("how", ["down", "held for its 503"])
+def test_d8_a_trusted_server_lets_in_anybody_while_all_that_ask_for_passwords_count_as_down(live, registration, how):
+    """As conf/sbc.toml says."""
+    site = live.site(of_servers={"fallback": {"trusted": True}}, registration=registration)
+    site.fallback.reply = accept(600)
+    if how == "down":
+        site.primary.unreachable = True
+        site.take_down(site.primary)
+    else:
+        site.group.observe(site.primary.candidate, Answered(503, 120), site.clock.seconds(), "REGISTER")
+    stranger = Stranger(site)
+    stranger.register()
+    site.clock.advance(5)
+    assert [200] == stranger.answers
+    assert "registered" == site.state("fallback")
+
+
+@pytest.mark.parametrize("reply", [silent, refuse(503)], ids=["silent", "503"])
+def test_d8_concurrent_a_trusted_server_waits_for_one_that_counts_as_alive(live, reply):
+    """However badly that one answers: until it is known to be down, nobody is let in behind its back."""
+    site = live.site(of_servers={"fallback": {"trusted": True}})
+    site.primary.reply = reply
+    stranger = Stranger(site)
+    stranger.register()
+    site.clock.advance(33)
+    assert [480] == [status for status in stranger.answers if status >= 200]
+    assert [] == site.fallback.requests
 
 
 # What he does to the phone
