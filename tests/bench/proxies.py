@@ -18,6 +18,8 @@ from tests.e2e.peers.sockets import answers_options
 
 HERE = Path(__file__).parent
 ADDRESS = "127.0.0.1"
+AS_BATCH = ("chrt", "--batch", "0")
+"""With the scheduling policy that `sbc` asks for itself: what is compared has the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class KamailioProxy(Proxy):
         dispatcher = folder / "dispatcher.list"
         # Set, URI, flags, priority.
         dispatcher.write_text("".join(f"1 {uri} 0 {10 - rank}\n" for rank, uri in enumerate(uris)))
-        arguments = ["kamailio", "-f", str(HERE / "kamailio.cfg"), "-DD", "-E", "-m", "2048", "-M", "16"]
+        # It costs nothing, and makes its p99 better.
+        arguments = [*AS_BATCH, "kamailio", "-f", str(HERE / "kamailio.cfg"), "-DD", "-E", "-m", "2048", "-M", "16"]
         # Its default allocator, made for debugging, more than doubles what a call costs.
         arguments += ["-x", "fm", "-X", "fm"]
         arguments += ["-Y", str(folder), "-l", f"udp:{ADDRESS}:{self.port}"]
@@ -134,7 +137,8 @@ class Forwarder(Proxy):
 
     def __init__(self, folder: Path, servers: list[Server], program: Path) -> None:
         self.port = free_port()
-        super().__init__("forwarder", [str(program), *(str(port) for port in (self.port, *(s.port for s in servers)))], folder)
+        ports = [str(port) for port in (self.port, *(server.port for server in servers))]
+        super().__init__("forwarder", [*AS_BATCH, str(program), *ports], folder)
 
 
 class Direct(Proxy):
