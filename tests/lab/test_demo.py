@@ -18,6 +18,11 @@ pytestmark = pytest.mark.e2e
 WITHIN = 60  # seconds that the whole story may take
 
 
+def _hears_hangups() -> None:
+    """Under nohup the tests do not, nor would what they start, and the demo respects that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start a Python program in a process group of its own, which ends with the test, whatever happens."""
@@ -31,6 +36,7 @@ def start(tmp_path):
             text=True,
             env={**os.environ, "TMPDIR": str(tmp_path)},
             process_group=0,
+            preexec_fn=_hears_hangups,
         )
         processes.append(process)
         return process
