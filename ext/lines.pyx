@@ -324,27 +324,15 @@ cdef class Lines:
 
     cpdef bytes first_bytes(self, int bit):
         """`first_of` as it came, folds included."""
-        cdef int place = first_place(self, bit)
-        cdef Line *line
-        cdef Octets octets
-        if place < 0:
-            return None
-        line = &self._lines[place]
-        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
-        return octets[line.value_start:trimmed_end(octets, line.value_start, _first_end(line))]
+        cdef int length = 0
+        cdef Octets octets = _first_element(self, bit, &length)
+        return None if octets == NULL else octets[:length]
 
     cpdef object first_in(self, int bit, Remembered remembered):
         """What is remembered for `first_bytes`, or None."""
-        cdef int place = first_place(self, bit)
-        cdef Line *line
-        cdef Octets octets
-        if place < 0:
-            return None
-        line = &self._lines[place]
-        octets = <Octets>PyBytes_AS_STRING(<object>line.data)
-        return remembered.at(
-            octets + line.value_start, trimmed_end(octets, line.value_start, _first_end(line)) - line.value_start
-        )
+        cdef int length = 0
+        cdef Octets octets = _first_element(self, bit, &length)
+        return None if octets == NULL else remembered.at(octets, length)
 
     cpdef str value_of(self, int bit):
         """The value of the first line of a header that has a bit; None without one."""
@@ -674,6 +662,19 @@ cdef inline bint _same_name(Octets octets, Py_ssize_t start, Octets lowered, Py_
         if octet != lowered[position]:
             return False
     return True
+
+
+cdef inline Octets _first_element(Lines lines, int bit, int *length):
+    """The first element of a comma list whose header has a bit, where it stands; NULL without one."""
+    cdef int place = first_place(lines, bit)
+    cdef Line *line
+    cdef Octets octets
+    if place < 0:
+        return NULL
+    line = &lines._lines[place]
+    octets = <Octets>PyBytes_AS_STRING(<object>line.data)
+    length[0] = <int>(trimmed_end(octets, line.value_start, _first_end(line)) - line.value_start)
+    return octets + line.value_start
 
 
 cdef inline Py_ssize_t _first_end(Line *line):
