@@ -109,8 +109,9 @@ class Baresip(Program):
         return re.search(rf"(?m)^{re.escape(line.name)}@.*}} 200 OK .*\[1 binding\]", self.text()) is not None
 
     def refusals(self, line: Line) -> list[str]:
-        """What the phone has said so far of registrations that failed."""
-        return [kind for kind in self._registrations(line) if kind == "REGISTER_FAIL"]
+        """What the phone has said so far of registrations that failed; by its log, as the first may come before the
+        control connection exists."""
+        return re.findall(rf"reg: {re.escape(line.address_of_record)}: (.+)", self.text())
 
     def add_line(self, line: Line) -> None:
         """One more, while the phone runs; wait until it is registered."""
