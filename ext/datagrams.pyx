@@ -35,7 +35,8 @@ cdef enum:
     ADDRESS = 28       # sizeof(struct sockaddr_in6), the longest address we use
     FEW = 3            # so many are sent faster one by one: the kernel need not read vectors, nor offer others its place
     NEAR = 512         # peers that are found without a look into the dictionary
-    LOOK_AGAIN = 8     # so many calls that found one datagram each, then it is seen whether more arrive at a time now
+    LOOK_AGAIN = 8     # so many calls that take one datagram each, then it is seen whether more arrive at a time now
+    MOST_LUCK = 8      # so many calls in a row must have found one alone until one is taken at a time
 
 
 cdef inline void _put(list objects, int i, object new) noexcept:
@@ -145,9 +146,13 @@ cdef class Datagrams:
         return 1
 
     cdef int _receive_all(self):
-        """Returns how many came, -1 for none."""
+        """Returns how many came, -1 for none. Of a call's messages half come together, of registrations none."""
         cdef int count = recvmmsg(self._fd, self._headers, SLOTS, MSG_DONTWAIT, NULL)
-        if count == 1:
+        if count > 1:
+            self._luck = min(self._luck + 2, MOST_LUCK)
+        elif self._luck > 0:
+            self._luck -= 1
+        elif count == 1:
             self._singly = LOOK_AGAIN
         return count
 

@@ -36,6 +36,7 @@ cdef class Datagrams:
     cdef list _out_addresses
     cdef int _waiting
     cdef int _singly  # so many receive calls for one datagram each are ahead
+    cdef int _luck  # above 0: more than one came together, lately
     cdef readonly unsigned long long received
     cdef readonly unsigned long long sent
     cdef readonly unsigned long long dropped  # the socket's send buffer was full
