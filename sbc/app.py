@@ -174,7 +174,7 @@ class App:
         except (StateUnreadable, StateTaken) as error:
             raise CannotStart(str(error)) from error
         key = self.store.secret()
-        timers = Timers(config.timers.t1, config.timers.t2, config.timers.t4)
+        timers = Timers(config.timers.t1, config.timers.t2, config.timers.t4, config.timers.trying)
         self.layer = TransactionLayer(self.clock, timers, boot=self._own_boot_word())
         self.listeners = Listeners()
         self._resolver = Resolver(self._reactor, config.dns.servers)

@@ -114,6 +114,8 @@ class TimersConfig:
     t1: float
     t2: float
     t4: float
+    trying: float
+    """Until an INVITE gets 100; 0 = at once."""
 
 
 @dataclass(frozen=True)

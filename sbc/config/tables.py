@@ -89,6 +89,7 @@ def read_timers(table: Table) -> TimersConfig:
         t1=table.get("t1", seconds(0, above=True), 0.5),
         t2=table.get("t2", seconds(0, above=True), 4.0),
         t4=table.get("t4", seconds(0, above=True), 5.0),
+        trying=table.get("trying", seconds(0, 0.2), 0.1),
     )
     if timers.t2 < timers.t1:
         table.document.error((*table.path, "t2"), f"{timers.t2:g}", f"at least t1, which is {timers.t1:g}")

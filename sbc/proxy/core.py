@@ -360,8 +360,6 @@ class Proxy(Surroundings):
         route: Route
         servers: ToServers
         group: ServerGroup
-        if is_invite:
-            transaction.send_trying()
         if isinstance(destination, ToPhone):
             # Also a server that asks a phone is told before its Timer F (D1).
             timeout = 64 * self.t1

@@ -88,7 +88,8 @@ class Ledger:
             self.timer_b, self.timer_d, self.timer_h, self.timer_j, self.timer_l, self.timer_m, self.timer_i, self.timer_k,
             self.t1, self.timer_g, self.non_invite_trying, self.invite_trying, 2 * self.t1, self.t2,
         ):  # fmt: skip
-            self.queue.lane(delay)
+            if delay > 0.0:
+                self.queue.lane(delay)
 
     @cython.cfunc
     def count_retransmission(self, flow: Flow, method_code: cython.int):

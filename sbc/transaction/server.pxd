@@ -21,7 +21,6 @@ cdef class ServerTransaction(Machine):
     cdef object request_repeated(self)
     cdef object await_response(self, double trying_after)
     cdef object _send(self, Response response)
-    cdef object send_trying(self)
     cdef object _send_trying(self)
     cdef object _send_final(self, Response response)
     cdef object _repeat(self)

@@ -227,7 +227,10 @@ class ServerTransaction(Machine):
     def await_response(self, trying_after: cython.double):
         """The user has seen the request: send 100 by ourselves when it has sent nothing for so many seconds."""
         if self._last_sent is None and self._final_status == 0:
-            self._wait(trying_after, _TIMER_TRYING)
+            if trying_after <= 0.0:
+                self._take(_TIMER_TRYING, None)
+            else:
+                self._wait(trying_after, _TIMER_TRYING)
 
     # Actions of both machines.
 
@@ -237,11 +240,6 @@ class ServerTransaction(Machine):
         if from_rfc2543(self.key):
             self._to_tag_sent = response.to_tag
         self.flow.send(self._last_sent)
-
-    @cython.cfunc
-    def send_trying(self):
-        """100 at once, for an INVITE whose user knows that it will take a while (s.17.2.1)."""
-        self._take(_TIMER_TRYING, None)
 
     @cython.cfunc
     def _send_trying(self):

@@ -18,6 +18,8 @@ class Timers:
     """The longest interval between retransmissions of a non-INVITE request, or of a failure to INVITE (s.17.1.2.2)."""
     t4: float = 5.0
     """The longest time a message stays in the network (s.17.1.2.2)."""
+    invite_trying: float = 0.2
+    """An INVITE without any answer of the transaction user gets 100 after so long, 200 ms at most (s.17.2.1); 0: at once."""
 
     @property
     def a(self) -> float:
@@ -83,11 +85,6 @@ class Timers:
     def m(self) -> float:
         """INVITE client stays Accepted (RFC 6026 s.7.2)."""
         return 64 * self.t1
-
-    @property
-    def invite_trying(self) -> float:
-        """An INVITE without any answer of the transaction user gets 100 after 200 ms (s.17.2.1)."""
-        return 0.2
 
     @property
     def non_invite_trying(self) -> float:

@@ -64,7 +64,8 @@ class FakeRegistrar:
 class Site:
     """The proxy and its surroundings. Flows are made on demand and remember what was sent on them."""
 
-    def __init__(self, **group_changes) -> None:
+    def __init__(self, trying: float = 0.0, **group_changes) -> None:
+        """`trying`: seconds until an INVITE gets 100."""
         self.clock = FakeClock()
         self.facts: list[object] = []
         self.flows: dict[tuple, FakeFlow] = {}
@@ -72,7 +73,7 @@ class Site:
         """Phones whose TCP connection is open."""
         self.listening: dict[str, tuple[str, int]] = {}
         """Contacts of phones that can be connected to, and where that leads."""
-        self.layer = TransactionLayer(self.clock, Timers())
+        self.layer = TransactionLayer(self.clock, Timers(invite_trying=trying))
         self.registrar = FakeRegistrar()
         self.settings = GroupSettings(
             name="office",
@@ -166,9 +167,9 @@ class Site:
 
 
 @pytest.fixture
-def site():
-    """Ends with all transactions over, and then no timer may be left."""
-    made = Site()
+def site(request):
+    """Ends with all transactions over, and then no timer may be left. Arguments of `Site` may come by `parametrize`."""
+    made = Site(**getattr(request, "param", {}))
     yield made
     made.clock.advance(400)
     assert made.layer.transactions == dict.fromkeys(made.layer.transactions, 0)

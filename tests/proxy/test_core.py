@@ -56,6 +56,28 @@ def test_invite_gets_100_at_once_and_goes_to_the_primary(site):
     site.receive(request("ACK", to_tag="callee"), site.phone)
 
 
+@pytest.mark.parametrize("site", [{"trying": 0.1}], indirect=True)
+def test_invite_that_is_answered_soon_gets_no_100(site):
+    """RFC 3261 17.2.1: what the phone hears within 200 ms ends its retransmissions as well."""
+    site.receive(invite(), site.phone)
+    site.clock.advance(0.09)
+    assert site.phone.summary() == []
+    site.answer(site.primary, site.last(site.primary, "INVITE"), 180)
+    site.clock.advance(1)
+    assert site.phone.summary() == [180]
+
+
+@pytest.mark.parametrize("site", [{"trying": 0.1}], indirect=True)
+def test_invite_that_waits_gets_100_before_the_phone_repeats_it(site):
+    """Timer A is 500 ms, and the first server may be dead."""
+    site.receive(invite(), site.phone)
+    site.clock.advance(0.11)
+    assert site.phone.summary() == [100]
+    site.answer(site.primary, site.last(site.primary, "INVITE"), 100)
+    site.clock.advance(1)
+    assert site.phone.summary() == [100], "a server's 100 is for us alone"
+
+
 def test_whole_call(site):
     """INVITE, 180, 200, ACK, BYE, 200: responses come back without our Via, in-dialog requests keep their way."""
     sent, routes = connect(site)

@@ -65,7 +65,7 @@ class Site:
         self.clock = FakeClock()
         self.story: list[tuple[float, str, str]] = []
         self.facts: list[object] = []
-        self.layer = TransactionLayer(self.clock, Timers())
+        self.layer = TransactionLayer(self.clock, Timers(invite_trying=0.0))
         each = of_servers or {}
         servers = [
             ServerSettings(name, candidate.address, rank=rank, port=5060, **each.get(name, {}))

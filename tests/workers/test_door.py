@@ -68,7 +68,7 @@ class WorkerSite(Site):
         self.deliveries.add(self.door, Shared(flows))
 
     def new_proxy(self):
-        self.layer = TransactionLayer(self.clock, Timers(), boot=marks.boot_word(self._number))
+        self.layer = TransactionLayer(self.clock, Timers(invite_trying=0.0), boot=marks.boot_word(self._number))
         return super().new_proxy()
 
     def knows(self, token: str) -> None:

@@ -66,7 +66,7 @@ class WorkerSite(Site):
         self.deliveries.add(self.door, LentFlows(neighbours, 0, Listening()))
 
     def new_proxy(self):
-        self.layer = TransactionLayer(self.clock, Timers(), boot=marks.boot_word(self._number))
+        self.layer = TransactionLayer(self.clock, Timers(invite_trying=0.0), boot=marks.boot_word(self._number))
         return super().new_proxy()
 
 
@@ -127,4 +127,4 @@ def test_phone_that_nobody_has(workers):
     server = ConnectionFlow()
     uri = f"sip:alice@{SERVER_SIDE[0]};gw-tok=T"
     here.door.message_received(request("INVITE", uri=uri, transport="TCP", sent_by=f"{PRIMARY.address}:5060"), server)
-    assert server.statuses() == [100, 480]
+    assert server.statuses() == [480]
