@@ -202,7 +202,7 @@ class Registrar(Settlement):
         if self.refreshes.is_unchanged(transaction, request, targets, contacts, agent, self.credentials):
             return
         if self._resyncs:
-            seconds: cython.int = self._retry_after(contacts)
+            seconds: cython.int = self._retry_after(contacts, group.key, host)
             if seconds > 0:
                 self._count_refused(group.name, "servers_coming_back")
                 headers = [("Retry-After", str(seconds))]
@@ -219,15 +219,24 @@ class Registrar(Settlement):
         exchange.start()
 
     @cython.cfunc
-    def _retry_after(self, contacts: list) -> cython.int:
-        """Seconds after which a phone may try again that no server has a place for now (D18); 0: it may go on."""
+    def _retry_after(self, contacts: list, group: str, host: str) -> cython.int:
+        """Seconds after which a phone may try again that no server has a place for now (D18); 0: it may go on. `group`: the
+        key of its kind of phones."""
         contact: Contact
         binding: Binding
+        unknown: Contact = None
         for contact in contacts:
+            if contact.expires == 0:
+                continue
             binding = self.bindings.find(contact.token)
-            if contact.expires != 0 and binding is not None:
+            if binding is not None:
+                self.upkeep.look_ahead(binding)
                 return self.upkeep.retry_after(binding, self.queue.now())
-        return 0
+            if unknown is None:
+                unknown = contact
+        if unknown is None:
+            return 0
+        return self.upkeep.retry_after_guest(group, unknown.token, host, self.queue.now())
 
     @cython.cfunc
     def _begin_under_way(self, exchange: Exchange, contact: Contact):

@@ -9,7 +9,7 @@ what is known that it will cost before it begins; what it costs more is paid aft
 first of the most important class of those that the appliance can register itself, or where there is none the first that comes
 by. When it is not accepted, another one follows later; only when one is, all others come, class by class, at the pace. Phones
 whose password only they know are told to come again when their turn will be (`appoint`), and are let through, when they do, to the
-same bucket of tokens; each of both sorts has its share of it.
+same bucket of tokens; each of both sorts has its share of it. Phones that nobody here knows have theirs (`guests`).
 
 *The pace* begins at the rate that the administrator has set, or at one that has all phones back in five minutes. Every half
 minute it is doubled if the server has answered quickly, up to that rate or, where none is set, four times the first one; it is
@@ -26,6 +26,8 @@ from math import inf
 from typing import Any
 
 from sbc.redundancy.outcome import Answered, Outcome, TimedOut
+from sbc.registration.guests import SHARE, Guests
+from sbc.registration.token_bucket import TokenBucket
 
 LEAST_RATE = 5.0
 """REGISTERs in a second, where no rate is configured ..."""
@@ -51,72 +53,14 @@ SOON = 120.0
 RESERVED = 32.0
 """Seconds, 64*T1, in which a phone that was let through may send the answer to a challenge."""
 
+OPEN_FOR = (300.0, 1800.0)
+"""Seconds in which phones that nobody knows are let through to a server that has come back at the pace only; and the most, when there
+are always some for which there is no place."""
+
 _HALVED_ONCE_IN = 1.0  # seconds: what is on the way together fails together
-_BURST = 0.2  # of a second's REGISTERs, less one, may come at once: no second sees a fifth too many
-_LITTLE = 1e-9
 _COMES_AFTER = 70.0  # seconds between two refreshes of a phone that is granted SOON: most come after 85 to 90 % of their time
 _INVITED = 3.0  # times the phones that the server takes in that time: there is always one that comes by
 _LEAST_SHARE, _USUAL_SHARE = 0.3, 0.9  # of its time, after which a phone refreshes
-
-
-class TokenBucket:
-    """`rate` tokens in a second, of which no more than `depth` are kept, but at least `least`, which are taken together. It may
-    be in debt."""
-
-    __slots__ = ("rate", "least", "depth", "_tokens", "_at", "_full_since")
-
-    def __init__(self, rate: float, now: float, least: int = 1) -> None:
-        self.rate = rate
-        self.least = least
-        self.depth = self._tokens = float(least)
-        self._at = self._full_since = now
-        self.set_rate(rate, now, least)
-
-    def set_rate(self, rate: float, now: float, least: int) -> None:
-        self._fill(now)
-        more = max(0, least - self.least)
-        self.rate = rate
-        self.least = least
-        self.depth = max(float(least), _BURST * rate - 1.0)
-        self._put(self._tokens + more, now)
-
-    def take(self, now: float) -> bool:
-        """`least` of them, if they are there."""
-        self._fill(now)
-        if self.least - self._tokens > _LITTLE:
-            return False
-        self._tokens -= self.least
-        return True
-
-    def spend(self, number: int, now: float) -> None:
-        """They are gone, whether there are any or not; below 0 they are given back."""
-        self._fill(now)
-        self._put(self._tokens - number, now)
-
-    def next_at(self, now: float) -> float:
-        """When there will be `least`."""
-        self._fill(now)
-        lacking = self.least - self._tokens
-        return now if lacking <= _LITTLE else now + lacking / self.rate
-
-    def full_at(self, now: float) -> float:
-        """When no more will be kept, or since when that is so."""
-        self._fill(now)
-        return self._full_since if self._is_full() else now + (self.depth - self._tokens) / self.rate
-
-    def _is_full(self) -> bool:
-        return self._tokens >= self.depth - _LITTLE
-
-    def _fill(self, now: float) -> None:
-        if not self._is_full():
-            self._put(self._tokens + (now - self._at) * self.rate, self._at + (self.depth - self._tokens) / self.rate)
-        self._at = now
-
-    def _put(self, tokens: float, full_since: float) -> None:
-        was_full = self._is_full()
-        self._tokens = min(self.depth, tokens)
-        if not was_full and self._is_full():
-            self._full_since = full_since
 
 
 class Pace:
@@ -218,6 +162,10 @@ class Resync:
         self.returned = returned
         self.commanded = commanded
         self.done = 0
+        self.told = 0
+        """Of the `done`, those of whom the operators know."""
+        self.is_done = False
+        """Nobody waits, as far as was seen; it is open for phones that nobody knows only."""
         self.cost = 1
         """REGISTERs that each phone takes."""
         self._configured = rate
@@ -238,6 +186,7 @@ class Resync:
         self._is_accepted = False
         self._pace = Pace(1.0 if rate else FASTEST, now)
         self._bucket = TokenBucket(self._base_rate(0), now)
+        self._guests = Guests(self._bucket.rate, now, RESERVED)
         self._spent_on_ours = self._spent_on_phones = 0.0
         self._appointed_until = -inf
 
@@ -289,7 +238,16 @@ class Resync:
 
     @property
     def is_over(self) -> bool:
+        """Nobody waits; but phones may come that nobody knows (`open_until`)."""
         return not self._waiting and not self.removals
+
+    @property
+    def open_until(self) -> float:
+        """Until then phones that nobody knows have to keep the pace."""
+        if not self.returned:
+            return self.began
+        first, most = OPEN_FOR
+        return min(self.began + most, max(self.began + first, self._guests.sent_away_at + SOON))
 
     # What became of it
 
@@ -448,6 +406,38 @@ class Resync:
             return True
         return self._takes_place(waiting, token, now)
 
+    def has_place_for_guest(self, token: str, host: str, now: float) -> bool:
+        """Would a phone that nobody knows be let through?"""
+        self._set_rate(now)
+        guests = self._guests
+        if guests.may_answer(token, host, now):
+            return True
+        if guests.is_welcome(host, now):
+            # What is left over: a known phone that comes at any time finds a place half of the time.
+            is_idle = self._bucket.full_at(now) + self.cost / self._bucket.rate <= now
+            if is_idle or (guests.has_place(now) and self._bucket.next_at(now) <= now):
+                return True
+        guests.sent_away_at = now
+        return False
+
+    def admits_guest(self, token: str, host: str, now: float) -> bool:
+        """May that REGISTER of it go there now?"""
+        if not self.has_place_for_guest(token, host, now):
+            return False
+        if self._guests.may_answer(token, host, now):
+            self._guests.answers(token)
+            if self.cost == 1:  # nobody knew that this server challenges
+                self.cost = 2
+                self._bucket.spend(1, now)
+        else:
+            self._bucket.take(now)
+            self._guests.let_in(token, host, now)
+        return True
+
+    def guest_accepted(self, token: str) -> None:
+        """Some server has accepted it: it is known from now on."""
+        self._guests.become_known(token)
+
     def _takes_place(self, waiting: _Waiting, token: str, now: float) -> bool:
         """If there is one, for the phone's REGISTER and those that it has to send behind it."""
         if not self._bucket.take(now):
@@ -541,9 +531,10 @@ class Resync:
 
     def _set_rate(self, now: float) -> None:
         self._pace.advance(now)
-        rate = self._base_rate(self.done + len(self._waiting)) * self._pace.factor
+        rate = self._base_rate(self.done + len(self._waiting) + self._guests.accepted) * self._pace.factor
         if rate != self._bucket.rate or self.cost != self._bucket.least:
             self._bucket.set_rate(rate, now, self.cost)
+        self._guests.set_pace(rate * SHARE if self._waiting else rate, now, self.cost)
 
     def _has_turn(self, now: float) -> bool:
         """Is it time for a phone, or for the next canary?"""

@@ -1,8 +1,9 @@
 """Registers the phones at servers that have come back, as `resync` lets them: `Resyncs`.
 
 One `Resync` for each server of a group to which many registrations are to go: it has come back and may have lost them, new
-requests have moved to it, or the administrator has said `sbc resync`. It ends when all phones are registered there, or when the
-server dies again; then the next return begins another one.
+requests have moved to it, or the administrator has said `sbc resync`. It is over when all phones are registered there, or when
+the server dies again; then the next return begins another one. At a server that has come back it stays open for some minutes more:
+phones may still come by that nobody here knows (`guests`).
 
 *Phones whose password only they know* (D18 (5)). Nothing can be done without their own REGISTER. So while a server of theirs is
 down they are granted two minutes at most, 50 to 100 % of it by lot, and come by so often that after its return all of them have
@@ -180,7 +181,7 @@ class Resyncs:
             self.incomplete_changed(*key, is_incomplete)
 
     def _sum_up_incomplete(self, group: str) -> None:
-        here = {server for (name, server), entry in self.entries.items() if name == group and entry.returned}
+        here = {key[1] for key, entry in self.entries.items() if key[0] == group and entry.returned and not entry.is_done}
         elsewhere = {server for (name, server), processes in self._incomplete_elsewhere.items() if name == group and processes}
         if here or elsewhere:
             self.incomplete[group] = frozenset(here | elsewhere)
@@ -195,8 +196,12 @@ class Resyncs:
     def expect(self, served: Served, server: str, binding: Binding, is_phones: bool, now: float) -> None:
         """That phone is to be registered there, which is being resynchronised."""
         key = (served.group.name, server)
-        self.entries[key].expect(binding.token, served.importance.place(binding.aor), is_phones, now)
-        self._books.doubt(binding, server, AS_COMMANDED if self.entries[key].commanded else MAYBE_LOST)
+        entry = self.entries[key]
+        entry.expect(binding.token, served.importance.place(binding.aor), is_phones, now)
+        self._books.doubt(binding, server, AS_COMMANDED if entry.commanded else MAYBE_LOST)
+        if entry.is_done:
+            entry.is_done = False
+            self._note_incomplete(key, entry.returned)
         self._wake_in(key, 0.0)
 
     def expect_removal(self, group: str, server: str, key: tuple[str, str]) -> None:
@@ -245,6 +250,8 @@ class Resyncs:
         for target in served.registrars:
             key = (served.group.name, target.name)
             entry = self.entries.get(key)
+            if entry is not None:
+                entry.guest_accepted(binding.token)
             upstream = binding.upstream(target.name) if entry is not None else None
             if entry is None or upstream is None or not entry.is_waiting(binding.token):
                 continue
@@ -306,6 +313,33 @@ class Resyncs:
             entry is not None and entry.returned and not entry.has_place(binding.token, now) for entry in entries
         )
 
+    # Phones that nobody here knows
+
+    def must_guest_wait(self, served: Served, token: str, host: str, now: float) -> bool:
+        """Has no server that could take it a place for a phone that nobody here knows, at this moment?"""
+        entries = self._entries_of_guest(served)
+        return bool(entries) and not any(
+            entry is None or entry.has_place_for_guest(token, host, now) for entry in entries.values()
+        )
+
+    def admits_guest(self, served: Served, token: str, host: str, server: str, now: float) -> bool:
+        """May the REGISTER of a phone that nobody here knows go to that server now? Not to one that has come back, where another
+        one that was there all the time can take it: then it gets its turn as all others do."""
+        entries = self._entries_of_guest(served)
+        entry = entries.get(server)
+        if entry is None:
+            return True
+        return None not in entries.values() and entry.admits_guest(token, host, now)
+
+    def _entries_of_guest(self, served: Served) -> dict[str, Resync | None]:
+        """Of the servers that live and would be asked."""
+        if not served.is_concurrent:
+            names = [served.targets.goal] if served.targets.goal else []
+        else:
+            names = [target.name for target in served.registrars if target.name in served.usable]
+        entries = {name: self.entries.get((served.group.name, name)) for name in names}
+        return {name: entry if entry is not None and entry.returned else None for name, entry in entries.items()}
+
     def wants(self, binding: Binding, now: float) -> bool:
         """Is it that phone's turn at a server which has come back, and is there a place for it at this moment?"""
         return any(
@@ -366,9 +400,7 @@ class Resyncs:
             if not self._upkeep.let_go(token):
                 entry.forgotten(token)
         if entry.is_over and not self._upkeep.is_looking(key[0]):
-            self._end(key)
-            if entry.done and entry.returned:
-                self._report(Resynchronised(key[0], key[1], entry.done, now - entry.began))
+            self._over(key, entry, now)
             return
         due = entry.wakes_at(now)
         if entry.left_to_phones:
@@ -378,6 +410,18 @@ class Resyncs:
             due = min(due, now + _LOOK_EVERY)
         if due < inf:
             self._wake_in(key, max(due - now, 1e-4))
+
+    def _over(self, key: Key, entry: Resync, now: float) -> None:
+        if not entry.is_done and entry.done > entry.told and entry.returned:
+            entry.told = entry.done
+            self._report(Resynchronised(key[0], key[1], entry.done, now - entry.began))
+        if now >= entry.open_until:
+            self._end(key)
+            return
+        if not entry.is_done:
+            entry.is_done = True
+            self._note_incomplete(key, False)
+        self._wake_in(key, entry.open_until - now)
 
     def _invite(self, entry: Resync, served: Served, now: float) -> None:
         phase = entry.phase(now)
@@ -396,7 +440,9 @@ class Resyncs:
     def describe(self, now: float) -> list[dict[str, Any]]:
         """Those under way, as plain data."""
         return [
-            {"group": group, "server": server, **entry.describe(now)} for (group, server), entry in self.entries.items()
+            {"group": group, "server": server, **entry.describe(now)}
+            for (group, server), entry in self.entries.items()
+            if not entry.is_done
         ]
 
     def waited_for(self, binding: Binding, now: float) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sbc.redundancy.phones import Importance
@@ -71,6 +71,8 @@ class Served:
         """The call that will look at all phones."""
         self.looks = 0
         """Rounds of looking at them that are under way."""
+        self.looked_for: Collection[str] = ()
+        """The servers that were back when the last of them began."""
         self._rng = rng
 
     def go_on_from(self, before: Served) -> None:

@@ -317,8 +317,6 @@ class Settlement(PhoneBook):
             return None
         contact: Contact = exchange.contacts[0]
         binding: Binding = self.bindings.find(contact.token)
-        if binding is None:
-            return None
         now: cython.double = self.queue.now()
         targets: Targets = exchange.targets
         turns: Turns = exchange.turns
@@ -326,12 +324,19 @@ class Settlement(PhoneBook):
         found: list = []
         if not targets.concurrent:
             # It goes where new requests go; there it takes a place.
-            self.upkeep.admits(binding, targets.goal, now)
+            self._takes_place(exchange, binding, targets.goal, now)
             return None
         for target in targets.asked:
-            if (turns is None or not turns.wants(target)) and not self.upkeep.admits(binding, target.name, now):
+            if (turns is None or not turns.wants(target)) and not self._takes_place(exchange, binding, target.name, now):
                 found.append(target.name)
         return found if 0 < len(found) < len(targets.asked) else None
+
+    def _takes_place(self, exchange: Exchange, binding: Binding | None, server: str, now: float) -> bool:
+        """Of a phone, known or not, at a server that may have come back."""
+        if binding is not None:
+            return self.upkeep.admits(binding, server, now)
+        contact: Contact = exchange.contacts[0]
+        return self.upkeep.admits_guest(exchange.group.key, contact.token, exchange.phone_flow.remote[0], server, now)
 
     def is_awaited(self, binding: Binding, server: str) -> bool:
         return self.upkeep.is_awaited(binding, server)

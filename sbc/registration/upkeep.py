@@ -117,6 +117,8 @@ class Upkeep:
         if self.resyncs.entries:
             self.resyncs.settled(served, binding, now)
         duty = self.duty_of(binding)
+        if self.resyncs.entries:
+            self._expect_new(duty, served, now)
         for target in served.registrars:
             upstream = binding.upstream(target.name)
             if upstream is not None and upstream.state == REGISTERED:
@@ -127,6 +129,13 @@ class Upkeep:
         for name in gone_on_from:
             self._note_failure(duty, served, name, now)
         self._plan(duty, served, now)
+
+    def _expect_new(self, duty: Duty, served: Served, now: float) -> None:
+        """One that was a guest until now has its turn at the servers that have come back as all others have."""
+        for target, is_ours in self.steps.missing(duty, served, now):
+            entry = self.resyncs.of(served.group.name, target.name)
+            if entry is not None and entry.returned and not entry.is_waiting(duty.binding.token):
+                self.resyncs.expect(served, target.name, duty.binding, not is_ours, now)
 
     def interrupted(self, token: str, is_removal: bool) -> None:
         """A REGISTER of the phone is accepted: what was under way for it is stopped, and looked at again after that."""
@@ -168,6 +177,25 @@ class Upkeep:
             return 0
         return round(self._rng.uniform(*_RETRY_AFTER))
 
+    def retry_after_guest(self, group: str, token: str, host: str, now: float) -> int:
+        """The same for a contact that nobody here knows, of the group with that key."""
+        served = self._served.get(group)
+        if served is None or not self.resyncs.must_guest_wait(served, token, host, now):
+            return 0
+        return round(self._rng.uniform(*_RETRY_AFTER))
+
+    def admits_guest(self, group: str, token: str, host: str, server: str, now: float) -> bool:
+        """`admits`, of a contact that nobody here knows."""
+        served = self._served.get(group)
+        return served is None or self.resyncs.admits_guest(served, token, host, server, now)
+
+    def look_ahead(self, binding: Binding) -> None:
+        """Its group's phones are being looked at, for a server died or returned, but something is to happen to this one before it
+        is its turn: look at it now."""
+        served = self._served_of(binding)
+        if served is not None and served.looks > 0:
+            self._look_at_one(served, binding, served.looked_for, self._clock.seconds())
+
     def wants(self, binding: Binding, now: float) -> bool:
         """Should a refresh of that phone not be answered from memory, because it is the phone's turn at a server that has come
         back, and there is a place for it at this moment?"""
@@ -207,6 +235,7 @@ class Upkeep:
         if left and served.targets.goal and left != served.targets.goal:
             self._move_to(served, left, now)
         self.missed.returned(served, returned)
+        served.looked_for = returned
         self.look_at_all(served, returned)
 
     def _move_to(self, served: Served, left: str, now: float) -> None:
@@ -382,6 +411,7 @@ class Upkeep:
         if served is None:
             return
         now = self._clock.seconds()
+        self.look_ahead(duty.binding)
         if self._books.is_registering(duty.binding.token) or self.held.is_registering(duty.binding.token):
             # It is on its way to where it should be, or will be looked at again when that is over.
             self._arm(duty, now + _BUSY_FOR)

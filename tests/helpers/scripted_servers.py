@@ -222,11 +222,13 @@ class MemoryStore(NoNotes):
 class Phone:
     """A phone that registers with whatever Call-ID, CSeq and headers a test wants."""
 
-    def __init__(self, site: Site, user: str = "alice", password: str = "secret", port: int = 5062) -> None:
+    def __init__(
+        self, site: Site, user: str = "alice", password: str = "secret", port: int = 5062, host: str = "203.0.113.7"
+    ) -> None:
         self.site = site
         self.user, self.password = user, password
-        self.flow = PhoneFlow(remote=("203.0.113.7", port), clock=site.clock)
-        self.contact = f'"Alice" <sip:{user}@203.0.113.7:{port};line=1>;q=0.5;+sip.instance="<urn:uuid:{port}>"'
+        self.flow = PhoneFlow(remote=(host, port), clock=site.clock)
+        self.contact = f'"Alice" <sip:{user}@{host}:{port};line=1>;q=0.5;+sip.instance="<urn:uuid:{port}>"'
         self.cseq = 0
         self.call_id = f"call-{user}-{port}"
         self.nonce_counts: dict[str, int] = {}

@@ -7,7 +7,8 @@ from math import inf
 import pytest
 
 from sbc.redundancy.outcome import Answered, TimedOut
-from sbc.registration.resync import Pace, Phase, Resync, TokenBucket
+from sbc.registration.resync import Pace, Phase, Resync
+from sbc.registration.token_bucket import TokenBucket
 
 LASTS = 64.0
 
