@@ -65,6 +65,8 @@ def all_that_is_said() -> str:
 def test_the_table_of_what_to_do_has_the_words_that_are_said(phrase: str) -> None:
     if phrase.startswith("403 Password"):  # the answer to the phone
         assert f'"{phrase.removeprefix("403 ")},' in (ROOT / "sbc/registration/exchange.py").read_text("utf-8")
+    elif phrase.startswith("503 "):  # that, too
+        assert f'"{phrase.removeprefix("503 ")}"' in (ROOT / "sbc/registration/registrar.py").read_text("utf-8")
     else:
         assert phrase in all_that_is_said()
 

@@ -29,6 +29,7 @@ cdef class TokenMaker:
 cpdef Contact read_contact(str text, str aor, TokenMaker tokens, long long default_expires=*)
 cdef str only_contact(Message message)
 cdef long long time_asked(Message message)
+cdef Contact first_to_register(list contacts)
 cdef str agent_of(Request request)
 cpdef tuple address_of_record(Request request)
 cpdef long long granted(Response response, str token, long long asked)

@@ -170,6 +170,16 @@ def only_contact(message: Message) -> str:
 
 
 @cython.cfunc
+def first_to_register(contacts: list) -> Contact:
+    """The first that is not to be removed; None without one."""
+    contact: Contact
+    for contact in contacts:
+        if contact.expires != 0:
+            return contact
+    return None
+
+
+@cython.cfunc
 def agent_of(request: Request) -> str:
     """Its User-Agent, as far as it is looked at; "" without one."""
     return (request.get("User-Agent") or "")[:LONGEST_AGENT]

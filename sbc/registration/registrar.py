@@ -46,6 +46,7 @@ if cython.compiled:
         Contact,
         address_of_record,
         agent_of,
+        first_to_register,
         only_contact,
         read_contact,
         time_asked,
@@ -64,7 +65,15 @@ else:
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import waits
     from sbc.registration.bindings import Binding, Upstream
-    from sbc.registration.contacts import Contact, address_of_record, agent_of, only_contact, read_contact, time_asked
+    from sbc.registration.contacts import (
+        Contact,
+        address_of_record,
+        agent_of,
+        first_to_register,
+        only_contact,
+        read_contact,
+        time_asked,
+    )
     from sbc.registration.exchange import Exchange, new_exchange
     from sbc.registration.rhythm import due_at, settle_times
     from sbc.registration.settlement import Settlement
@@ -222,21 +231,14 @@ class Registrar(Settlement):
     def _retry_after(self, contacts: list, group: str, host: str) -> cython.int:
         """Seconds after which a phone may try again that no server has a place for now (D18); 0: it may go on. `group`: the
         key of its kind of phones."""
-        contact: Contact
-        binding: Binding
-        unknown: Contact = None
-        for contact in contacts:
-            if contact.expires == 0:
-                continue
-            binding = self.bindings.find(contact.token)
-            if binding is not None:
-                self.upkeep.look_ahead(binding)
-                return self.upkeep.retry_after(binding, self.queue.now())
-            if unknown is None:
-                unknown = contact
-        if unknown is None:
+        contact: Contact = first_to_register(contacts)
+        if contact is None:
             return 0
-        return self.upkeep.retry_after_guest(group, unknown.token, host, self.queue.now())
+        binding: Binding = self.bindings.find(contact.token)
+        if binding is None:
+            return self.upkeep.retry_after_guest(group, contact.token, host, self.queue.now())
+        self.upkeep.look_ahead(binding)
+        return self.upkeep.retry_after(binding, self.queue.now())
 
     @cython.cfunc
     def _begin_under_way(self, exchange: Exchange, contact: Contact):

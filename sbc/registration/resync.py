@@ -53,9 +53,12 @@ SOON = 120.0
 RESERVED = 32.0
 """Seconds, 64*T1, in which a phone that was let through may send the answer to a challenge."""
 
+LONG_AWAY = 60.0
+"""Seconds: after a shorter time nothing has lapsed, and phones that nobody knows are as many as on any day."""
+
 OPEN_FOR = (300.0, 1800.0)
-"""Seconds in which phones that nobody knows are let through to a server that has come back at the pace only; and the most, when there
-are always some for which there is no place."""
+"""Seconds in which phones that nobody knows are let through at the pace only to a server that has come back; and the most, when there
+are always some for which there is no place, or others wait."""
 
 _HALVED_ONCE_IN = 1.0  # seconds: what is on the way together fails together
 _COMES_AFTER = 70.0  # seconds between two refreshes of a phone that is granted SOON: most come after 85 to 90 % of their time
@@ -143,7 +146,8 @@ class Resync:
     """One server of a group. Phones are called by the token of their contact.
 
     `holds_until`: before that only removals go. `rate`: the administrator's, 0 without one; `share`: of the server's rate and
-    phones, which of several processes this one has. `returned`: False when the phones only move there, from a server that died.
+    phones, which of several processes this one has. `returned`: False when the phones only move there, from a server that died;
+    else after `away` seconds.
     `commanded`: an administrator wants it, and nobody has seen the server away.
     """
 
@@ -155,15 +159,17 @@ class Resync:
         rate: float = 0.0,
         share: float = 1.0,
         returned: bool = True,
+        away: float = 0.0,
         commanded: bool = False,
     ) -> None:
         self.began = now
         self.holds_until = holds_until
         self.returned = returned
         self.commanded = commanded
+        self._guests_pace_until = now + OPEN_FOR[1] if returned and away >= LONG_AWAY else now
         self.done = 0
-        self.told = 0
-        """Of the `done`, those of whom the operators know."""
+        self.is_told = False
+        """The operators know that all were done."""
         self.is_done = False
         """Nobody waits, as far as was seen; it is open for phones that nobody knows only."""
         self.cost = 1
@@ -238,16 +244,18 @@ class Resync:
 
     @property
     def is_over(self) -> bool:
-        """Nobody waits; but phones may come that nobody knows (`open_until`)."""
+        """Nobody waits. Phones may still come that nobody knows (`open_until`)."""
         return not self._waiting and not self.removals
 
     @property
     def open_until(self) -> float:
-        """Until then phones that nobody knows have to keep the pace."""
-        if not self.returned:
-            return self.began
-        first, most = OPEN_FOR
-        return min(self.began + most, max(self.began + first, self._guests.sent_away_at + SOON))
+        """Until then it stays for phones that nobody knows, when all others are done."""
+        wanted = max(self.began + OPEN_FOR[0], self._guests.sent_away_at + SOON)
+        return min(self._guests_pace_until, wanted)
+
+    def paces_guests(self, now: float) -> bool:
+        """Do phones that nobody knows have to keep the pace? Whoever waits, not for ever."""
+        return now < self._guests_pace_until
 
     # What became of it
 
@@ -355,6 +363,8 @@ class Resync:
     def admits(self, token: str, now: float, *, can_wait: bool = False) -> bool:
         """May that phone's own REGISTER go there now? One that does not wait for its turn may, unless it `can_wait` for a token."""
         waiting = self._waiting.get(token)
+        if waiting is None and self.is_done:
+            return True
         if waiting is None:  # one more, of a phone that is well there, or is new
             self._set_rate(now)
             if self._bucket.take(now):
@@ -412,11 +422,12 @@ class Resync:
         guests = self._guests
         if guests.may_answer(token, host, now):
             return True
-        if guests.is_welcome(host, now):
-            # What is left over: a known phone that comes at any time finds a place half of the time.
-            is_idle = self._bucket.full_at(now) + self.cost / self._bucket.rate <= now
-            if is_idle or (guests.has_place(now) and self._bucket.next_at(now) <= now):
-                return True
+        if not guests.is_welcome(host, now):
+            return False
+        # What is left over: a known phone that comes at any time finds a place half of the time.
+        is_idle = self._bucket.full_at(now) + self.cost / self._bucket.rate <= now
+        if is_idle or (guests.has_place(now) and self._bucket.next_at(now) <= now):
+            return True
         guests.sent_away_at = now
         return False
 
@@ -427,7 +438,6 @@ class Resync:
         if self._guests.may_answer(token, host, now):
             self._guests.answers(token)
             if self.cost == 1:  # nobody knew that this server challenges
-                self.cost = 2
                 self._bucket.spend(1, now)
         else:
             self._bucket.take(now)
@@ -560,13 +570,15 @@ class Resync:
 
     def _ours_may_go_at(self, token: str, now: float) -> float:
         """As soon as there are tokens for it. When it gives way they are left for a phone that comes by: until no more are kept and,
-        where not even two phones' are, for another while, if it is likely that one comes in it."""
+        where not even two phones' are, for another while, if it is likely that one comes in it. It gives way to guests as long as
+        they have not had their part."""
         bucket = self._bucket
-        if not self._gives_way(token):
+        are_knocking = self._guests.are_knocking(now)
+        if not are_knocking and not self._gives_way(token):
             return bucket.next_at(now)
         full_at = bucket.full_at(now)
         lacking = (2.0 * self.cost - bucket.depth) / bucket.rate
-        if lacking > 0.0 and self.left_to_phones * self.cost / bucket.rate > 0.5 * _COMES_AFTER:
+        if lacking > 0.0 and (are_knocking or self.left_to_phones * self.cost / bucket.rate > 0.5 * _COMES_AFTER):
             return full_at + lacking
         return full_at
 

@@ -76,9 +76,11 @@ class Resyncs:
         hold: float = 0.0,
         rate: float | None = None,
         returned: bool = True,
+        away: float = 0.0,
         commanded: bool = False,
     ) -> Resync:
-        """That server is to get many registrations, from `hold` seconds after now on. One that has just begun is gone on with."""
+        """That server is to get many registrations, from `hold` seconds after now on; if it has `returned`, after `away` seconds. One
+        that has just begun is gone on with."""
         key = (served.group.name, server)
         known = self.entries.get(key)
         if known is not None and known.began == now:
@@ -86,7 +88,7 @@ class Resyncs:
         if rate is None:
             rate = served.settings.resync_rate
         entry = self.entries[key] = Resync(
-            now, holds_until=now + hold, rate=rate, share=self.share, returned=returned, commanded=commanded
+            now, holds_until=now + hold, rate=rate, share=self.share, returned=returned, away=away, commanded=commanded
         )
         self._note_cost(entry, served, server)
         self.limits.add(key)
@@ -201,6 +203,7 @@ class Resyncs:
         self._books.doubt(binding, server, AS_COMMANDED if entry.commanded else MAYBE_LOST)
         if entry.is_done:
             entry.is_done = False
+            self.limits.add(key)
             self._note_incomplete(key, entry.returned)
         self._wake_in(key, 0.0)
 
@@ -289,7 +292,7 @@ class Resyncs:
         entry = self.entries.get((binding.group, server))
         if entry is None or served is None:
             return True
-        if entry.is_waiting(binding.token) and not _is_elsewhere(binding, served, server, now):
+        if entry.is_waiting(binding.token) and not served.has_elsewhere(binding, server, now):
             # It is out of service: no hold and no canary for it, but the same pace, unless it is the server that died which
             # brings it here.
             return entry.admits_at_once(binding.token, now, at_any_price=not entry.returned)
@@ -305,7 +308,7 @@ class Resyncs:
 
     def must_wait(self, served: Served, binding: Binding, now: float) -> bool:
         """Is the phone in service nowhere, and has no server that lives a place for it at this moment?"""
-        if _is_elsewhere(binding, served, "", now):
+        if served.has_elsewhere(binding, "", now):
             return False
         alive = [target.name for target in served.registrars if target.name in served.usable]
         entries = [self.entries.get((binding.group, name)) for name in alive]
@@ -316,29 +319,40 @@ class Resyncs:
     # Phones that nobody here knows
 
     def must_guest_wait(self, served: Served, token: str, host: str, now: float) -> bool:
-        """Has no server that could take it a place for a phone that nobody here knows, at this moment?"""
-        entries = self._entries_of_guest(served)
-        return bool(entries) and not any(
-            entry is None or entry.has_place_for_guest(token, host, now) for entry in entries.values()
-        )
+        """Has no server that could let it in a place for a phone that nobody here knows, at this moment?"""
+        entries = self._entries_of_guest(served, now)
+        without_place = [
+            name for name, entry in entries.items() if entry is not None and not entry.has_place_for_guest(token, host, now)
+        ]
+        return len(without_place) > 0 and not self.may_leave_out(served, without_place)
 
     def admits_guest(self, served: Served, token: str, host: str, server: str, now: float) -> bool:
-        """May the REGISTER of a phone that nobody here knows go to that server now? Not to one that has come back, where another
-        one that was there all the time can take it: then it gets its turn as all others do."""
-        entries = self._entries_of_guest(served)
-        entry = entries.get(server)
+        """May the REGISTER of a phone that nobody here knows go to that server now?"""
+        entry = self._entries_of_guest(served, now).get(server)
         if entry is None:
             return True
-        return None not in entries.values() and entry.admits_guest(token, host, now)
+        self._note_cost(entry, served, server)
+        return entry.admits_guest(token, host, now)
 
-    def _entries_of_guest(self, served: Served) -> dict[str, Resync | None]:
-        """Of the servers that live and would be asked."""
+    def may_leave_out(self, served: Served, names: list[str]) -> bool:
+        """May the other servers decide on who is not known, or not from there? Not those that believe everybody, in place of one
+        that asks for passwords (D8)."""
+        others = [target for target in served.registrars if target.name in served.usable and target.name not in names]
+        if not served.is_concurrent or not others:
+            return False
+        may_ask = any(not served.named[name].settings.trusted and name not in served.open for name in names)
+        return not may_ask or any(
+            not target.settings.trusted and self._books.asks_for_passwords(served.group, target.name) for target in others
+        )
+
+    def _entries_of_guest(self, served: Served, now: float) -> dict[str, Resync | None]:
+        """Of the servers that live and would be asked; None where it need not keep a pace."""
         if not served.is_concurrent:
             names = [served.targets.goal] if served.targets.goal else []
         else:
             names = [target.name for target in served.registrars if target.name in served.usable]
         entries = {name: self.entries.get((served.group.name, name)) for name in names}
-        return {name: entry if entry is not None and entry.returned else None for name, entry in entries.items()}
+        return {name: entry if entry is not None and entry.paces_guests(now) else None for name, entry in entries.items()}
 
     def wants(self, binding: Binding, now: float) -> bool:
         """Is it that phone's turn at a server which has come back, and is there a place for it at this moment?"""
@@ -412,14 +426,16 @@ class Resyncs:
             self._wake_in(key, max(due - now, 1e-4))
 
     def _over(self, key: Key, entry: Resync, now: float) -> None:
-        if not entry.is_done and entry.done > entry.told and entry.returned:
-            entry.told = entry.done
+        """Nobody waits."""
+        if not entry.is_told and entry.done and entry.returned:
+            entry.is_told = True
             self._report(Resynchronised(key[0], key[1], entry.done, now - entry.began))
         if now >= entry.open_until:
             self._end(key)
             return
         if not entry.is_done:
             entry.is_done = True
+            self.limits.discard(key)
             self._note_incomplete(key, False)
         self._wake_in(key, entry.open_until - now)
 
@@ -463,15 +479,3 @@ class Resyncs:
 def _is_registered_since(binding: Binding, server: str, since: float) -> bool:
     upstream = binding.upstream(server)
     return upstream is not None and upstream.state == REGISTERED and upstream.registered_at >= since
-
-
-def _is_elsewhere(binding: Binding, served: Served, server: str, now: float) -> bool:
-    """Is it registered at another server that lives?"""
-    return any(
-        upstream.state == REGISTERED
-        and upstream.expires_at > now
-        and upstream.server != server
-        and upstream.server in served.usable
-        and upstream.registered_at >= served.returned.get(upstream.server, -inf)
-        for upstream in binding.upstreams
-    )

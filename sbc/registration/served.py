@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sbc.redundancy.phones import Importance
 from sbc.registration.accounts import back_off
+from sbc.registration.bindings import REGISTERED
 from sbc.registration.errand import Errand
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class Served:
         """Server -> when it came back. What it had registered before may be lost."""
         self.usable: set[str] = set()
         """Servers that are not known to be down."""
+        self.left: dict[str, float] = {}
+        """Server -> when it was seen to be down, the last time."""
         self.tries: dict[str, Failure] = {}
         """Server that is known to be down -> the tries on behalf of all phones."""
         self.importance = Importance(self.settings.importance)
@@ -71,8 +75,8 @@ class Served:
         """The call that will look at all phones."""
         self.looks = 0
         """Rounds of looking at them that are under way."""
-        self.looked_for: Collection[str] = ()
-        """The servers that were back when the last of them began."""
+        self.looked_for: set[str] = set()
+        """The servers for whose return that is."""
         self._rng = rng
 
     def go_on_from(self, before: Served) -> None:
@@ -80,7 +84,19 @@ class Served:
         lost what it had."""
         self.known = before.known & self.named.keys()
         self.usable = before.usable & self.named.keys()
+        self.left = {name: at for name, at in before.left.items() if name in self.named}
         self.returned = {name: at for name, at in before.returned.items() if name in self.named}
+
+    def has_elsewhere(self, binding: Binding, server: str, now: float) -> bool:
+        """Is that contact registered at another server that lives?"""
+        return any(
+            upstream.state == REGISTERED
+            and upstream.expires_at > now
+            and upstream.server != server
+            and upstream.server in self.usable
+            and upstream.registered_at >= self.returned.get(upstream.server, -inf)
+            for upstream in binding.upstreams
+        )
 
     def wait(self, times: int) -> float:
         """Seconds after so many failures in a row (RFC 5626 4.5)."""

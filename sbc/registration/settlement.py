@@ -23,8 +23,8 @@ from sbc.registration.refreshes import OFF
 from sbc.registration.turns import LEAST_GRANT
 
 if cython.compiled:
-    from cython.cimports.sbc.registration.bindings import Binding, Question, Upstream
-    from cython.cimports.sbc.registration.contacts import Contact, read_contact
+    from cython.cimports.sbc.registration.bindings import Binding, Question, Upstream, is_from
+    from cython.cimports.sbc.registration.contacts import Contact, first_to_register, read_contact
     from cython.cimports.sbc.registration.exchange import Exchange
     from cython.cimports.sbc.registration.leg import Leg
     from cython.cimports.sbc.registration.phone_book import PhoneBook
@@ -38,8 +38,8 @@ if cython.compiled:
     from cython.cimports.sbc.sip.scanner import CONTACT
     from cython.cimports.sbc.sip.writer import Writer
 else:
-    from sbc.registration.bindings import Binding, Question, Upstream
-    from sbc.registration.contacts import Contact, read_contact
+    from sbc.registration.bindings import Binding, Question, Upstream, is_from
+    from sbc.registration.contacts import Contact, first_to_register, read_contact
     from sbc.registration.exchange import Exchange
     from sbc.registration.leg import Leg
     from sbc.registration.phone_book import PhoneBook
@@ -132,6 +132,8 @@ class Settlement(PhoneBook):
             upstream.candidate = leg.candidate
             self._accounts.accepted(upstream)
             self._note_nonce(exchange, leg, binding, upstream)
+            if self._resyncs and not leg.showed_credentials and upstream.digest is None:
+                self.upkeep.asked_nothing(binding, leg.target.name)
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
                 if other.ending is None and not other.reserve:
@@ -315,7 +317,7 @@ class Settlement(PhoneBook):
             return self._have_heard(exchange)
         if not self._resyncs or exchange.is_query or exchange.is_removal:
             return None
-        contact: Contact = exchange.contacts[0]
+        contact: Contact = first_to_register(exchange.contacts)
         binding: Binding = self.bindings.find(contact.token)
         now: cython.double = self.queue.now()
         targets: Targets = exchange.targets
@@ -324,18 +326,23 @@ class Settlement(PhoneBook):
         found: list = []
         if not targets.concurrent:
             # It goes where new requests go; there it takes a place.
-            self._takes_place(exchange, binding, targets.goal, now)
+            self._takes_place(exchange, contact, binding, targets.goal, now)
             return None
         for target in targets.asked:
-            if (turns is None or not turns.wants(target)) and not self._takes_place(exchange, binding, target.name, now):
+            if (turns is None or not turns.wants(target)) and not self._takes_place(
+                exchange, contact, binding, target.name, now
+            ):
                 found.append(target.name)
+        if found and (binding is None or not is_from(binding, exchange.phone_flow)):
+            # Somebody who may be anybody must not get round the servers that ask for passwords.
+            if not self.upkeep.may_leave_out(exchange.group.key, found):
+                return None
         return found if 0 < len(found) < len(targets.asked) else None
 
-    def _takes_place(self, exchange: Exchange, binding: Binding | None, server: str, now: float) -> bool:
+    def _takes_place(self, exchange: Exchange, contact: Contact, binding: Binding | None, server: str, now: float) -> bool:
         """Of a phone, known or not, at a server that may have come back."""
         if binding is not None:
             return self.upkeep.admits(binding, server, now)
-        contact: Contact = exchange.contacts[0]
         return self.upkeep.admits_guest(exchange.group.key, contact.token, exchange.phone_flow.remote[0], server, now)
 
     def is_awaited(self, binding: Binding, server: str) -> bool:
@@ -359,6 +366,8 @@ class Settlement(PhoneBook):
         binding: Binding = self.bindings.find(contact.token)
         if binding is None:
             return 0
+        if self._resyncs:
+            self.upkeep.expect_new(binding)
         if not targets.concurrent or targets.shared_nonce or len(targets.asked) < 2:
             return self._limit_of(binding)
         for leg in exchange._legs:

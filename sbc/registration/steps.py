@@ -9,8 +9,9 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from sbc.registration.accounts import waits
-from sbc.registration.bindings import FAILED, REGISTERED
+from sbc.registration.bindings import FAILED, REGISTERED, gives_up_realm
 from sbc.registration.errand import account_of, may_vouch_for
+from sbc.registration.rota import FIRST_ONLY
 from sbc.registration.served import Books, Duty, Served
 
 if TYPE_CHECKING:
@@ -178,10 +179,23 @@ class Steps:
                 continue
             if upstream is not None and waits(upstream, now):
                 continue
+            if self._answers_others_only(duty.binding, served, target, now):
+                continue
             failure = duty.failures.get(target.name)
             if failure is None or failure.not_before <= now:
                 found.append((target, self.may_register(duty, served, target)))
         return found
+
+    @staticmethod
+    def _answers_others_only(binding: Binding, served: Served, target: Target, now: float) -> bool:
+        """Is it a phone that answers one server, and is registered at another one, which lives?"""
+        upstream = binding.upstream(target.name)
+        method = binding.method or served.settings.challenge_method
+        if upstream is None or not upstream.wants_phone:
+            return False
+        if not (method == FIRST_ONLY or (gives_up_realm(upstream) and upstream.retry_at > now)):
+            return False
+        return served.is_concurrent and served.has_elsewhere(binding, target.name, now)
 
     def _is_current(self, binding: Binding, served: Served, upstream: Upstream) -> bool:
         """Is it registered there, in all likelihood?"""

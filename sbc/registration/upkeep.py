@@ -117,8 +117,6 @@ class Upkeep:
         if self.resyncs.entries:
             self.resyncs.settled(served, binding, now)
         duty = self.duty_of(binding)
-        if self.resyncs.entries:
-            self._expect_new(duty, served, now)
         for target in served.registrars:
             upstream = binding.upstream(target.name)
             if upstream is not None and upstream.state == REGISTERED:
@@ -130,12 +128,23 @@ class Upkeep:
             self._note_failure(duty, served, name, now)
         self._plan(duty, served, now)
 
-    def _expect_new(self, duty: Duty, served: Served, now: float) -> None:
-        """One that was a guest until now has its turn at the servers that have come back as all others have."""
-        for target, is_ours in self.steps.missing(duty, served, now):
+    def asked_nothing(self, binding: Binding, server: str) -> None:
+        """That server has registered the phone without a password."""
+        served = self._served_of(binding)
+        if served is not None:
+            served.open.add(server)
+
+    def expect_new(self, binding: Binding) -> None:
+        """A contact of which nobody here had heard until now is about to be told that it is registered. At the other servers that
+        have come back it has its turn as all others have."""
+        served = self._served_of(binding)
+        if served is None:
+            return
+        now = self._clock.seconds()
+        for target, is_ours in self.steps.missing(self.known(binding), served, now):
             entry = self.resyncs.of(served.group.name, target.name)
-            if entry is not None and entry.returned and not entry.is_waiting(duty.binding.token):
-                self.resyncs.expect(served, target.name, duty.binding, not is_ours, now)
+            if entry is not None and entry.paces_guests(now) and binding.upstream(target.name) is None:
+                self.resyncs.expect(served, target.name, binding, not is_ours, now)
 
     def interrupted(self, token: str, is_removal: bool) -> None:
         """A REGISTER of the phone is accepted: what was under way for it is stopped, and looked at again after that."""
@@ -189,6 +198,11 @@ class Upkeep:
         served = self._served.get(group)
         return served is None or self.resyncs.admits_guest(served, token, host, server, now)
 
+    def may_leave_out(self, group: str, names: list[str]) -> bool:
+        """Of the group with that key: may the other servers decide on a phone in the place of these?"""
+        served = self._served.get(group)
+        return served is not None and self.resyncs.may_leave_out(served, names)
+
     def look_ahead(self, binding: Binding) -> None:
         """Its group's phones are being looked at, for a server died or returned, but something is to happen to this one before it
         is its turn: look at it now."""
@@ -221,13 +235,16 @@ class Upkeep:
             server.name for server, candidate in served.group.candidates() if served.group.health(candidate).usable
         }
         self.resyncs.seen(served, usable)
-        returned, served.usable = usable - served.usable, usable
+        returned = usable - served.usable
+        served.left |= dict.fromkeys(served.usable - usable, now)
+        served.usable = usable
         for name in returned:
             served.tries.pop(name, None)
             if name in served.known:
                 served.returned[name] = now
                 if served.named[name].settings.register:
-                    self.resyncs.begin(served, name, now, hold=served.settings.resync_hold)
+                    away = now - served.left.get(name, now)
+                    self.resyncs.begin(served, name, now, hold=served.settings.resync_hold, away=away)
         served.known |= usable
         working = served.group.working(now)
         owner = served.group.owner(working) if working is not None else None
@@ -235,7 +252,6 @@ class Upkeep:
         if left and served.targets.goal and left != served.targets.goal:
             self._move_to(served, left, now)
         self.missed.returned(served, returned)
-        served.looked_for = returned
         self.look_at_all(served, returned)
 
     def _move_to(self, served: Served, left: str, now: float) -> None:
@@ -249,6 +265,7 @@ class Upkeep:
 
     def look_at_all(self, served: Served, returned: Collection[str] = ()) -> None:
         """See what is to be done for each of its phones. The servers in `returned` are back."""
+        served.looked_for = {*returned, *(served.looked_for if served.looks else ())}
         served.looks += 1
         tokens = [binding.token for binding in self._books.bindings if self._served_of(binding) is served]
         self._look_at(served, tokens, returned)
@@ -411,7 +428,10 @@ class Upkeep:
         if served is None:
             return
         now = self._clock.seconds()
+        if duty.errand is not None:
+            return  # what comes after it is seen when it is over
         self.look_ahead(duty.binding)
+        self._disarm(duty)
         if self._books.is_registering(duty.binding.token) or self.held.is_registering(duty.binding.token):
             # It is on its way to where it should be, or will be looked at again when that is over.
             self._arm(duty, now + _BUSY_FOR)

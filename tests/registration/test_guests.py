@@ -10,7 +10,7 @@ from sbc.registration.guests import Guests
 from sbc.registration.resync import OPEN_FOR
 from tests.helpers.scripted_servers import Phone
 from tests.registration.test_modes import Challenging, come_back, die, elapsed, renew, with_passwords
-from tests.registration.test_resyncs import under_way
+from tests.registration.test_resyncs import told, under_way
 from tests.registration.test_upkeep import times
 
 HOME = "203.0.113.7"
@@ -52,9 +52,30 @@ def test_a_host_has_a_part_of_the_places_until_its_phones_are_accepted():
     assert not guests.become_known("x0")
     assert guests.is_welcome(ELSEWHERE, 8.0)
     assert 1 == guests.accepted
-    guests.let_in("x8", ELSEWHERE, 8.0)
-    assert not guests.is_welcome(ELSEWHERE, 32.9)
-    assert guests.is_welcome(ELSEWHERE, 33.0), "the place of x1 is free again"
+
+
+def test_a_host_of_which_one_was_not_accepted_has_one_place_at_a_time():
+    """Until one is; or for five minutes."""
+    guests = made(rate=1.0, cost=1, keeps=32.0)
+    guests.let_in("x0", ELSEWHERE, 0.0)
+    assert guests.is_welcome(ELSEWHERE, 32.0)
+    guests.let_in("x1", ELSEWHERE, 32.0)
+    assert not guests.is_welcome(ELSEWHERE, 32.0)
+    assert guests.is_welcome(HOME, 32.0)
+    guests.become_known("x1")
+    guests.let_in("x2", ELSEWHERE, 33.0)
+    assert guests.is_welcome(ELSEWHERE, 33.0)
+
+
+def test_all_addresses_of_a_network_in_ipv6_are_one_host():
+    guests = made(rate=1.0, cost=1, keeps=8.0)
+    for n in range(3):
+        assert guests.is_welcome(f"2001:db8::{n}", float(n))
+        guests.let_in(f"x{n}", f"2001:db8::{n}", float(n))
+    assert not guests.is_welcome("2001:db8::ffff:1", 3.0)
+    assert guests.is_welcome("2001:db8:0:1::1", 3.0)
+    assert guests.may_answer("x0", "2001:db8::77", 3.0)
+    assert guests.is_welcome("fe80::1%eth0", 3.0)
 
 
 def test_nothing_is_remembered_of_those_that_went():
@@ -64,7 +85,7 @@ def test_nothing_is_remembered_of_those_that_went():
         if guests.is_welcome(f"198.18.{n % 200}.{n % 7}", now):
             guests.let_in(f"x{n}", f"198.18.{n % 200}.{n % 7}", now)
     assert guests.is_welcome(HOME, 1000.0)
-    assert 0 == len(guests._let_in) == len(guests._of_host) == len(guests._by_time)
+    assert 0 == len(guests._let_in) == len(guests._of_host) == len(guests._by_time) == len(guests._doubted)
 
 
 # On the wire
@@ -76,10 +97,11 @@ def away_and_back(site, *servers, seconds: float = 100.0) -> float:
     for server in servers:
         die(site, server)
     site.clock.advance(seconds)
+    since = elapsed(site) - 0.001
     for server in servers:
         come_back(site, server)
     site.clock.advance(0.01)
-    return elapsed(site) - 0.005
+    return since
 
 
 def crowd(site, number: int, host: str = "") -> list[Phone]:
@@ -113,18 +135,18 @@ def most_in_a_second(server, since: float) -> int:
     return max(Counter(int(at - since) for at in times(server, since)).values(), default=0)
 
 
-@pytest.mark.parametrize("asks", [False, True])
-def test_d18_phones_that_nobody_knows_keep_the_pace(make_site, asks):
+@pytest.mark.parametrize(("asks", "rate"), [(False, 5), (True, 3)])
+def test_d18_phones_that_nobody_knows_keep_the_pace(make_site, asks, rate):
     """All registrations have lapsed, and all phones come at once. None reaches a server that has no place for it, and all are
     registered in the end."""
-    site = make_site(rise=1, resync_rate=5, resync_hold=0)
+    site = make_site(rise=1, resync_rate=rate, resync_hold=0)
     if asks:
         with_passwords(site)
     phones = crowd(site, 60)
     since = away_and_back(site, site.primary, site.fallback)
     assert 0 == until_registered(site, phones, 400)
     assert 60 * (2 if asks else 1) <= sum(len(times(server, since)) for server in site.servers)
-    assert all(most_in_a_second(server, since) <= 6 for server in site.servers)
+    assert all(most_in_a_second(server, since) <= rate + 1 for server in site.servers)
     assert 0 < site.registrar.refused_here["office", "servers_coming_back"]
     site.clock.advance(400)
     if not asks:  # else the phones would have to come by
@@ -135,14 +157,99 @@ def test_d18_phones_that_nobody_knows_keep_the_pace(make_site, asks):
 def test_d18_where_another_server_lives_it_is_registered_there_and_takes_its_turn(make_site):
     site = make_site(rise=1, resync_rate=1, resync_hold=30)
     since = away_and_back(site, site.primary)
-    phones = crowd(site, 4)
-    assert [200] * 4 == [renew(each) for each in phones]
-    assert [] == times(site.primary, since)
-    assert 4 == len(times(site.fallback, since))
-    assert [4] == [each["left"] for each in under_way(site)]
+    phones = crowd(site, 6)
+    assert [200] * 6 == [renew(each) for each in phones], "one of them at both"
+    assert 1 == len(times(site.primary, since))
+    assert 6 == len(times(site.fallback, since))
+    assert [5] == [each["left"] for each in under_way(site)]
     assert {"primary"} == site.registrar.incomplete["office"]
     site.clock.advance(40)
-    assert 4 == len(times(site.primary, since + 29.9))
+    assert 6 == len(times(site.primary, since))
+    assert [] == under_way(site)
+    assert {} == site.registrar.incomplete
+
+
+def test_d18_a_new_phone_that_must_come_by_itself_is_told_to_come_soon(make_site):
+    """The primary has no place for it, and only the phone knows its password: it is not told the hour that the fallback grants."""
+    site = make_site(rise=1, resync_rate=1, resync_hold=30, phone_expires=0)
+    with_passwords(site)
+    before, first, second = crowd(site, 3)
+    assert 200 == renew(before), "both are known to ask for passwords"
+    site.clock.advance(300)
+    renew(before)
+    site.clock.advance(300)
+    away_and_back(site, site.primary, seconds=70)
+    assert [200, 200] == [renew(first), renew(second)]
+    (binding,) = site.registrar.bindings_for_aor("sip:g2@example.com")
+    assert ["fallback"] == [upstream.server for upstream in binding.upstreams if upstream.state == "registered"]
+    assert binding.granted <= 120
+    assert site.registrar.upkeep.is_awaited(binding, "primary")
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_d8_nobody_is_let_in_by_who_believes_everybody_while_the_other_one_has_no_place(make_site, is_trusted):
+    """The fallback asks nobody for a password, and was there all the time."""
+    site = make_site(rise=1, resync_rate=1, resync_hold=0, of_servers={"fallback": {"trusted": is_trusted}})
+    site.primary.reply = Challenging("primary")
+    first, second = crowd(site, 2)
+    away_and_back(site, site.primary)
+    first.register()
+    site.clock.advance(0.05)
+    second.register()
+    site.clock.advance(0.05)
+    assert [[401], [503]] == [first.answers, second.answers]
+    assert 0 == len(site.registrar.bindings)
+    assert [] == site.fallback.requests
+    site.clock.advance(60)
+    assert 200 == renew(second)
+
+
+def test_d8_neither_is_who_names_the_contact_of_a_phone_that_is_known(make_site):
+    site = make_site(rise=1, resync_rate=1, resync_hold=60, of_servers={"fallback": {"trusted": True}})
+    site.primary.reply = Challenging("primary")
+    (phone,) = crowd(site, 1)
+    assert 200 == renew(phone)
+    away_and_back(site, site.primary, seconds=70)
+    stranger = Phone(site, user="g0", port=6000, host=phone.flow.remote[0], password="wrong")
+    stranger.flow.move((ELSEWHERE, 7777))
+    stranger.call_id = "another"
+    stranger.register()
+    site.clock.advance(1)
+    assert [401] == stranger.answers
+    (binding,) = site.registrar.bindings
+    assert binding.host == phone.flow.remote[0]
+
+
+def test_d18_guests_have_their_part_while_phones_of_ours_are_brought_back(make_site, password_file):
+    """Not only what is left by them, which is nothing."""
+    names = [f"k{n}" for n in range(200)]
+    file = password_file(*((name, "example.com", "secret") for name in names))
+    site = make_site(servers=1, rise=1, resync_rate=5, resync_hold=0, credentials=file)
+    with_passwords(site)
+    for n, name in enumerate(names):
+        site.primary.reply.passwords[name] = "secret"
+        assert 200 == renew(Phone(site, user=name, host=f"203.0.113.{n}", port=8000))
+    away_and_back(site, site.primary, seconds=70)
+    guests = crowd(site, 4)
+    for _ in range(20):
+        site.clock.advance(1)
+        for each in guests:
+            if 200 not in each.answers:
+                renew(each)
+    assert [200] * 4 == [each.answers[-1] for each in guests]
+    assert [True] == [each["left"] > 100 for each in under_way(site)]
+
+
+def test_d18_a_phone_that_answers_one_server_only_keeps_nobody_waiting(make_site):
+    """It is registered at the other one, and is not expected where it never answers."""
+    site = make_site(rise=1, resync_rate=5, resync_hold=0, challenge_method="first-only")
+    with_passwords(site)
+    (phone,) = crowd(site, 1)
+    assert 200 == renew(phone)
+    site.clock.advance(40)
+    assert 200 == renew(phone)
+    away_and_back(site, site.fallback, seconds=20)
+    site.clock.advance(2)
     assert [] == under_way(site)
     assert {} == site.registrar.incomplete
 
@@ -174,7 +281,7 @@ def test_d18_strangers_leave_places_for_the_phones_that_are_known(make_site):
     with_passwords(site)
     known = crowd(site, 10)
     assert [200] * 10 == [renew(each) for each in known]
-    since = away_and_back(site, site.primary, seconds=60)
+    since = away_and_back(site, site.primary, seconds=70)
     strangers = [Phone(site, user=f"x{n}", host=ELSEWHERE, port=2000 + n) for n in range(1000)]
     due = {n: elapsed(site) + 3 * n for n in range(10)}
     for second in range(120):
@@ -189,6 +296,13 @@ def test_d18_strangers_leave_places_for_the_phones_that_are_known(make_site):
         site.clock.advance(0.4)
     assert {} == due
     assert most_in_a_second(site.primary, since) <= 6
+
+
+def test_d18_after_a_short_time_there_is_no_pace_for_them(make_site):
+    """Nothing has lapsed: those that come are as many as on any day."""
+    site = make_site(rise=1, resync_rate=1, resync_hold=0)
+    away_and_back(site, site.primary, site.fallback, seconds=50)
+    assert {200} == {renew(each) for each in crowd(site, 20)}
 
 
 def test_d18_open_for_guests_for_some_minutes(make_site):
@@ -216,6 +330,17 @@ def test_d18_open_for_guests_for_some_minutes(make_site):
 
 
 # Known, but not looked at yet
+
+
+def test_d18_each_is_registered_once_while_others_are_looked_at(make_site):
+    """Those that are let go meanwhile, and those whose renewal is due."""
+    site = make_site(rise=1, resync_rate=200, resync_hold=0)
+    phones = [Phone(site, user=f"k{n}", host=f"203.0.113.{n % 250}", port=7000 + n) for n in range(1200)]
+    assert {200} == {renew(each) for each in phones}
+    since = away_and_back(site, site.primary, seconds=20)
+    site.clock.advance(30)
+    users = told(site.primary, since)
+    assert (1200, 1200) == (len(users), len(set(users)))
 
 
 def test_d18_a_phone_that_comes_by_before_it_was_looked_at_is_held_back(make_site):
