@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import secrets
+import select
 import socket
 import ssl
 import threading
@@ -34,6 +35,7 @@ class LinePhone:
         self.requests: queue.Queue[Request] = queue.Queue()
         """All that have come, but ACKs to failures."""
         self._dialogs: list[Dialog] = []
+        self._lock = threading.Lock()  # a TLS connection is not to be read and written at the same time
         self._cseq = 0
         self._call_id = secrets.token_hex(6)
         self.connect()
@@ -140,7 +142,8 @@ class LinePhone:
         raise AssertionError(f"{self.name}: no final response to {request.method} within {timeout:g} s")
 
     def send(self, message: Request | Response) -> None:
-        self._socket.sendall(message.to_bytes(self.transport != "udp"))
+        with self._lock:
+            self._socket.sendall(message.to_bytes(self.transport != "udp"))
 
     def wait_for(self, method: str, timeout: float = 10.0) -> Request:
         """The next request of that method."""
@@ -182,8 +185,17 @@ class LinePhone:
         framer = StreamFramer()
         while True:
             try:
-                data = source.recv(65535)
-            except OSError:
+                if not (isinstance(source, ssl.SSLSocket) and source.pending()):
+                    select.select([source], [], [])
+                with self._lock:
+                    source.setblocking(False)
+                    try:
+                        data = source.recv(65535)
+                    finally:
+                        source.setblocking(True)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                continue
+            except (OSError, ValueError):  # it was closed
                 return
             if not data:
                 return
