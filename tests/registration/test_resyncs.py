@@ -397,7 +397,8 @@ def test_d18_5_not_where_the_refreshes_would_go_to_the_fallback(make_site):
     assert float("inf") == longest(binding, site.clock.seconds())
     come_back(site, site.primary)
     site.clock.advance(1)
-    assert 60 <= longest(binding, site.clock.seconds()) <= 120
+    # Half to all of two minutes by lot, and the place behind that: two REGISTERs, and it comes after nine tenths of its time.
+    assert 60 <= longest(binding, site.clock.seconds()) <= 120 + 2 / 0.9
 
 
 def test_d18_5_not_for_phones_that_we_can_register(make_site, password_file):
