@@ -20,7 +20,7 @@ cdef class Registrar(Settlement):
     cdef long long _serial
 
     cpdef object register_received(self, ServerTransaction transaction, Request request, ServerGroup group)
-    cdef int _retry_after(self, list contacts, str group, str host)
+    cdef int _retry_after(self, list contacts, str group, Flow flow)
     cdef object _begin_under_way(self, Exchange exchange, Contact contact)
     cdef object _forget_servers(self)
     cdef Targets _targets_of(self, ServerGroup group)

@@ -41,7 +41,7 @@ if cython.compiled:
     from cython.cimports.sbc.location.candidate import Candidate
     from cython.cimports.sbc.redundancy.group import ServerGroup
     from cython.cimports.sbc.registration.accounts import waits
-    from cython.cimports.sbc.registration.bindings import Binding, Upstream
+    from cython.cimports.sbc.registration.bindings import Binding, Upstream, is_from
     from cython.cimports.sbc.registration.contacts import (
         Contact,
         address_of_record,
@@ -64,7 +64,7 @@ else:
     from sbc.location.candidate import Candidate
     from sbc.redundancy.group import ServerGroup
     from sbc.registration.accounts import waits
-    from sbc.registration.bindings import Binding, Upstream
+    from sbc.registration.bindings import Binding, Upstream, is_from
     from sbc.registration.contacts import (
         Contact,
         address_of_record,
@@ -211,7 +211,7 @@ class Registrar(Settlement):
         if self.refreshes.is_unchanged(transaction, request, targets, contacts, agent, self.credentials):
             return
         if self._resyncs:
-            seconds: cython.int = self._retry_after(contacts, group.key, host)
+            seconds: cython.int = self._retry_after(contacts, group.key, flow)
             if seconds > 0:
                 self._count_refused(group.name, "servers_coming_back")
                 headers = [("Retry-After", str(seconds))]
@@ -228,16 +228,17 @@ class Registrar(Settlement):
         exchange.start()
 
     @cython.cfunc
-    def _retry_after(self, contacts: list, group: str, host: str) -> cython.int:
+    def _retry_after(self, contacts: list, group: str, flow: Flow) -> cython.int:
         """Seconds after which a phone may try again that no server has a place for now (D18); 0: it may go on. `group`: the
         key of its kind of phones."""
         contact: Contact = first_to_register(contacts)
         if contact is None:
             return 0
         binding: Binding = self.bindings.find(contact.token)
-        if binding is None:
-            return self.upkeep.retry_after_guest(group, contact.token, host, self.queue.now())
-        self.upkeep.look_ahead(binding)
+        if binding is not None:
+            self.upkeep.look_ahead(binding)
+        if binding is None or not is_from(binding, flow):  # who comes from elsewhere may be anybody
+            return self.upkeep.retry_after_guest(group, contact.token, flow.remote[0], self.queue.now())
         return self.upkeep.retry_after(binding, self.queue.now())
 
     @cython.cfunc

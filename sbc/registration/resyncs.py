@@ -241,6 +241,8 @@ class Resyncs:
         entry.spend(errand.sent - entry.cost, now)
         if again == 0.0 and not is_phones:
             entry.registered(token)
+        elif is_phones and self._upkeep.steps.is_at_a_better_one(errand.binding, served, errand.target, now):
+            entry.forgotten(token)
         elif is_phones:
             entry.cost = 2
             self.expect(served, errand.target.name, errand.binding, True, now)
@@ -253,8 +255,6 @@ class Resyncs:
         for target in served.registrars:
             key = (served.group.name, target.name)
             entry = self.entries.get(key)
-            if entry is not None:
-                entry.guest_accepted(binding.token)
             upstream = binding.upstream(target.name) if entry is not None else None
             if entry is None or upstream is None or not entry.is_waiting(binding.token):
                 continue
@@ -263,6 +263,9 @@ class Resyncs:
                 self._wake_in(key, 0.0)
             elif upstream.state == FAILED:
                 self._failed(entry, served, binding.token, inf, now)
+                self._wake_in(key, 0.0)
+            elif entry.is_phones(binding.token) and self._upkeep.steps.is_at_a_better_one(binding, served, target, now):
+                entry.forgotten(binding.token)
                 self._wake_in(key, 0.0)
 
     def forgotten(self, binding: Binding) -> None:
@@ -318,6 +321,13 @@ class Resyncs:
 
     # Phones that nobody here knows
 
+    def guest_accepted(self, served: Served, token: str) -> None:
+        """Some server has let it in: it is known from now on."""
+        for target in served.registrars:
+            entry = self.entries.get((served.group.name, target.name))
+            if entry is not None:
+                entry.guest_accepted(token)
+
     def must_guest_wait(self, served: Served, token: str, host: str, now: float) -> bool:
         """Has no server that could let it in a place for a phone that nobody here knows, at this moment?"""
         entries = self._entries_of_guest(served, now)
@@ -340,7 +350,11 @@ class Resyncs:
         others = [target for target in served.registrars if target.name in served.usable and target.name not in names]
         if not served.is_concurrent or not others:
             return False
-        may_ask = any(not served.named[name].settings.trusted and name not in served.open for name in names)
+        may_ask = any(
+            not served.named[name].settings.trusted
+            and (name not in served.open or self._books.asks_for_passwords(served.group, name))
+            for name in names
+        )
         return not may_ask or any(
             not target.settings.trusted and self._books.asks_for_passwords(served.group, target.name) for target in others
         )

@@ -87,16 +87,20 @@ class Served:
         self.left = {name: at for name, at in before.left.items() if name in self.named}
         self.returned = {name: at for name, at in before.returned.items() if name in self.named}
 
+    def has(self, binding: Binding, server: str, now: float) -> bool:
+        """Is that contact registered at that server, which lives?"""
+        upstream = binding.upstream(server)
+        return (
+            upstream is not None
+            and upstream.state == REGISTERED
+            and upstream.expires_at > now
+            and server in self.usable
+            and upstream.registered_at >= self.returned.get(server, -inf)
+        )
+
     def has_elsewhere(self, binding: Binding, server: str, now: float) -> bool:
         """Is that contact registered at another server that lives?"""
-        return any(
-            upstream.state == REGISTERED
-            and upstream.expires_at > now
-            and upstream.server != server
-            and upstream.server in self.usable
-            and upstream.registered_at >= self.returned.get(upstream.server, -inf)
-            for upstream in binding.upstreams
-        )
+        return any(upstream.server != server and self.has(binding, upstream.server, now) for upstream in binding.upstreams)
 
     def wait(self, times: int) -> float:
         """Seconds after so many failures in a row (RFC 5626 4.5)."""

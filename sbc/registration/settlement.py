@@ -132,7 +132,7 @@ class Settlement(PhoneBook):
             upstream.candidate = leg.candidate
             self._accounts.accepted(upstream)
             self._note_nonce(exchange, leg, binding, upstream)
-            if self._resyncs and not leg.showed_credentials and upstream.digest is None:
+            if self._resyncs and not leg.showed_credentials and leg.upstream.digest is None:
                 self.upkeep.asked_nothing(binding, leg.target.name)
             self._change(binding, upstream, _REGISTERED, "")
             for other in exchange._legs:
@@ -341,9 +341,10 @@ class Settlement(PhoneBook):
 
     def _takes_place(self, exchange: Exchange, contact: Contact, binding: Binding | None, server: str, now: float) -> bool:
         """Of a phone, known or not, at a server that may have come back."""
-        if binding is not None:
+        group: str = exchange.group.key
+        if binding is not None and (is_from(binding, exchange.phone_flow) or not self.upkeep.paces_guests(group, server, now)):
             return self.upkeep.admits(binding, server, now)
-        return self.upkeep.admits_guest(exchange.group.key, contact.token, exchange.phone_flow.remote[0], server, now)
+        return self.upkeep.admits_guest(group, contact.token, exchange.phone_flow.remote[0], server, now)
 
     def is_awaited(self, binding: Binding, server: str) -> bool:
         return self.upkeep.is_awaited(binding, server)

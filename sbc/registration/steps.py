@@ -179,23 +179,30 @@ class Steps:
                 continue
             if upstream is not None and waits(upstream, now):
                 continue
-            if self._answers_others_only(duty.binding, served, target, now):
+            is_ours = self.may_register(duty, served, target)
+            if not is_ours and self._answers_others_only(duty.binding, served, target, now):
                 continue
             failure = duty.failures.get(target.name)
             if failure is None or failure.not_before <= now:
-                found.append((target, self.may_register(duty, served, target)))
+                found.append((target, is_ours))
         return found
 
-    @staticmethod
-    def _answers_others_only(binding: Binding, served: Served, target: Target, now: float) -> bool:
-        """Is it a phone that answers one server, and is registered at another one, which lives?"""
+    def _answers_others_only(self, binding: Binding, served: Served, target: Target, now: float) -> bool:
+        """Is it a phone that will not answer this server as long as it is registered where it is?"""
         upstream = binding.upstream(target.name)
-        method = binding.method or served.settings.challenge_method
-        if upstream is None or not upstream.wants_phone:
+        if upstream is not None and gives_up_realm(upstream) and upstream.retry_at > now:
+            return served.is_concurrent and served.has_elsewhere(binding, target.name, now)
+        return self.is_at_a_better_one(binding, served, target, now)
+
+    @staticmethod
+    def is_at_a_better_one(binding: Binding, served: Served, target: Target, now: float) -> bool:
+        """first-only: is it registered at a better server, so that it is not asked to answer this one?"""
+        upstream = binding.upstream(target.name)
+        if upstream is None or not upstream.wants_phone or not served.is_concurrent:
             return False
-        if not (method == FIRST_ONLY or (gives_up_realm(upstream) and upstream.retry_at > now)):
+        if FIRST_ONLY not in (binding.method, served.settings.challenge_method):
             return False
-        return served.is_concurrent and served.has_elsewhere(binding, target.name, now)
+        return any(other.rank < target.rank and served.has(binding, other.name, now) for other in served.registrars)
 
     def _is_current(self, binding: Binding, served: Served, upstream: Upstream) -> bool:
         """Is it registered there, in all likelihood?"""

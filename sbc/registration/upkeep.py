@@ -141,6 +141,7 @@ class Upkeep:
         if served is None:
             return
         now = self._clock.seconds()
+        self.resyncs.guest_accepted(served, binding.token)
         for target, is_ours in self.steps.missing(self.known(binding), served, now):
             entry = self.resyncs.of(served.group.name, target.name)
             if entry is not None and entry.paces_guests(now) and binding.upstream(target.name) is None:
@@ -197,6 +198,12 @@ class Upkeep:
         """`admits`, of a contact that nobody here knows."""
         served = self._served.get(group)
         return served is None or self.resyncs.admits_guest(served, token, host, server, now)
+
+    def paces_guests(self, group: str, server: str, now: float) -> bool:
+        """Of the group with that key: do phones that nobody here knows have to keep a pace at that server?"""
+        served = self._served.get(group)
+        entry = self.resyncs.of(served.group.name, server) if served is not None else None
+        return entry is not None and entry.paces_guests(now)
 
     def may_leave_out(self, group: str, names: list[str]) -> bool:
         """Of the group with that key: may the other servers decide on a phone in the place of these?"""
@@ -258,10 +265,11 @@ class Upkeep:
         """All phones are to be registered at another server, its goal. In no hurry when the one that they leave is alive."""
         name = served.targets.goal
         is_return = left in served.usable
-        hold = 0.0
+        hold = away = 0.0
         if is_return and name in served.returned:
             hold = max(0.0, served.returned[name] + served.settings.resync_hold - now)
-        self.resyncs.begin(served, name, now, hold=hold, returned=is_return)
+            away = served.returned[name] - served.left.get(name, served.returned[name])
+        self.resyncs.begin(served, name, now, hold=hold, returned=is_return, away=away)
 
     def look_at_all(self, served: Served, returned: Collection[str] = ()) -> None:
         """See what is to be done for each of its phones. The servers in `returned` are back."""

@@ -240,6 +240,35 @@ def test_d18_guests_have_their_part_while_phones_of_ours_are_brought_back(make_s
     assert [True] == [each["left"] > 100 for each in under_way(site)]
 
 
+def test_d18_one_from_another_place_keeps_the_pace_of_those_that_nobody_knows(make_site):
+    """A phone that was registered, behind a NAT that has started anew."""
+    site = make_site(rise=1, resync_rate=1, resync_hold=0)
+    with_passwords(site)
+    phones = crowd(site, 6)
+    assert {200} == {renew(each) for each in phones}
+    since = away_and_back(site, site.primary, site.fallback, seconds=70)
+    for n, phone in enumerate(phones):
+        phone.flow.move((HOME, 20_000 + n))
+        renew(phone)
+    assert 503 in [phone.answers[-1] for phone in phones]
+    assert max(most_in_a_second(server, since) for server in site.servers) <= 3
+
+
+def test_d18_first_only_goes_back_to_the_better_server(make_site):
+    site = make_site(rise=1, resync_rate=5, resync_hold=0, challenge_method="first-only")
+    with_passwords(site)
+    (phone,) = crowd(site, 1)
+    assert 200 == renew(phone)
+    die(site, site.primary)
+    site.clock.advance(40)
+    assert 200 == renew(phone)
+    site.clock.advance(30)
+    come_back(site, site.primary)
+    site.clock.advance(2)
+    assert [("primary", 1)] == [(each["server"], each["left"]) for each in under_way(site)]
+    assert {"primary"} == site.registrar.incomplete["office"]
+
+
 def test_d18_a_phone_that_answers_one_server_only_keeps_nobody_waiting(make_site):
     """It is registered at the other one, and is not expected where it never answers."""
     site = make_site(rise=1, resync_rate=5, resync_hold=0, challenge_method="first-only")
