@@ -56,8 +56,7 @@ class Guests:
 
     def set_pace(self, rate: float, now: float, cost: int) -> None:
         """`rate`: REGISTERs in a second; each guest takes `cost`."""
-        if rate != self._bucket.rate or cost != self._bucket.least:
-            self._bucket.set_rate(rate, now, cost)
+        self._bucket.set_rate(rate, now, cost)
 
     def may_answer(self, token: str, host: str, now: float) -> bool:
         """Is one REGISTER more expected of it?"""

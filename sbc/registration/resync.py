@@ -542,8 +542,7 @@ class Resync:
     def _set_rate(self, now: float) -> None:
         self._pace.advance(now)
         rate = self._base_rate(self.done + len(self._waiting) + self._guests.accepted) * self._pace.factor
-        if rate != self._bucket.rate or self.cost != self._bucket.least:
-            self._bucket.set_rate(rate, now, self.cost)
+        self._bucket.set_rate(rate, now, self.cost)
         self._guests.set_pace(rate * SHARE if self._waiting else rate, now, self.cost)
 
     def _has_turn(self, now: float) -> bool:

@@ -15,16 +15,18 @@ class TokenBucket:
     def __init__(self, rate: float, now: float, least: int = 1) -> None:
         self.rate = rate
         self.least = least
-        self.depth = self._tokens = float(least)
+        self.depth = _depth(rate, least)
+        self._tokens = float(least)
         self._at = self._full_since = now
-        self.set_rate(rate, now, least)
 
     def set_rate(self, rate: float, now: float, least: int) -> None:
+        if rate == self.rate and least == self.least:
+            return
         self._fill(now)
         more = max(0, least - self.least)
         self.rate = rate
         self.least = least
-        self.depth = max(float(least), _BURST * rate - 1.0)
+        self.depth = _depth(rate, least)
         self._put(self._tokens + more, now)
 
     def take(self, now: float) -> bool:
@@ -64,3 +66,7 @@ class TokenBucket:
         self._tokens = min(self.depth, tokens)
         if not was_full and self._is_full():
             self._full_since = full_since
+
+
+def _depth(rate: float, least: int) -> float:
+    return max(float(least), _BURST * rate - 1.0)

@@ -183,15 +183,14 @@ class Upkeep:
         """Seconds after which that phone may try again, because it is in service nowhere and no server has a place for its
         REGISTER now (D18 (6)), by lot; 0: it may go on."""
         served = self._served_of(binding)
-        if served is None or not self.resyncs.must_wait(served, binding, now):
-            return 0
-        return round(self._rng.uniform(*_RETRY_AFTER))
+        return self._by_lot() if served is not None and self.resyncs.must_wait(served, binding, now) else 0
 
     def retry_after_guest(self, group: str, token: str, host: str, now: float) -> int:
         """The same for a contact that nobody here knows, of the group with that key."""
         served = self._served.get(group)
-        if served is None or not self.resyncs.must_guest_wait(served, token, host, now):
-            return 0
+        return self._by_lot() if served is not None and self.resyncs.must_guest_wait(served, token, host, now) else 0
+
+    def _by_lot(self) -> int:
         return round(self._rng.uniform(*_RETRY_AFTER))
 
     def admits_guest(self, group: str, token: str, host: str, server: str, now: float) -> bool:
