@@ -1,106 +1,118 @@
-"""Builds the compiled parts. Everything else is in pyproject.toml.
+"""Builds the compiled parts, all into one shared object (see `sbc/_hot.py`). Everything else is in pyproject.toml.
 
 Two kinds of compiled module:
 
-* hot modules of `sbc/`, ordinary annotated Python (Cython's pure Python mode), compiled in place; they also run
-  uncompiled when SBC_PURE_PYTHON=1 is set at run time (see `sbc/__init__.py`);
-* what cannot be written as Python at all (system calls over arrays of structures): the sources in `ext/`.
+* hot modules of `sbc/`, ordinary annotated Python (Cython's pure Python mode); they also run uncompiled when
+  SBC_PURE_PYTHON=1 is set at run time;
+* what cannot be written as Python at all: the sources in `ext/`.
 """
 
+import hashlib
 import os
+import runpy
+import shutil
+import subprocess
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
-HOT_MODULES = [
-    "sbc.clock",
-    "sbc.events",
-    "sbc.flow",
-    "sbc.location.candidate",
-    "sbc.nonces",
-    "sbc.observe.lines",
-    "sbc.observe.log",
-    "sbc.observe.metrics",
-    "sbc.observe.phone_events",
-    "sbc.observe.recent",
-    "sbc.observe.story",
-    "sbc.proxy.core",
-    "sbc.proxy.destination",
-    "sbc.proxy.edge",
-    "sbc.proxy.network",
-    "sbc.proxy.own_routes",
-    "sbc.proxy.overload",
-    "sbc.proxy.pins",
-    "sbc.proxy.response_context",
-    "sbc.proxy.route_cookie",
-    "sbc.proxy.routes",
-    "sbc.proxy.sides",
-    "sbc.proxy.validation",
-    "sbc.redundancy.group",
-    "sbc.redundancy.health",
-    "sbc.redundancy.order",
-    "sbc.redundancy.outcome",
-    "sbc.redundancy.plan",
-    "sbc.registration.accounts",
-    "sbc.registration.answers",
-    "sbc.registration.archive",
-    "sbc.registration.bindings",
-    "sbc.registration.census",
-    "sbc.registration.contacts",
-    "sbc.registration.errand",
-    "sbc.registration.exchange",
-    "sbc.registration.expiry",
-    "sbc.registration.leg",
-    "sbc.registration.phone_book",
-    "sbc.registration.quarantine",
-    "sbc.registration.refreshes",
-    "sbc.registration.registrar",
-    "sbc.registration.rejections",
-    "sbc.registration.results",
-    "sbc.registration.rhythm",
-    "sbc.registration.rota",
-    "sbc.registration.settlement",
-    "sbc.registration.shown",
-    "sbc.registration.targets",
-    "sbc.registration.turns",
-    "sbc.registration.written",
-    "sbc.sip.headers",
-    "sbc.sip.message",
-    "sbc.sip.unguessable",
-    "sbc.sip.uri",
-    "sbc.store.notes",
-    "sbc.transaction.client",
-    "sbc.transaction.interface",
-    "sbc.transaction.layer",
-    "sbc.transaction.ledger",
-    "sbc.transaction.machine",
-    "sbc.transaction.matching",
-    "sbc.transaction.server",
-    "sbc.transport.listeners",
-    "sbc.transport.turning",
-    "sbc.transport.udp",
-    "sbc.workers.door",
-]
+HOT = runpy.run_path("sbc/_hot.py")
+SOURCES = {name: name.replace(".", "/") + ".py" for name in HOT["WRITTEN_IN_PYTHON"]} | HOT["WRITTEN_IN_CYTHON"]
+PRELUDE = "ext/prelude.h"
 
-# Python's own options, -O3 -g, take two thirds more time to build; what they would do at run time was not measured by itself.
-COMPILER = ["-O2", "-g0", "-include", "ext/texts.h"]
+# Python's own options, -O3 -g, take two thirds more time to build and gain nothing.
+COMPILER = ["-O2", "-g0", "-include", PRELUDE, "-Wno-unused-function"]
 
-extensions = [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES]
-extensions += [
-    Extension("sbc.sip.scanner", ["ext/scanner.pyx"]),
-    Extension("sbc.sip.remembered", ["ext/remembered.pyx"]),
-    Extension("sbc.sip.lines", ["ext/lines.pyx"]),
-    Extension("sbc.sip.head", ["ext/head.pyx"]),
-    Extension("sbc.sip.hop", ["ext/hop.pyx"]),
-    Extension("sbc.transaction.branches", ["ext/branches.pyx"]),
-    Extension("sbc.sip.writer", ["ext/writer.pyx"]),
-    Extension("sbc.transport._datagrams", ["ext/datagrams.pyx"]),
-    Extension("sbc.transport._turns", ["ext/turns.pyx"]),
-]
-for extension in extensions:
-    extension.extra_compile_args = COMPILER
-    extension.depends = ["ext/texts.h"]
+last_parts = [name.rpartition(".")[2] for name in SOURCES]
+assert len(set(last_parts)) == len(SOURCES), "the last parts of the names of compiled modules differ"
+
+
+class Profile:
+    """Tells gcc how often each branch of a source is taken, as far as that was counted and the source is still what it was."""
+
+    def __init__(self, archive: Path, counting_into: str | None) -> None:
+        """`counting_into`: make what counts, and at its end writes that into this folder."""
+        self._counting_into = counting_into
+        self._folder = Path("build/profile")
+        self._sums: dict[str, str] = {}
+        if counting_into is None and archive.exists():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with tarfile.open(archive) as file:
+                file.extractall(self._folder)
+            measured = (self._folder / HOT["MEASURED"]).read_text()
+            self._sums = {source: total for total, source in (line.split() for line in measured.splitlines())}
+
+    def fits(self, source: str) -> bool:
+        return self._sums.get(source) == hashlib.sha256(Path(source).read_bytes()).hexdigest()
+
+    def options(self, source: str, made: Path) -> list[str]:
+        """For the compiler, which makes this of the source."""
+        if self._counting_into is not None:
+            return ["-fprofile-generate", "-fprofile-update=single", f"-fprofile-dir={self._counting_into}"]
+        if not self.fits(source):
+            return []
+        # gcc looks for it under the path of what it makes.
+        name = str(made.absolute().with_suffix("")).replace("/", "#")
+        shutil.copyfile(self._folder / f"{source}.gcda", self._folder / f"{name}.gcda")
+        folder = f"-fprofile-dir={self._folder.absolute()}"
+        return ["-fprofile-use", folder, "-fprofile-partial-training", "-Wno-missing-profile", "-Wno-coverage-mismatch"]
+
+
+def is_gcc(compiler) -> bool:
+    said = subprocess.run([*compiler.compiler_so[:1], "--version"], capture_output=True, text=True).stdout
+    return "Free Software Foundation" in said
+
+
+class BuildSideBySide(build_ext):
+    """Compiles as many sources at a time as there are processors, and those only that are newer than what was made of them."""
+
+    def build_extension(self, extension):
+        compiler = self.compiler
+        compile_these = compiler.compile
+        profile = Profile(Path(HOT["PROFILE"]), os.environ.get("SBC_COUNT_INTO")) if is_gcc(compiler) else None
+        if profile is not None and os.environ.get("SBC_COUNT_INTO"):
+            extension.extra_link_args = ["-fprofile-generate"]
+        newest = max(Path(file).stat().st_mtime for file in extension.depends)
+
+        def compile_one(source, options):
+            [made] = compiler.object_filenames([source], output_dir=options["output_dir"])
+            before = Path(made).stat().st_mtime if Path(made).exists() and not self.force else 0.0
+            if before < max(newest, Path(source).stat().st_mtime):
+                more = profile.options(source, Path(made)) if profile is not None else []
+                compile_these([source], **{**options, "extra_postargs": [*options["extra_postargs"], *more]})
+            return made
+
+        def compile_side_by_side(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                return list(pool.map(lambda source: compile_one(source, options), sources))
+
+        for name in SOURCES:  # an earlier version made a file of each: they would be found before what is in Python
+            for file in glob(f"{name.replace('.', '/')}.*.so"):
+                Path(file).unlink()
+        compiler.compile = compile_side_by_side
+        try:
+            super().build_extension(extension)
+        finally:
+            compiler.compile = compile_these
+        if profile is not None:
+            changed = sum(not profile.fits(source) for source in extension.sources)
+            if changed and not os.environ.get("SBC_COUNT_INTO"):
+                print(f"{changed} of {len(extension.sources)} sources have changed since the profile was taken (tests/bench/training.py)")
+
+
+written_in_c = cythonize(
+    [Extension(name, [source]) for name, source in SOURCES.items()],
+    # Without it the .pxd of a module whose source is in ext/ would be ignored, silently.
+    include_path=["."],
+    language_level=3,
+    build_dir="build",
+    nthreads=os.cpu_count(),
+)
 
 setup(
     packages=find_packages(include=["sbc", "sbc.*"]),
@@ -110,13 +122,13 @@ setup(
         ("share/sbc", ["conf/sbc.toml"]),
         ("share/sbc/profiles", sorted(glob("conf/profiles/*.toml"))),
     ],
-    ext_modules=cythonize(
-        extensions,
-        # Without it the .pxd of a module whose source is in ext/ would be ignored, silently.
-        include_path=["."],
-        language_level=3,
-        build_dir="build",
-        nthreads=os.cpu_count(),
-    ),
-    options={"build_ext": {"parallel": os.cpu_count()}},
+    ext_modules=[
+        Extension(
+            HOT["SHARED_OBJECT"],
+            sorted(source for extension in written_in_c for source in extension.sources),
+            depends=[file for file in (PRELUDE, HOT["PROFILE"]) if Path(file).exists()],
+            extra_compile_args=COMPILER,
+        )
+    ],
+    cmdclass={"build_ext": BuildSideBySide},
 )

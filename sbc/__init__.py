@@ -32,9 +32,8 @@ The path of one INVITE from a phone to a dead primary and on to the fallback:
 
 import os
 
+from sbc._hot import find_compiled_modules
+
 __version__ = "0.1.0"
 
-if os.environ.get("SBC_PURE_PYTHON") == "1":
-    from sbc import _pure
-
-    _pure.prefer_sources()
+find_compiled_modules(pure=os.environ.get("SBC_PURE_PYTHON") == "1")

@@ -67,7 +67,7 @@ FOREIGN = {
     "sqlite3": ("store/",),
 }
 
-MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "_pure.py")
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "_hot.py")
 
 
 def name_of(path: Path) -> str:

@@ -1,7 +1,7 @@
 # The fields of what every new registration comes by. The words are in log.py.
 
 from sbc.events cimport Listener, RegistrationChanged
-from sbc.observe.lines cimport Lines
+from sbc.observe.log_lines cimport Lines
 
 
 cdef class EventLog(Listener):

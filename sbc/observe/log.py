@@ -13,11 +13,11 @@ from sbc.observe.story import DEBUG, ERROR, INFO, NO_NAMES, WARNING, ServerNames
 
 if cython.compiled:
     from cython.cimports.sbc.events import Listener, RegistrationChanged
-    from cython.cimports.sbc.observe.lines import Lines
+    from cython.cimports.sbc.observe.log_lines import Lines
     from cython.cimports.sbc.observe.story import level_of_registration, text_of_registration
 else:
     from sbc.events import Listener, RegistrationChanged
-    from sbc.observe.lines import Lines
+    from sbc.observe.log_lines import Lines
     from sbc.observe.story import level_of_registration, text_of_registration
 
 

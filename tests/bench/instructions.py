@@ -2,9 +2,9 @@
 
     python -m tests.bench.instructions [calls] [register] [refresh] [answered] [options] [--number N] [--keep FOLDER]
 
-Prints for each job how many instructions one exchange takes in user space, and in which compiled file they are executed. A
-file's share is what happens in it, not what it calls: the work that `sbc/proxy` has done by Python's runtime counts for
-`libpython`. With `--keep` the profile stays, for `callgrind_annotate --inclusive=yes --tree=caller`.
+Prints for each job how many instructions one exchange takes in user space, and in which compiled module or library they are
+executed. A module's share is what happens in it, not what it calls: the work that `sbc/proxy` has done by Python's runtime counts
+for `libpython`. With `--keep` the profile stays, for `callgrind_annotate --inclusive=yes --tree=caller`.
 
 Needs valgrind; everything runs about fifty times slower, so the load is slow too.
 """
@@ -19,8 +19,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
+from sbc._hot import SHARED_OBJECT, WRITTEN_IN_CYTHON, WRITTEN_IN_PYTHON
 from tests.bench.proxies import SbcProxy
 from tests.bench.run import Bench
 from tests.e2e.peers import Peers
@@ -34,7 +36,9 @@ SLOW_START = 300
 JOBS = ("calls", "register", "refresh", "answered", "options")
 
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
-_MODULE = re.compile(r".*/(sbc/.*?)\.(?:cpython-.*\.)?so")
+_PART = re.compile(r"(?:__pyx_[a-z]+_|_)(\d+)")
+_MODULES = frozenset(name.replace(".", "/") for name in [*WRITTEN_IN_PYTHON, *WRITTEN_IN_CYTHON])
+_OURS = SHARED_OBJECT.replace(".", "/") + "."
 
 
 class UnderCallgrind(SbcProxy):
@@ -53,38 +57,56 @@ class UnderCallgrind(SbcProxy):
         subprocess.run(["callgrind_control", *arguments, str(self.pid)], check=True, capture_output=True)
 
 
-def by_file(profile: Path) -> Counter[str]:
-    """Instructions executed in each file of a callgrind profile (Callgrind Format Specification, version 1)."""
-    names: dict[str, str] = {}
+def by_place(profile: Path) -> Counter[str]:
+    """Instructions executed in each module of ours, and in each other file, of a callgrind profile (Callgrind Format
+    Specification, version 1)."""
+    names: dict[tuple[str, str], str] = {}
     instructions: Counter[str] = Counter()
-    here = ""
+    file = function = ""
     called = False
+
+    def named(kind: str, text: str) -> str:
+        found = _NAME.fullmatch(text)
+        return names.setdefault((kind, found[1]), found[2] or "") if found else text
+
     for line in profile.read_text(errors="replace").splitlines():
-        if line.startswith("ob="):
-            found = _NAME.fullmatch(line[3:])
-            number, name = found.groups() if found else (line[3:], line[3:])
-            here = names.setdefault(number, name or "")
-        elif line.startswith("cob="):
-            found = _NAME.fullmatch(line[4:])
-            if found and found[2]:
-                names.setdefault(found[1], found[2])
-        elif line.startswith("calls="):
+        key, is_name, text = line.partition("=")
+        if key == "calls":
             called = True  # the next line is what the callee cost
-        elif line and line[0] in "0123456789+-*":
+        elif key in ("ob", "cob"):
+            name = named("ob", text)
+            file = name if key == "ob" else file
+        elif key in ("fn", "cfn"):
+            name = named("fn", text)
+            function = name if key == "fn" else function
+        elif line and not is_name and line[0] in "0123456789+-*":
             if not called:
-                instructions[here] += int(line.split()[-1])
+                instructions[readable(file, function)] += int(line.split()[-1])
             called = False
     return instructions
 
 
-def readable(file: str) -> str:
-    """`sbc/sip/message` for an extension module of ours, else the file's name."""
-    ours = _MODULE.fullmatch(file)
-    return ours[1] if ours else Path(file).name.partition(".so")[0]
+@cache
+def readable(file: str, function: str) -> str:
+    """`sbc/sip/message` for what is compiled of ours, else the file's name."""
+    return module_of(function) if _OURS in file else Path(file).name.partition(".so")[0]
+
+
+def module_of(function: str) -> str:
+    """Cython has the length of each part before it: `__pyx_f_3sbc_3sip_7message_5parse`."""
+    parts = []
+    rest = function
+    while found := _PART.match(rest):
+        end = found.end() + int(found[1])
+        parts.append(rest[found.end() : end])
+        rest = rest[end:]
+        if "/".join(parts) in _MODULES:
+            return "/".join(parts)
+    return "what Cython adds"
 
 
 def count(job: str, number: int, keep: Path | None) -> tuple[int, Counter[str]]:
-    """Instructions per exchange: of all, and by file. Idle turns of the loop are in it: about a hundredth."""
+    """Instructions per exchange: of all, and by place. Idle turns of the loop are in it: about a hundredth."""
     with tempfile.TemporaryDirectory() as name:
         peers = Peers(Path(name))
         try:
@@ -109,10 +131,10 @@ def count(job: str, number: int, keep: Path | None) -> tuple[int, Counter[str]]:
             if keep is not None:
                 keep.mkdir(exist_ok=True)
                 shutil.copy(written, keep / f"callgrind.{job}")
-            files = by_file(written)
+            places = by_place(written)
         finally:
             peers.close()
-    return sum(files.values()) // number, Counter({file: total // number for file, total in files.items()})
+    return sum(places.values()) // number, Counter({place: total // number for place, total in places.items()})
 
 
 def main() -> int:
@@ -127,14 +149,11 @@ def main() -> int:
     for job in options.jobs:
         if job not in JOBS:
             parser.error(f"no such job: {job}")
-        total, files = count(job, options.number, options.keep)
+        total, places = count(job, options.number, options.keep)
         print(f"{job}: {total:,} instructions each")
-        rooms: Counter[str] = Counter()
-        for file, instructions in files.items():
-            rooms[readable(file)] += instructions
-        for file, instructions in rooms.most_common():
+        for place, instructions in places.most_common():
             if instructions * 100 >= total:
-                print(f"  {instructions:9,}  {file}")
+                print(f"  {instructions:9,}  {place}")
     return 0
 
 

@@ -1,4 +1,4 @@
-# What compiled modules may use of lines.py without going through Python. The words are in lines.py.
+# What compiled modules may use of log_lines.py without going through Python. The words are in log_lines.py.
 
 
 cdef class Lines:

@@ -1,11 +1,17 @@
-/* Included into every compiled module. Cython 3.3 has PyUnicode_Compare compare two texts, also when it is only asked whether
-   they are equal, as names of servers and states are all the time. For ASCII texts it is said here at once. */
+/* Included into every compiled module, before what Cython has written. */
 
 #ifndef PY_SSIZE_T_CLEAN
 #define PY_SSIZE_T_CLEAN
 #endif
 #include <Python.h>
 #include <string.h>
+
+/* Where an exception passes is the seldom way: gcc then puts it apart from the usual one, which stays shorter. */
+__attribute__((cold)) static void __Pyx_AddTraceback(const char *, int, int, const char *);
+__attribute__((cold)) static void __Pyx_WriteUnraisable(const char *, int, int, const char *, int, int);
+
+/* Cython 3.3 has PyUnicode_Compare compare two texts, also when it is only asked whether they are equal, as names of servers
+   and states are all the time. For ASCII texts it is said here at once. */
 
 static inline int compared_texts(PyObject *one, PyObject *other)
 {

@@ -6,7 +6,7 @@ import io
 
 from twisted.logger import Logger, formatTime, textFileLogObserver
 
-from sbc.observe.lines import Lines
+from sbc.observe.log_lines import Lines
 
 NOW = 1_700_000_000.25
 
