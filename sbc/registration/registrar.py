@@ -235,11 +235,12 @@ class Registrar(Settlement):
         if contact is None:
             return 0
         binding: Binding = self.bindings.find(contact.token)
+        now: cython.double = self.queue.now()
         if binding is not None:
             self.upkeep.look_ahead(binding)
-        if binding is None or not is_from(binding, flow):  # who comes from elsewhere may be anybody
-            return self.upkeep.retry_after_guest(group, contact.token, flow.remote[0], self.queue.now())
-        return self.upkeep.retry_after(binding, self.queue.now())
+            if not self._is_guest(group, binding, flow, "", now):
+                return self.upkeep.retry_after(binding, now)
+        return self.upkeep.retry_after_guest(group, contact.token, flow.remote[0], now)
 
     @cython.cfunc
     def _begin_under_way(self, exchange: Exchange, contact: Contact):

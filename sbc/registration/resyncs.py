@@ -344,6 +344,13 @@ class Resyncs:
         self._note_cost(entry, served, server)
         return entry.admits_guest(token, host, now)
 
+    def paces_guests(self, served: Served, server: str, now: float) -> bool:
+        """See `Upkeep.paces_guests`."""
+        if not server:
+            return any(entry is not None for entry in self._entries_of_guest(served, now).values())
+        entry = self.of(served.group.name, server)
+        return entry is not None and entry.paces_guests(now)
+
     def may_leave_out(self, served: Served, names: list[str]) -> bool:
         """May the other servers decide on who is not known, or not from there? Not those that believe everybody, in place of one
         that asks for passwords (D8)."""

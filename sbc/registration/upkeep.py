@@ -199,10 +199,10 @@ class Upkeep:
         return served is None or self.resyncs.admits_guest(served, token, host, server, now)
 
     def paces_guests(self, group: str, server: str, now: float) -> bool:
-        """Of the group with that key: do phones that nobody here knows have to keep a pace at that server?"""
+        """Of the group with that key: do phones that nobody here knows have to keep a pace at that server, "" for any of those that
+        live?"""
         served = self._served.get(group)
-        entry = self.resyncs.of(served.group.name, server) if served is not None else None
-        return entry is not None and entry.paces_guests(now)
+        return served is not None and self.resyncs.paces_guests(served, server, now)
 
     def may_leave_out(self, group: str, names: list[str]) -> bool:
         """Of the group with that key: may the other servers decide on a phone in the place of these?"""

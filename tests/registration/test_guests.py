@@ -254,6 +254,21 @@ def test_d18_one_from_another_place_keeps_the_pace_of_those_that_nobody_knows(ma
     assert max(most_in_a_second(server, since) for server in site.servers) <= 3
 
 
+def test_d18_after_a_short_time_one_from_another_place_waits_as_the_others_do(make_site):
+    """A port of its NAT that has changed does not get it a place that the server has not."""
+    site = make_site(servers=1, rise=1, resync_rate=1, resync_hold=0)
+    with_passwords(site)
+    phones = crowd(site, 6)
+    assert {200} == {renew(each) for each in phones}
+    since = away_and_back(site, site.primary, seconds=50)
+    for n, phone in enumerate(phones):
+        if n % 2:
+            phone.flow.move((HOME, 20_000 + n))
+        renew(phone)
+    assert [200, 503, 503, 503, 503, 503] == [phone.answers[-1] for phone in phones]
+    assert most_in_a_second(site.primary, since) <= 2
+
+
 def test_d18_first_only_goes_back_to_the_better_server(make_site):
     site = make_site(rise=1, resync_rate=5, resync_hold=0, challenge_method="first-only")
     with_passwords(site)
