@@ -58,7 +58,7 @@ def put_jobs_through(tree: Path) -> None:
                 proxy.run_from(tree)
                 peers.started(proxy)
                 for number in range(ROUNDS):
-                    turn = bench.measure(proxy, job, RATE, SECONDS, kind="training", round_number=number)
+                    turn = bench.measure(proxy, job, RATE, SECONDS, kind="warm-up", round_number=number)
                     assert not turn.failed, f"{turn.failed} of {job} failed"
                 proxy.stop()  # then it writes what it has counted
         finally:
