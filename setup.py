@@ -9,6 +9,7 @@ Two kinds of compiled module:
 
 import hashlib
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -32,6 +33,11 @@ last_parts = [name.rpartition(".")[2] for name in SOURCES]
 assert len(set(last_parts)) == len(SOURCES), "the last parts of the names of compiled modules differ"
 
 
+def sum_of(source: str) -> str:
+    """SHA-256, wherever Cython is installed."""
+    return hashlib.sha256(re.sub(rb'"[^"\n]*/Cython/Includes/', b'"', Path(source).read_bytes())).hexdigest()
+
+
 class Profile:
     """Tells gcc how often each branch of a source is taken, as far as that was counted and the source is still what it was."""
 
@@ -48,7 +54,7 @@ class Profile:
             self._sums = {source: total for total, source in (line.split() for line in measured.splitlines())}
 
     def fits(self, source: str) -> bool:
-        return self._sums.get(source) == hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        return self._sums.get(source) == sum_of(source)
 
     def options(self, source: str, made: Path) -> list[str]:
         """For the compiler, which makes this of the source."""
@@ -61,6 +67,14 @@ class Profile:
         shutil.copyfile(self._folder / f"{source}.gcda", self._folder / f"{name}.gcda")
         folder = f"-fprofile-dir={self._folder.absolute()}"
         return ["-fprofile-use", folder, "-fprofile-partial-training", "-Wno-missing-profile", "-Wno-coverage-mismatch"]
+
+    def conclude(self, sources: list[str]) -> None:
+        """Leave word of what is to be counted; or say how much of the profile is of use."""
+        if self._counting_into is not None:
+            measured = "".join(f"{sum_of(source)}  {source}\n" for source in sources)
+            Path(self._counting_into, HOT["MEASURED"]).write_text(measured)
+        elif changed := sum(not self.fits(source) for source in sources):
+            print(f"{changed} of {len(sources)} sources have changed since the profile was taken (tests/bench/training.py)")
 
 
 def is_gcc(compiler) -> bool:
@@ -100,9 +114,7 @@ class BuildSideBySide(build_ext):
         finally:
             compiler.compile = compile_these
         if profile is not None:
-            changed = sum(not profile.fits(source) for source in extension.sources)
-            if changed and not os.environ.get("SBC_COUNT_INTO"):
-                print(f"{changed} of {len(extension.sources)} sources have changed since the profile was taken (tests/bench/training.py)")
+            profile.conclude(extension.sources)
 
 
 written_in_c = cythonize(
