@@ -29,67 +29,84 @@ PRELUDE = "ext/prelude.h"
 # Python's own options, -O3 -g, take two thirds more time to build and gain nothing.
 COMPILER = ["-O2", "-g0", "-include", PRELUDE, "-Wno-unused-function"]
 
-last_parts = [name.rpartition(".")[2] for name in SOURCES]
-assert len(set(last_parts)) == len(SOURCES), "the last parts of the names of compiled modules differ"
+COUNT_INTO = os.environ.get("SBC_COUNT_INTO")
+"""Make what counts how often each branch is taken, and writes that into this folder when it exits."""
 
 
 def sum_of(source: str) -> str:
-    """SHA-256, wherever Cython is installed."""
-    return hashlib.sha256(re.sub(rb'"[^"\n]*/Cython/Includes/', b'"', Path(source).read_bytes())).hexdigest()
+    """SHA-256 of what matters to gcc in a source: not where Cython is installed, nor how it was called."""
+    text = re.sub(rb'"[^"\n]*/Cython/Includes/', b'"', Path(source).read_bytes())
+    return hashlib.sha256(re.sub(rb"/\* BEGIN: Cython Metadata.*?\*/", b"", text, flags=re.DOTALL)).hexdigest()
 
 
 class Profile:
-    """Tells gcc how often each branch of a source is taken, as far as that was counted and the source is still what it was."""
+    """Tells gcc how often each branch of a source is taken, as far as that was counted by the same gcc and the source is still
+    what it was. Whatever is wrong with the profile, the build does without."""
 
-    def __init__(self, archive: Path, counting_into: str | None) -> None:
-        """`counting_into`: make what counts, and at its end writes that into this folder."""
-        self._counting_into = counting_into
+    def __init__(self, archive: Path, compiler: str) -> None:
+        """`compiler` is its name and version."""
+        self._compiler = compiler
         self._folder = Path("build/profile")
         self._sums: dict[str, str] = {}
-        if counting_into is None and archive.exists():
+        try:
             shutil.rmtree(self._folder, ignore_errors=True)
             with tarfile.open(archive) as file:
-                file.extractall(self._folder)
-            measured = (self._folder / HOT["MEASURED"]).read_text()
-            self._sums = {source: total for total, source in (line.split() for line in measured.splitlines())}
+                file.extractall(self._folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            of, *lines = (self._folder / HOT["MEASURED"]).read_text().splitlines()
+            if of != compiler:
+                print(f"the profile is of {of}, this is {compiler}: done without")
+                return
+            self._sums = {source: total for total, source in (line.split() for line in lines)}
+        except (OSError, tarfile.TarError, ValueError) as error:
+            print(f"no profile: {error}")
 
     def fits(self, source: str) -> bool:
-        return self._sums.get(source) == sum_of(source)
+        return self._counted(source).exists() and self._sums.get(source) == sum_of(source)
 
-    def options(self, source: str, made: Path) -> list[str]:
-        """For the compiler, which makes this of the source."""
-        if self._counting_into is not None:
-            return ["-fprofile-generate", "-fprofile-update=single", f"-fprofile-dir={self._counting_into}"]
+    def options(self, source: str) -> list[str]:
+        """For the compiler."""
+        base = ["-dumpbase", source, "-dumpbase-ext", ".c"]  # it is part of the names of functions in what was counted
+        if COUNT_INTO:
+            return [*base, "-fprofile-generate", "-fprofile-update=single", f"-fprofile-dir={Path(COUNT_INTO).absolute()}"]
         if not self.fits(source):
             return []
-        # gcc looks for it under the path of what it makes.
-        name = str(made.absolute().with_suffix("")).replace("/", "#")
-        shutil.copyfile(self._folder / f"{source}.gcda", self._folder / f"{name}.gcda")
-        folder = f"-fprofile-dir={self._folder.absolute()}"
-        return ["-fprofile-use", folder, "-fprofile-partial-training", "-Wno-missing-profile", "-Wno-coverage-mismatch"]
+        # gcc looks for it under the path of the source; where that leads through a link, either may be meant.
+        for here in {os.getcwd(), os.environ.get("PWD") or os.getcwd()}:
+            name = os.path.join(here, os.path.splitext(source)[0]).replace("/", "#")
+            shutil.copyfile(self._counted(source), self._folder / f"{name}.gcda")
+        use = ["-fprofile-use", f"-fprofile-dir={self._folder.absolute()}", "-fprofile-partial-training"]
+        return [*base, *use, "-Wno-missing-profile", "-Wno-coverage-mismatch"]
 
     def conclude(self, sources: list[str]) -> None:
         """Leave word of what is to be counted; or say how much of the profile is of use."""
-        if self._counting_into is not None:
-            measured = "".join(f"{sum_of(source)}  {source}\n" for source in sources)
-            Path(self._counting_into, HOT["MEASURED"]).write_text(measured)
+        if COUNT_INTO:
+            measured = [self._compiler, *(f"{sum_of(source)}  {source}" for source in sources)]
+            Path(COUNT_INTO, HOT["MEASURED"]).write_text("\n".join(measured) + "\n")
         elif changed := sum(not self.fits(source) for source in sources):
-            print(f"{changed} of {len(sources)} sources have changed since the profile was taken (tests/bench/training.py)")
+            print(f"compiled without a profile: {changed} of {len(sources)} sources (tests/bench/training.py)")
+
+    def _counted(self, source: str) -> Path:
+        return self._folder / f"{source}.gcda"
 
 
-def is_gcc(compiler) -> bool:
-    said = subprocess.run([*compiler.compiler_so[:1], "--version"], capture_output=True, text=True).stdout
-    return "Free Software Foundation" in said
+def version_of(compiler) -> str | None:
+    """`gcc 12.2.0`; None of another compiler."""
+    command = [part for part in compiler.compiler_so if not part.startswith("-")]
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    if "Free Software" not in said:
+        return None
+    return "gcc " + subprocess.run([*command, "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
 
 
 class BuildSideBySide(build_ext):
-    """Compiles as many sources at a time as there are processors, and those only that are newer than what was made of them."""
+    """Compiles as many sources at a time as there are processors, and only those newer than their objects."""
 
     def build_extension(self, extension):
         compiler = self.compiler
         compile_these = compiler.compile
-        profile = Profile(Path(HOT["PROFILE"]), os.environ.get("SBC_COUNT_INTO")) if is_gcc(compiler) else None
-        if profile is not None and os.environ.get("SBC_COUNT_INTO"):
+        version = version_of(compiler)
+        profile = Profile(Path(HOT["PROFILE"]), version) if version else None
+        if COUNT_INTO:
             extension.extra_link_args = ["-fprofile-generate"]
         newest = max(Path(file).stat().st_mtime for file in extension.depends)
 
@@ -97,7 +114,7 @@ class BuildSideBySide(build_ext):
             [made] = compiler.object_filenames([source], output_dir=options["output_dir"])
             before = Path(made).stat().st_mtime if Path(made).exists() and not self.force else 0.0
             if before < max(newest, Path(source).stat().st_mtime):
-                more = profile.options(source, Path(made)) if profile is not None else []
+                more = profile.options(source) if profile is not None else []
                 compile_these([source], **{**options, "extra_postargs": [*options["extra_postargs"], *more]})
             return made
 
@@ -105,9 +122,6 @@ class BuildSideBySide(build_ext):
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 return list(pool.map(lambda source: compile_one(source, options), sources))
 
-        for name in SOURCES:  # an earlier version made a file of each: they would be found before what is in Python
-            for file in glob(f"{name.replace('.', '/')}.*.so"):
-                Path(file).unlink()
         compiler.compile = compile_side_by_side
         try:
             super().build_extension(extension)
@@ -115,6 +129,11 @@ class BuildSideBySide(build_ext):
             compiler.compile = compile_these
         if profile is not None:
             profile.conclude(extension.sources)
+        # An earlier version made an object of each: they would be found before what is in Python.
+        for folder in ("sbc", Path(self.build_lib, "sbc")):
+            for file in Path(folder).rglob("*.so"):
+                if not file.name.startswith("_compiled."):
+                    file.unlink()
 
 
 written_in_c = cythonize(
@@ -138,7 +157,7 @@ setup(
         Extension(
             HOT["SHARED_OBJECT"],
             sorted(source for extension in written_in_c for source in extension.sources),
-            depends=[file for file in (PRELUDE, HOT["PROFILE"]) if Path(file).exists()],
+            depends=[file for file in ("setup.py", PRELUDE, HOT["PROFILE"]) if Path(file).exists()],
             extra_compile_args=COMPILER,
         )
     ],

@@ -6,7 +6,7 @@
 #include <Python.h>
 #include <string.h>
 
-/* Where an exception passes is the seldom way: gcc then puts it apart from the usual one, which stays shorter. */
+/* Where an exception passes is the rare path: gcc then puts it apart from the usual one, which stays shorter. */
 __attribute__((cold)) static void __Pyx_AddTraceback(const char *, int, int, const char *);
 __attribute__((cold)) static void __Pyx_WriteUnraisable(const char *, int, int, const char *, int, int);
 

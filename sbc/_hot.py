@@ -103,11 +103,11 @@ SHARED_OBJECT = "sbc._compiled"
 """Its name for who builds it; there is no module of this name."""
 
 PROFILE = "ext/profile.tar.xz"
-"""What gcc has counted in each source of C under load, so that the usual way through it is the straight one. A fifth less of the
-CPU; see `tests/bench/training.py`, which takes it."""
+"""What gcc has counted in each source of C under load, so that the usual way through it is the straight one: a seventh less of
+the CPU. See `tests/bench/training.py`, which takes it."""
 
 MEASURED = "measured"
-"""In there: the SHA-256 of each source as it was then."""
+"""In there: which compiler it is of, and the SHA-256 of each source as it was then."""
 
 
 class _InSharedObject(MetaPathFinder):
@@ -122,6 +122,8 @@ class _InSharedObject(MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in self._names:
             return None
+        if not Path(self._path).exists():
+            raise ImportError(f"{self._path} is not built; deploy/setup-venv does that", name=fullname)
         loader = importlib.machinery.ExtensionFileLoader(fullname, self._path)
         return importlib.util.spec_from_file_location(fullname, self._path, loader=loader)
 

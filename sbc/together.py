@@ -34,8 +34,8 @@ from sbc.config.implied import tcp_beside
 from sbc.control import ControlSocket
 from sbc.events import Report
 from sbc.observe.http import GatheredSite, with_events
-from sbc.observe.log_lines import Lines
 from sbc.observe.log import EventLog
+from sbc.observe.log_lines import Lines
 from sbc.observe.metrics import Metrics
 from sbc.observe.notify import Systemd
 from sbc.observe.recent import RecentEvents

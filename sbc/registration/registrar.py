@@ -238,9 +238,10 @@ class Registrar(Settlement):
         now: cython.double = self.queue.now()
         if binding is not None:
             self.upkeep.look_ahead(binding)
-            if not self._is_guest(group, binding, flow, "", now):
+            if is_from(binding, flow):
                 return self.upkeep.retry_after(binding, now)
-        return self.upkeep.retry_after_guest(group, contact.token, flow.remote[0], now)
+        # Who names the contact of a known phone, but comes from elsewhere, may be anybody.
+        return self.upkeep.retry_after_guest(group, contact.token, flow.remote[0], binding, now)
 
     @cython.cfunc
     def _begin_under_way(self, exchange: Exchange, contact: Contact):

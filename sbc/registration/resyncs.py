@@ -328,12 +328,19 @@ class Resyncs:
             if entry is not None:
                 entry.guest_accepted(token)
 
-    def must_guest_wait(self, served: Served, token: str, host: str, now: float) -> bool:
-        """Has no server that could let it in a place for a phone that nobody here knows, at this moment?"""
-        entries = self._entries_of_guest(served, now)
-        without_place = [
-            name for name, entry in entries.items() if entry is not None and not entry.has_place_for_guest(token, host, now)
-        ]
+    def must_guest_wait(self, served: Served, token: str, host: str, binding: Binding | None, now: float) -> bool:
+        """Has no server that could let it in a place for a phone that nobody here knows, at this moment? Where these need not keep
+        a pace, one that comes from another place than its `binding` is looked at as if it came from there."""
+        is_out_of_service = binding is not None and not served.has_elsewhere(binding, "", now)
+        without_place = []
+        for name, entry in self._entries_of_guest(served, now).items():
+            if entry is not None:
+                has_place = entry.has_place_for_guest(token, host, now)
+            else:
+                known = self.entries.get((served.group.name, name)) if is_out_of_service else None
+                has_place = known is None or not known.returned or known.has_place(token, now)
+            if not has_place:
+                without_place.append(name)
         return len(without_place) > 0 and not self.may_leave_out(served, without_place)
 
     def admits_guest(self, served: Served, token: str, host: str, server: str, now: float) -> bool:
@@ -343,13 +350,6 @@ class Resyncs:
             return True
         self._note_cost(entry, served, server)
         return entry.admits_guest(token, host, now)
-
-    def paces_guests(self, served: Served, server: str, now: float) -> bool:
-        """See `Upkeep.paces_guests`."""
-        if not server:
-            return any(entry is not None for entry in self._entries_of_guest(served, now).values())
-        entry = self.of(served.group.name, server)
-        return entry is not None and entry.paces_guests(now)
 
     def may_leave_out(self, served: Served, names: list[str]) -> bool:
         """May the other servers decide on who is not known, or not from there? Not those that believe everybody, in place of one

@@ -1,6 +1,5 @@
 # The fields, and what compiled modules may call without going through Python. The words are in settlement.py.
 
-from sbc.flow cimport Flow
 from sbc.registration.bindings cimport Binding, Upstream
 from sbc.registration.exchange cimport Exchange
 from sbc.registration.leg cimport Leg
@@ -23,5 +22,4 @@ cdef class Settlement(PhoneBook):
     cdef object _leave_out_brief(self, Exchange exchange, Turns turns, double now)
     cdef long long _limit_of(self, Binding binding)
     cdef object _presume_challenge(self, Exchange exchange, Leg leg, Binding binding)
-    cdef bint _is_guest(self, str group, Binding binding, Flow flow, str server, double now)
     cdef object _append_others(self, Exchange exchange, Response response, double now)

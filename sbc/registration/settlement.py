@@ -23,7 +23,6 @@ from sbc.registration.refreshes import OFF
 from sbc.registration.turns import LEAST_GRANT
 
 if cython.compiled:
-    from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.registration.bindings import Binding, Question, Upstream, is_from
     from cython.cimports.sbc.registration.contacts import Contact, first_to_register, read_contact
     from cython.cimports.sbc.registration.exchange import Exchange
@@ -39,7 +38,6 @@ if cython.compiled:
     from cython.cimports.sbc.sip.scanner import CONTACT
     from cython.cimports.sbc.sip.writer import Writer
 else:
-    from sbc.flow import Flow
     from sbc.registration.bindings import Binding, Question, Upstream, is_from
     from sbc.registration.contacts import Contact, first_to_register, read_contact
     from sbc.registration.exchange import Exchange
@@ -344,17 +342,9 @@ class Settlement(PhoneBook):
     def _takes_place(self, exchange: Exchange, contact: Contact, binding: Binding | None, server: str, now: float) -> bool:
         """Of a phone, known or not, at a server that may have come back."""
         group: str = exchange.group.key
-        if self._is_guest(group, binding, exchange.phone_flow, server, now):
-            return self.upkeep.admits_guest(group, contact.token, exchange.phone_flow.remote[0], server, now)
-        return self.upkeep.admits(binding, server, now)
-
-    @cython.cfunc
-    def _is_guest(
-        self, group: str, binding: Binding | None, flow: Flow, server: str, now: cython.double
-    ) -> cython.bint:
-        """Has it to keep the pace of phones that nobody here knows, at that server, "" for any of the group? Who names the contact
-        of a known one, but comes from elsewhere, may be anybody."""
-        return binding is None or (not is_from(binding, flow) and self.upkeep.paces_guests(group, server, now))
+        if binding is not None and (is_from(binding, exchange.phone_flow) or not self.upkeep.paces_guests(group, server, now)):
+            return self.upkeep.admits(binding, server, now)
+        return self.upkeep.admits_guest(group, contact.token, exchange.phone_flow.remote[0], server, now)
 
     def is_awaited(self, binding: Binding, server: str) -> bool:
         return self.upkeep.is_awaited(binding, server)

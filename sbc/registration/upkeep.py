@@ -185,10 +185,12 @@ class Upkeep:
         served = self._served_of(binding)
         return self._by_lot() if served is not None and self.resyncs.must_wait(served, binding, now) else 0
 
-    def retry_after_guest(self, group: str, token: str, host: str, now: float) -> int:
-        """The same for a contact that nobody here knows, of the group with that key."""
+    def retry_after_guest(self, group: str, token: str, host: str, binding: Binding | None, now: float) -> int:
+        """The same for a contact that nobody here knows, or not from there, of the group with that key."""
         served = self._served.get(group)
-        return self._by_lot() if served is not None and self.resyncs.must_guest_wait(served, token, host, now) else 0
+        if served is None or not self.resyncs.must_guest_wait(served, token, host, binding, now):
+            return 0
+        return self._by_lot()
 
     def _by_lot(self) -> int:
         return round(self._rng.uniform(*_RETRY_AFTER))
@@ -199,10 +201,10 @@ class Upkeep:
         return served is None or self.resyncs.admits_guest(served, token, host, server, now)
 
     def paces_guests(self, group: str, server: str, now: float) -> bool:
-        """Of the group with that key: do phones that nobody here knows have to keep a pace at that server, "" for any of those that
-        live?"""
+        """Of the group with that key: do phones that nobody here knows have to keep a pace at that server?"""
         served = self._served.get(group)
-        return served is not None and self.resyncs.paces_guests(served, server, now)
+        entry = self.resyncs.of(served.group.name, server) if served is not None else None
+        return entry is not None and entry.paces_guests(now)
 
     def may_leave_out(self, group: str, names: list[str]) -> bool:
         """Of the group with that key: may the other servers decide on a phone in the place of these?"""

@@ -36,7 +36,7 @@ SLOW_START = 300
 JOBS = ("calls", "register", "refresh", "answered", "options")
 
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
-_PART = re.compile(r"(?:__pyx_[a-z]+_|_)(\d+)")
+_PART = re.compile(r"(?:__pyx_[a-z_]+_|_)(\d+)")
 _MODULES = frozenset(name.replace(".", "/") for name in [*WRITTEN_IN_PYTHON, *WRITTEN_IN_CYTHON])
 _OURS = SHARED_OBJECT.replace(".", "/") + "."
 

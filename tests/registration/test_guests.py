@@ -269,6 +269,28 @@ def test_d18_after_a_short_time_one_from_another_place_waits_as_the_others_do(ma
     assert most_in_a_second(site.primary, since) <= 2
 
 
+def test_d18_one_from_another_place_waits_where_only_one_server_was_away_for_long(make_site):
+    """It has to keep the pace of guests at the one and that of known phones at the other; there is no place at either."""
+    site = make_site(rise=1, resync_rate=1, resync_hold=0)
+    with_passwords(site)
+    phones = crowd(site, 6)
+    assert {200} == {renew(each) for each in phones}
+    site.clock.advance(0.1)
+    die(site, site.primary)
+    site.clock.advance(50)
+    die(site, site.fallback)
+    site.clock.advance(20)
+    since = elapsed(site) - 0.001
+    for server in site.servers:
+        come_back(site, server)
+    site.clock.advance(0.01)
+    for n, phone in enumerate(phones):
+        phone.flow.move((HOME, 20_000 + n))
+        renew(phone)
+    assert [200, 200, 503, 503, 503, 503] == [phone.answers[-1] for phone in phones]
+    assert [2, 2] == [len(times(server, since)) for server in site.servers]
+
+
 def test_d18_first_only_goes_back_to_the_better_server(make_site):
     site = make_site(rise=1, resync_rate=5, resync_hold=0, challenge_method="first-only")
     with_passwords(site)
