@@ -48,6 +48,8 @@ class Profile:
         self._compiler = compiler
         self._folder = Path("build/profile")
         self._sums: dict[str, str] = {}
+        if COUNT_INTO:
+            return
         try:
             shutil.rmtree(self._folder, ignore_errors=True)
             with tarfile.open(archive) as file:

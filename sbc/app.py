@@ -39,8 +39,8 @@ from sbc.location.locator import Locator
 from sbc.location.resolver import Resolver
 from sbc.observe.http import StatusSite
 from sbc.observe.log import EventLog
-from sbc.observe.log_lines import Lines
 from sbc.observe.log import Logger as EventLogger
+from sbc.observe.log_lines import Lines
 from sbc.observe.metrics import Metrics
 from sbc.observe.notify import Systemd
 from sbc.observe.phone_events import PhoneEvents
