@@ -8,11 +8,14 @@ Two kinds of compiled module:
 """
 
 import hashlib
+import lzma
 import os
+import platform
 import re
 import runpy
 import shutil
 import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -30,7 +33,7 @@ PRELUDE = "ext/prelude.h"
 COMPILER = ["-O2", "-g0", "-include", PRELUDE, "-Wno-unused-function"]
 
 COUNT_INTO = os.environ.get("SBC_COUNT_INTO")
-"""Make what counts how often each branch is taken, and writes that into this folder when it exits."""
+"""If set, what is built counts how often each branch is taken, and writes the counts into this folder when it exits."""
 
 
 def sum_of(source: str) -> str:
@@ -44,7 +47,7 @@ class Profile:
     what it was. Whatever is wrong with the profile, the build does without."""
 
     def __init__(self, archive: Path, compiler: str) -> None:
-        """`compiler` is its name and version."""
+        """`compiler` says what decides whether counts fit besides the source."""
         self._compiler = compiler
         self._folder = Path("build/profile")
         self._sums: dict[str, str] = {}
@@ -59,7 +62,7 @@ class Profile:
                 print(f"the profile is of {of}, this is {compiler}: done without")
                 return
             self._sums = {source: total for total, source in (line.split() for line in lines)}
-        except (OSError, tarfile.TarError, ValueError) as error:
+        except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, ValueError) as error:
             print(f"no profile: {error}")
 
     def fits(self, source: str) -> bool:
@@ -67,7 +70,7 @@ class Profile:
 
     def options(self, source: str) -> list[str]:
         """For the compiler."""
-        base = ["-dumpbase", source, "-dumpbase-ext", ".c"]  # it is part of the names of functions in what was counted
+        base = ["-dumpbase", source, "-dumpbase-ext", ".c"]  # by it gcc tells the functions in what was counted apart
         if COUNT_INTO:
             return [*base, "-fprofile-generate", "-fprofile-update=single", f"-fprofile-dir={Path(COUNT_INTO).absolute()}"]
         if not self.fits(source):
@@ -75,7 +78,10 @@ class Profile:
         # gcc looks for it under the path of the source; where that leads through a link, either may be meant.
         for here in {os.getcwd(), os.environ.get("PWD") or os.getcwd()}:
             name = os.path.join(here, os.path.splitext(source)[0]).replace("/", "#")
-            shutil.copyfile(self._counted(source), self._folder / f"{name}.gcda")
+            try:
+                shutil.copyfile(self._counted(source), self._folder / f"{name}.gcda")
+            except OSError:  # a name that is too long, for one
+                return []
         use = ["-fprofile-use", f"-fprofile-dir={self._folder.absolute()}", "-fprofile-partial-training"]
         return [*base, *use, "-Wno-missing-profile", "-Wno-coverage-mismatch"]
 
@@ -91,13 +97,14 @@ class Profile:
         return self._folder / f"{source}.gcda"
 
 
-def version_of(compiler) -> str | None:
-    """`gcc 12.2.0`; None of another compiler."""
+def description_of(compiler) -> str | None:
+    """Such as `gcc 12.2.0, Python 3.11, x86_64`; None of another compiler."""
     command = [part for part in compiler.compiler_so if not part.startswith("-")]
     said = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
     if "Free Software" not in said:
         return None
-    return "gcc " + subprocess.run([*command, "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
+    version = subprocess.run([*command, "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
+    return f"gcc {version}, Python {sys.version_info.major}.{sys.version_info.minor}, {platform.machine()}"
 
 
 class BuildSideBySide(build_ext):
@@ -106,10 +113,13 @@ class BuildSideBySide(build_ext):
     def build_extension(self, extension):
         compiler = self.compiler
         compile_these = compiler.compile
-        version = version_of(compiler)
-        profile = Profile(Path(HOT["PROFILE"]), version) if version else None
+        description = description_of(compiler)
+        profile = Profile(Path(HOT["PROFILE"]), description) if description else None
         if COUNT_INTO:
+            if profile is None:
+                sys.exit("only gcc counts in the way that is wanted")
             extension.extra_link_args = ["-fprofile-generate"]
+            self.build_temp += "-counting"  # nothing of it is to be found by the next build
         newest = max(Path(file).stat().st_mtime for file in extension.depends)
 
         def compile_one(source, options):

@@ -103,8 +103,8 @@ SHARED_OBJECT = "sbc._compiled"
 """Its name for who builds it; there is no module of this name."""
 
 PROFILE = "ext/profile.tar.xz"
-"""What gcc has counted in each source of C under load, so that the usual way through it is the straight one: a seventh less of
-the CPU. See `tests/bench/training.py`, which takes it."""
+"""What gcc has counted in each source of C under load, so that the usual way through it is the straight one: a refresh takes
+a seventh less CPU. See `tests/bench/training.py`, which takes it."""
 
 MEASURED = "measured"
 """In there: which compiler it is of, and the SHA-256 of each source as it was then."""

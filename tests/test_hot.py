@@ -29,11 +29,15 @@ def test_no_two_of_them_have_the_same_last_part():
     assert len(names) == len({name.rpartition(".")[2] for name in names})
 
 
-def test_the_profile_has_all_that_is_compiled():
+def test_the_profile_is_of_what_is_compiled():
+    """Of most of it, for what was changed since the last release may be missing."""
     sources = [f"build/{name.replace('.', '/')}.c" for name in WRITTEN_IN_PYTHON]
     sources += [f"build/{Path(source).with_suffix('.c')}" for source in WRITTEN_IN_CYTHON.values()]
     with tarfile.open(ROOT / PROFILE) as file:
         names = set(file.getnames())
         compiler, *lines = file.extractfile(MEASURED).read().decode().splitlines()
     assert compiler.startswith("gcc ")
-    assert names == {MEASURED, *(f"{line.split()[1]}.gcda" for line in lines)} == {MEASURED, *(f"{each}.gcda" for each in sources)}
+    measured = {line.split()[1] for line in lines}
+    assert names == {MEASURED, *(f"{source}.gcda" for source in measured)}
+    assert measured <= set(sources)
+    assert len(measured) > len(sources) / 2

@@ -329,11 +329,14 @@ class Resyncs:
                 entry.guest_accepted(token)
 
     def must_guest_wait(self, served: Served, token: str, host: str, binding: Binding | None, now: float) -> bool:
-        """Has no server that could let it in a place for a phone that nobody here knows, at this moment? Where these need not keep
-        a pace, one that comes from another place than its `binding` is looked at as if it came from there."""
+        """Has no server that could let it in a place for a phone that nobody here knows, at this moment? One that comes from
+        another place than that of its `binding` has to keep the pace of these where there is one, else that of known phones."""
+        entries = self._entries_of_guest(served, now)
+        if binding is not None and all(entry is None for entry in entries.values()):
+            return self.must_wait(served, binding, now)
         is_out_of_service = binding is not None and not served.has_elsewhere(binding, "", now)
         without_place = []
-        for name, entry in self._entries_of_guest(served, now).items():
+        for name, entry in entries.items():
             if entry is not None:
                 has_place = entry.has_place_for_guest(token, host, now)
             else:

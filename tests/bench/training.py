@@ -3,8 +3,8 @@
     python -m tests.bench.training
 
 Builds a copy of the compiled parts that counts, puts the benchmark's jobs through it, and writes `ext/profile.tar.xz`: what gcc
-has counted for each source (`.gcda`), and in `measured` which text of it that was. To be done before a release, some ten minutes.
-A source that has changed since is compiled without its profile, and as well as any other.
+has counted for each source (`.gcda`), and in `measured` by which compiler, and in which text of it. To be done before a release,
+some ten minutes. A source that has changed since is compiled without, which is only slower.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -32,6 +33,11 @@ class Counting(SbcProxy):
 
     def run_from(self, tree: Path) -> None:
         self._environment["PYTHONPATH"] = str(tree)
+
+    def end(self) -> None:
+        """Then it writes what it has counted, which may take longer than `stop` waits."""
+        self._signal(signal.SIGTERM)
+        assert self.wait(60) == 0, self.text()[-2000:]
 
 
 def copied(tree: Path) -> None:
@@ -58,7 +64,7 @@ def put_jobs_through(tree: Path) -> None:
                 for number in range(ROUNDS):
                     turn = bench.measure(proxy, job, RATE, SECONDS, kind="warm-up", round_number=number)
                     assert not turn.failed, f"{turn.failed} of {job} failed"
-                proxy.stop()  # then it writes what it has counted
+                proxy.end()
         finally:
             peers.close()
 
