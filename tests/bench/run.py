@@ -181,7 +181,8 @@ class Bench:
         return turn
 
     def most(self, proxy: Proxy, job: str, guess: float, round_number: int, seconds: float) -> Turn | None:
-        """The turn at the highest rate that was held; None when even a few a second are too much."""
+        """The turn at the highest rate that was held; None when even a few a second are too much, or in a later round half of what
+        was held before: an overload that takes so long to get over is a matter of minutes, and of no figure."""
         def attempt(rate: float) -> Turn | None:
             # The machine, too, has its hiccups.
             for _ in range(2):
@@ -191,13 +192,13 @@ class Bench:
             return None
 
         # Far off in the first round, near in the later ones.
-        factor, steps = (2.0, 3) if round_number == 1 else (1.3, 1)
+        factor, steps, lowest = (2.0, 3, 10.0) if round_number == 1 else (1.3, 1, guess / 2)
         held = attempt(guess)
         rate = guess
         if held is None:
             while held is None:
                 rate /= factor
-                if rate < 10:
+                if rate < lowest:
                     return None
                 held = attempt(rate)
         else:
@@ -323,7 +324,8 @@ def most_rates(bench: Bench, proxies: list[Proxy], rounds: int, seconds: float, 
                     turns.append(turn)
                     tell(turn)
                 else:
-                    print(f"  {job:8} {proxy.name:9} most: held no rate at all", flush=True)
+                    what = "no rate at all" if round_number == 1 else "not half of what it did before: no figure"
+                    print(f"  {job:8} {proxy.name:9} most   round {round_number}: held {what}", flush=True)
     return turns
 
 
