@@ -53,7 +53,6 @@ cdef extern from "Python.h":
 cdef enum:
     LONG_PIECE = 256
     JOINED = 1400      # five such pieces with their lengths, and a number
-    ALIKE = 2048       # the head of a REGISTER has about 600
 
 cdef enum:
     LF = 0x0A
@@ -526,40 +525,6 @@ cdef class Head(Lines):
         memcpy(joined, &self._cseq, sizeof(long long))
         for place in range(5):
             length = _joined(joined, length, &pieces[place])
-        return <unsigned long long>_Py_HashBytes(joined, length)
-
-    cpdef unsigned long long likeness(self, int bits) except? 0:
-        """A hash over start line and header lines, but for those of these headers and the tag of From: two messages that have
-        the same say the same there, octet for octet.
-
-        0 = it is like no other: with a body, with a start line of ours, or larger than almost any. It is keyed anew in every
-        process, so nobody can make a message with a given one.
-        """
-        cdef unsigned char joined[ALIKE]
-        cdef Line *line = self._lines
-        cdef Line *behind = self._lines + self._count
-        cdef Octets octets
-        cdef Py_ssize_t length = self._start_end - self._start
-        cdef int head
-        if self.start_line is not None or self.data is None or self._body is not None or self._body_end > self._body_start:
-            return 0
-        self.read_from_tag()
-        if length > ALIKE:
-            return 0
-        memcpy(joined, <Octets>PyBytes_AS_STRING(self.data) + self._start, length)
-        while line < behind:
-            if not line.bit & bits:
-                if length + line.end - line.start > ALIKE:
-                    return 0
-                octets = <Octets>PyBytes_AS_STRING(<object>line.data)
-                head = line.start
-                if line.bit == FROM and self._from_tag.end > self._from_tag.start:
-                    memcpy(joined + length, octets + head, self._from_tag.start - head)
-                    length += self._from_tag.start - head
-                    head = self._from_tag.end
-                memcpy(joined + length, octets + head, line.end - head)
-                length += line.end - head
-            line += 1
         return <unsigned long long>_Py_HashBytes(joined, length)
 
     # -- the start line --------------------------------------------------------------------------------------------------

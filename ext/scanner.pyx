@@ -197,6 +197,11 @@ cdef Py_ssize_t blank_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexce
     return walk_solid(octets, start, end, _more_classes, SOLID)
 
 
+cdef Py_ssize_t value_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """The first position of what cannot be part of a parameter's value that is not quoted."""
+    return walk_value(octets, start, end, _classes, VALUE)
+
+
 cdef Py_ssize_t whitespace_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """The first position that is not blank, tab or part of a fold."""
     return _skip(octets, start, end, BLANK)
@@ -321,7 +326,7 @@ cdef int lines_at(
             _note(headers, TOO_LARGE, 0)
             break
         # Almost every line: no fold, a name spelled as usual, one blank behind it and none at the end.
-        position = _break_at(octets, line.value_start, end) if _usual_name_at(octets, start, end, line) else end
+        position = break_at(octets, line.value_start, end) if _usual_name_at(octets, start, end, line) else end
         if (
             position + 2 < end
             and octets[position] == CR
@@ -376,7 +381,7 @@ cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) n
     cdef bint calm = True
     line.end = -1
     while True:
-        position = _break_at(octets, position, end)
+        position = break_at(octets, position, end)
         if position + 1 >= end:
             return False
         if octets[position] == CR and octets[position + 1] == LF:
@@ -405,7 +410,7 @@ cdef bint line_at(Octets octets, Py_ssize_t start, Py_ssize_t end, Line *line) n
     return True
 
 
-cdef inline Py_ssize_t _break_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+cdef Py_ssize_t break_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """The first carriage return or line feed; `end` when there is none."""
     return walk_line(octets, start, end, _more_classes, LINE)
 

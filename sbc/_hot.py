@@ -92,6 +92,7 @@ WRITTEN_IN_CYTHON = {
     "sbc.sip.lines": "ext/lines.pyx",
     "sbc.sip.head": "ext/head.pyx",
     "sbc.sip.hop": "ext/hop.pyx",
+    "sbc.sip.stencil": "ext/stencil.pyx",
     "sbc.transaction.branches": "ext/branches.pyx",
     "sbc.sip.writer": "ext/writer.pyx",
     "sbc.transport._datagrams": "ext/datagrams.pyx",

@@ -211,11 +211,10 @@ class App:
             name=config.appliance.name,
             report=self.report,
             overload=self.overload,
-            at_hand=self.registrar.refreshes,
             nonces=self.registrar.nonces,
         )
         self.layer.user = self.proxy
-        self.edge = Edge(self.proxy, self.report)
+        self.edge = Edge(self.proxy, self.report, self.registrar.refreshes)
         self.metrics.watch(
             seconds=self.clock.seconds, groups=self._groups_view, registrar=self.registrar, traffic=self.edge,
             refreshes_answered=self.registrar.refreshes.answered, network_state=lambda: self.network.state,

@@ -18,7 +18,12 @@ cdef class Flow:
     cpdef object send(self, bytes data)
 
 
+cdef class AtHand:
+    cpdef bytes answer_to(self, bytes data, Flow flow)
+
+
 cdef class Receiver:
+    cpdef bint answered_unread(self, bytes data, Flow flow) except? -1
     cpdef object message_received(self, object message, Flow flow)
     cpdef object malformed_received(self, object error, Flow flow)
     cpdef object datagram_failed(self, bytes quoted, str cause)

@@ -62,8 +62,25 @@ class Flow:
 
 
 @cython.cclass
+class AtHand:
+    """Who may have the answer to a request at hand, so that it need not be read, and nothing be decided or remembered for it."""
+
+    @cython.ccall
+    def answer_to(self, data: bytes, flow: Flow) -> bytes:
+        """The whole answer to this message. None where this one has no such answer, also because it is no such request. A
+        repetition of the request gets the same (RFC 3261 8.2.7)."""
+        return None
+
+
+@cython.cclass
 class Receiver:
     """What a transport calls when something arrives; the proxy's edge and the transaction layer stand behind it."""
+
+    @cython.ccall
+    @cython.exceptval(-1, check=True)
+    def answered_unread(self, data: bytes, flow: Flow) -> cython.bint:
+        """Asked for each message before anything is done for it. True when it has its answer, and that was all."""
+        return False
 
     @cython.ccall
     def message_received(self, message: object, flow: Flow) -> object:  # (message: Request | Response, flow: Flow)

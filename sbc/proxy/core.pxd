@@ -14,7 +14,7 @@ from sbc.proxy.routes cimport Ways
 from sbc.proxy.sides cimport Sides
 from sbc.proxy.validation cimport Branches
 from sbc.sip.message cimport Request, Response
-from sbc.transaction.interface cimport AtHand, Transaction
+from sbc.transaction.interface cimport Transaction
 from sbc.transaction.server cimport ServerTransaction
 
 
@@ -23,7 +23,6 @@ cdef class Proxy(Surroundings):
     cdef public bint draining
     cdef public Overload overload
     cdef public object elsewhere
-    cdef AtHand _at_hand
     cdef str _name
     cdef Reports _reports
     cdef Branches _branches
@@ -40,7 +39,6 @@ cdef class Proxy(Surroundings):
     cpdef str side_of(self, Flow flow)
     cdef bint from_server(self, Flow flow) except? -1
     cpdef bint answered_at_once(self, Request request, Flow flow)
-    cdef bint _registered_already(self, Request request, Flow flow) except? -1
     cpdef object request_received(self, Transaction received, Request request)
     cpdef object ack_received(self, Request request, Flow flow)
     cpdef object cancel_received(self, Transaction invite, Request request)

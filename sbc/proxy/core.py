@@ -44,7 +44,7 @@ if cython.compiled:
     from cython.cimports.sbc.redundancy.plan import AttemptPlan
     from cython.cimports.sbc.sip.message import Request, Response, ok_to
     from cython.cimports.sbc.sip.scanner import AUTHORIZATION, BYE, INVITE, OPTIONS, PROXY_AUTHORIZATION, REGISTER
-    from cython.cimports.sbc.transaction.interface import AtHand, Transaction
+    from cython.cimports.sbc.transaction.interface import Transaction
     from cython.cimports.sbc.transaction.layer import TransactionLayer
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
@@ -64,7 +64,7 @@ else:
     from sbc.redundancy.plan import AttemptPlan
     from sbc.sip.message import Request, Response, ok_to
     from sbc.sip.scanner import AUTHORIZATION, BYE, INVITE, OPTIONS, PROXY_AUTHORIZATION, REGISTER
-    from sbc.transaction.interface import AtHand, Transaction
+    from sbc.transaction.interface import Transaction
     from sbc.transaction.layer import TransactionLayer
     from sbc.transaction.server import ServerTransaction
 
@@ -97,7 +97,6 @@ class Proxy(Surroundings):
     draining: cython.bint
     overload: Overload
     elsewhere: object
-    _at_hand: AtHand
     _name: str
     _reports: Reports
     _branches: Branches
@@ -125,10 +124,8 @@ class Proxy(Surroundings):
         report: Report,
         overload: Overload | None = None,
         nonces: Nonces | None = None,
-        at_hand: AtHand | None = None,
     ) -> None:
-        """`nonces` are those of the registrar: a phone may show in a call what it was given for its registration. `at_hand`
-        may know the answer to a REGISTER without anybody being asked."""
+        """`nonces` are those of the registrar: a phone may show in a call what it was given for its registration."""
         self.clock = clock
         self.layer = layer
         self.t1 = layer.timers.t1
@@ -140,7 +137,6 @@ class Proxy(Surroundings):
         self._name = warn_agent(name)
         self._reports = as_reports(report)
         self.overload = overload or Overload()
-        self._at_hand = AtHand() if at_hand is None else at_hand  # one that has nothing yet may count as false
         self.elsewhere = None
         """Called with a response that belongs to no transaction here, and its flow; True when another process has it."""
         branches: object = Branches(layer.clients.boot)
@@ -189,27 +185,13 @@ class Proxy(Surroundings):
 
     @cython.ccall
     def answered_at_once(self, request: Request, flow: Flow) -> cython.bint:
-        """OPTIONS to us: phones ask every few seconds whether their server is there. A REGISTER that changes nothing: it is
-        answered under overload too, because anything else would take longer."""
-        if request.method_code == REGISTER:
-            return self._registered_already(request, flow)
+        """OPTIONS to us: phones ask every few seconds whether their server is there."""
         if self.overload.lateness > _LEAST_SHED:
             return False
         self._network.look(self.queue.now())
         if not self._destinations.is_question_to_us(request, flow):
             return False
         flow.send(ok_to(request, self._branches.tag(request), _OPTIONS_REST))
-        return True
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=True)
-    def _registered_already(self, request: Request, flow: Flow) -> cython.bint:
-        if self.from_server(flow):
-            return False
-        rest: bytes = self._at_hand.rest_of_answer(request, flow)
-        if rest is None:
-            return False
-        flow.send(ok_to(request, self._branches.tag(request), rest))
         return True
 
     @cython.ccall

@@ -3,14 +3,14 @@
 cimport cython
 
 from sbc.clock cimport TimerQueue
-from sbc.flow cimport Flow
+from sbc.flow cimport AtHand, Flow
 from sbc.registration.archive cimport Archive
 from sbc.registration.bindings cimport Binding, Bindings
 from sbc.registration.expiry cimport ExpiryQueue
 from sbc.registration.quarantine cimport Quarantine
 from sbc.registration.targets cimport Targets
 from sbc.sip.message cimport Request, Response
-from sbc.transaction.interface cimport AtHand
+from sbc.sip.stencil cimport Stencil
 from sbc.transaction.server cimport ServerTransaction
 
 
@@ -25,14 +25,13 @@ cdef class Extras:
 cdef class Refresh:
     cdef Binding binding
     cdef Targets targets
+    cdef Stencil stencil
     cdef bytes key
-    cdef unsigned long long likeness
     cdef long long cseq
     cdef long long wanted
     cdef long long usual
     cdef bint wants_gruu
     cdef long long told
-    cdef bytes rest
 
 
 cdef class Refreshes(AtHand):
@@ -47,12 +46,14 @@ cdef class Refreshes(AtHand):
     cdef dict _by_call_id
     cdef dict _extras
     cdef dict _counts
+    cdef str _counting
+    cdef long long _count
     cdef bytes _date
     cdef double _date_until
     cdef set _limits
     cdef object _upkeep
 
-    cpdef bytes rest_of_answer(self, Request request, Flow flow)
+    cpdef bytes answer_to(self, bytes data, Flow flow)
     cdef bint _is_settled(self, Binding binding)
     cdef long long _limited(self, Binding binding, long long seconds, double now)
     cdef bint is_unchanged(
@@ -64,7 +65,7 @@ cdef class Refreshes(AtHand):
         str agent,
         object credentials,
     )
-    cdef Refresh _remember(self, Binding binding, Targets targets, Request request, long long cseq)
+    cdef object _keep_stencil(self, Refresh refresh, Request request, bytes repeated, bytes rest)
     cdef object forget(self, Binding binding)
     cdef object _renewed(self, Binding binding, long long seconds, double now)
     cdef bytes _rest(self, Binding binding, long long seconds, double now)

@@ -15,9 +15,9 @@ hold it longer that hold it at all. So where phones get all the time that a serv
 of every refresh; and who forges the address of a phone gains nothing that was not there: the contact stays where it is, for
 as long as the servers keep it there. His CSeq does not even count against that of the phone, unless it came with a digest.
 
-The first such refresh is looked at here as any REGISTER is (`is_unchanged`). If the next ones are the same octets, but for
-Via, CSeq, credentials and the tag of From, they are answered before there is a transaction for them (`rest_of_answer`; RFC
-3261 8.2.7: a repetition gets the same answer again).
+The first such refresh is looked at here as any REGISTER is (`is_unchanged`), and leaves a stencil. If the next ones are the
+same octets, but for the branch, CSeq, credentials and the tag of From, they are answered before anybody has read them
+(`answer_to`; RFC 3261 8.2.7: a repetition gets the same answer again).
 
 Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: with short refreshes this is
 what the appliance does most.
@@ -38,7 +38,7 @@ from sbc.sip.digest import HtdigestFile
 
 if cython.compiled:
     from cython.cimports.sbc.clock import TimerQueue
-    from cython.cimports.sbc.flow import Flow
+    from cython.cimports.sbc.flow import AtHand, Flow
     from cython.cimports.sbc.registration.archive import Archive
     from cython.cimports.sbc.registration.bindings import Binding, Bindings, Upstream, is_from
     from cython.cimports.sbc.registration.contacts import Contact
@@ -46,26 +46,14 @@ if cython.compiled:
     from cython.cimports.sbc.registration.quarantine import Quarantine
     from cython.cimports.sbc.registration.targets import Target, Targets
     from cython.cimports.sbc.sip.message import Request, Response, ok_to, parse
-    from cython.cimports.sbc.sip.scanner import (
-        AUTHORIZATION,
-        CALL_ID,
-        CONTACT,
-        CONTENT_LENGTH,
-        CSEQ,
-        EXPIRES,
-        FROM,
-        PROXY_AUTHORIZATION,
-        REQUIRE,
-        TO,
-        VIA,
-    )
+    from cython.cimports.sbc.sip.scanner import CALL_ID, CONTACT, CONTENT_LENGTH, CSEQ, EXPIRES, FROM, REQUIRE, TO, VIA
+    from cython.cimports.sbc.sip.stencil import Stencil, call_id_in, stencil_of
     from cython.cimports.sbc.sip.unguessable import hex_word
     from cython.cimports.sbc.sip.writer import Writer
-    from cython.cimports.sbc.transaction.interface import AtHand
     from cython.cimports.sbc.transaction.server import ServerTransaction
 else:
     from sbc.clock import TimerQueue
-    from sbc.flow import Flow
+    from sbc.flow import AtHand, Flow
     from sbc.registration.archive import Archive
     from sbc.registration.bindings import Binding, Bindings, Upstream, is_from
     from sbc.registration.contacts import Contact
@@ -73,22 +61,10 @@ else:
     from sbc.registration.quarantine import Quarantine
     from sbc.registration.targets import Target, Targets
     from sbc.sip.message import Request, Response, ok_to, parse
-    from sbc.sip.scanner import (
-        AUTHORIZATION,
-        CALL_ID,
-        CONTACT,
-        CONTENT_LENGTH,
-        CSEQ,
-        EXPIRES,
-        FROM,
-        PROXY_AUTHORIZATION,
-        REQUIRE,
-        TO,
-        VIA,
-    )
+    from sbc.sip.scanner import CALL_ID, CONTACT, CONTENT_LENGTH, CSEQ, EXPIRES, FROM, REQUIRE, TO, VIA
+    from sbc.sip.stencil import Stencil, call_id_in, stencil_of
     from sbc.sip.unguessable import hex_word
     from sbc.sip.writer import Writer
-    from sbc.transaction.interface import AtHand
     from sbc.transaction.server import ServerTransaction
 
 COMPILED = bool(cython.compiled)
@@ -101,8 +77,6 @@ _REGISTERED = cython.declare(str, REGISTERED)
 _OFF = cython.declare(str, OFF)
 _SOURCE = cython.declare(str, SOURCE)
 
-# What differs between two refreshes that say the same.
-_NEW_EACH_TIME = cython.declare(cython.int, VIA | CSEQ | AUTHORIZATION | PROXY_AUTHORIZATION)
 # Of an answer: repeated from the request, or written anew.
 _OURS = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ | CONTACT | EXPIRES | CONTENT_LENGTH)
 _OF_ONE_ANSWER = ("Date", "Authentication-Info", "Proxy-Authentication-Info")
@@ -128,14 +102,13 @@ class Refresh:
 
     binding: Binding
     targets: Targets
-    key: bytes  # its Call-ID
-    likeness: cython.ulonglong
+    stencil: Stencil  # None: the next one has to be read, whatever it is
+    key: bytes  # its Call-ID, if there is a stencil
     cseq: cython.longlong
     wanted: cython.longlong  # the time asked for; below 0: not said
     usual: cython.longlong  # the time that was granted when a server had heard of it
     wants_gruu: cython.bint
-    told: cython.longlong  # of the last answer that was given before there was a transaction, in seconds
-    rest: bytes  # that answer, behind the lines of the request; None: there was none
+    told: cython.longlong  # of the last answer, in seconds
 
 
 @cython.cclass
@@ -153,6 +126,8 @@ class Refreshes(AtHand):
     _by_call_id: dict
     _extras: dict
     _counts: dict
+    _counting: str
+    _count: cython.longlong  # of that group, not in `_counts` so far
     _date: bytes
     _date_until: cython.double
     _limits: set
@@ -181,6 +156,8 @@ class Refreshes(AtHand):
         self._by_call_id: dict[bytes, Refresh] = {}
         self._extras: dict[tuple[bytes, bool, bool], Extras] = {}
         self._counts: dict[str, int] = {}
+        self._counting = ""
+        self._count = 0
         self._date = b""
         self._date_until = 0.0
         self._limits: set[object] = set()
@@ -193,36 +170,39 @@ class Refreshes(AtHand):
         self._limits = limits
 
     def __len__(self) -> int:
-        """Contacts whose next refresh may be answered without a transaction."""
+        """Contacts whose next refresh may be answered before it is read."""
         return len(self._by_call_id)
 
     def answered(self) -> dict[str, int]:
         """Refreshes that no server has heard of: {group: number}."""
+        self._count_for("")
         return dict(self._counts)
 
-    # Before there is a transaction
+    # Before it is read
 
     @cython.ccall
-    def rest_of_answer(self, request: Request, flow: Flow) -> bytes:
-        """Of a REGISTER that is a refresh as the one before. None: it has to be looked at."""
+    def answer_to(self, data: bytes, flow: Flow) -> bytes:
+        """To a REGISTER that is a refresh as the one before. None: it has to be looked at."""
         if not self._by_call_id:
             return None
-        refresh: Refresh = self._by_call_id.get(request.call_id_bytes())
+        key: bytes = call_id_in(data)
+        if key is None:
+            return None
+        refresh: Refresh = self._by_call_id.get(key)
         if refresh is None:
             return None
         binding: Binding = refresh.binding
-        if (
-            not _is_unmoved(binding, flow)
-            or not request.has_one(VIA)
-            or request.likeness(_NEW_EACH_TIME) != refresh.likeness
-        ):
+        stencil: Stencil = refresh.stencil
+        if not _is_unmoved(binding, flow):
             return None
-        now: cython.double = self._queue.now()
-        cseq: cython.longlong = request.cseq_number()
+        cseq: cython.longlong = stencil.number_in(data)
         if cseq == refresh.cseq:
             # Repeated, because the answer was lost; whatever has happened since, this was the answer.
-            return refresh.rest
-        if cseq < refresh.cseq or cseq <= binding.cseq or now >= binding.quiet_until or binding.token in self._under_way:
+            return stencil.answer_to(data)
+        now: cython.double = self._queue.now()
+        if cseq < refresh.cseq or cseq <= binding.cseq or now >= binding.quiet_until:
+            return None
+        if self._under_way and binding.token in self._under_way:
             return None
         if self._quarantine.is_any() and self._quarantine.left(binding.host, binding.token, now) > 0.0:
             return None
@@ -235,8 +215,8 @@ class Refreshes(AtHand):
         self._renewed(binding, seconds, now)
         if seconds != refresh.told or not self._is_settled(binding):
             refresh.told = seconds
-            refresh.rest = self._rest(binding, seconds, now)
-        return refresh.rest
+            stencil.end_answer_with(self._rest(binding, seconds, now))
+        return stencil.answer_to(data)
 
     @cython.cfunc
     def _limited(self, binding: Binding, seconds: cython.longlong, now: cython.double) -> cython.longlong:
@@ -307,12 +287,24 @@ class Refreshes(AtHand):
             if not self._shows_password(request, binding, credentials, now):
                 return False
             binding.cseq = cseq
-        refresh = self._remember(binding, targets, request, cseq)
+        self.forget(binding)
+        refresh = Refresh.__new__(Refresh)
+        refresh.binding = binding
+        refresh.targets = targets
+        refresh.stencil = None
+        refresh.key = None
+        refresh.cseq = cseq
         refresh.wanted = contact.expires
         refresh.usual = usual
         refresh.wants_gruu = binding.gruu != "" and wants_gruu(request, contacts)
+        refresh.told = seconds
+        binding.refresh = refresh
         self._renewed(binding, seconds, now)
-        transaction.respond(parse(ok_to(request, hex_word(16), self._rest(binding, seconds, now))))
+        repeated: bytes = ok_to(request, hex_word(16), b"")
+        rest: bytes = self._rest(binding, seconds, now)
+        transaction.respond(parse(repeated + rest))
+        if targets.refresh_check == _SOURCE:
+            self._keep_stencil(refresh, request, repeated, rest)
         return True
 
     def _shows_password(
@@ -331,24 +323,14 @@ class Refreshes(AtHand):
         return False
 
     @cython.cfunc
-    def _remember(self, binding: Binding, targets: Targets, request: Request, cseq: cython.longlong) -> Refresh:
-        """Its CSeq; and where that is all that will be asked of the next one, what it is compared with."""
-        self.forget(binding)
-        refresh: Refresh = Refresh.__new__(Refresh)
-        refresh.binding = binding
-        refresh.targets = targets
-        refresh.cseq = cseq
-        refresh.told = 0
-        refresh.rest = None
-        refresh.likeness = 0
-        refresh.key = None
-        binding.refresh = refresh
-        if targets.refresh_check == _SOURCE:
-            refresh.likeness = request.likeness(_NEW_EACH_TIME)
-            if refresh.likeness != 0 and request.has_one(VIA):
-                refresh.key = request.call_id_bytes()
+    def _keep_stencil(self, refresh: Refresh, request: Request, repeated: bytes, rest: bytes):
+        """The source is all that will be asked of the next one; so it need not be read if it says the same."""
+        refresh.stencil = stencil_of(request.data, repeated)
+        if refresh.stencil is not None:
+            refresh.stencil.end_answer_with(rest)
+            refresh.key = call_id_in(request.data)
+            if refresh.key is not None:
                 self._by_call_id[refresh.key] = refresh
-        return refresh
 
     @cython.cfunc
     def forget(self, binding: Binding):
@@ -374,7 +356,9 @@ class Refreshes(AtHand):
         until: cython.double = now + seconds
         # The disk knows how long the servers have it, and need not hear of what is within that time.
         known_until: cython.double = binding.expires_at + binding.spare
-        self._counts[binding.group] = self._counts.get(binding.group, 0) + 1
+        if binding.group is not self._counting:
+            self._count_for(binding.group)
+        self._count += 1
         binding.granted = seconds
         binding.expires_at = until
         if until > known_until:
@@ -385,6 +369,13 @@ class Refreshes(AtHand):
         if binding.grace > 0.0:  # as after a restart
             binding.grace = 0.0
             self._expiry.watch(binding)
+
+    def _count_for(self, group: str) -> None:
+        """From now on; there are few groups, and nearly always it is the same."""
+        if self._count:
+            self._counts[self._counting] = self._counts.get(self._counting, 0) + self._count
+        self._counting = group
+        self._count = 0
 
     @cython.cfunc
     def _rest(self, binding: Binding, seconds: cython.longlong, now: cython.double) -> bytes:

@@ -90,7 +90,6 @@ cdef class Head(Lines):
 
     cpdef bytes transaction_key(self, str method)
     cpdef unsigned long long way_hash(self) except? 0
-    cpdef unsigned long long likeness(self, int bits) except? 0
 
     cpdef str first_line(self)
     cpdef object set_method(self, str method)

@@ -14,7 +14,6 @@
 #   request_uri_text(), request_uri_bytes(), reason_text()
 #   transaction_key(method)               bytes that find a server transaction; None for a branch of RFC 2543
 #   way_hash()                            keyed hash over what decides a request's way (loop detection)
-#   likeness(bits)                        keyed hash over everything but these headers and the From tag; 0: like no other
 #   read_via(), then via and via_octets   struct of offsets (scanner.pxd), compiled only
 # Objects, made when asked for and kept: read_uri() -> SipUri, read_from(), read_to() -> NameAddr, read_top_via() -> Via
 # Any header that has a bit:

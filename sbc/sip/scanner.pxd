@@ -124,6 +124,8 @@ cdef int method_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nog
 cdef bint is_token(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef bint is_sip_2(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef bint same_letters(Octets octets, Py_ssize_t start, const char *lowered, Py_ssize_t length) noexcept nogil
+cdef Py_ssize_t value_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+cdef Py_ssize_t break_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef Py_ssize_t blank_at(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef Py_ssize_t whitespace_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil
 cdef Py_ssize_t trimmed_end(Octets octets, Py_ssize_t start, Py_ssize_t end) noexcept nogil

@@ -22,10 +22,6 @@ cdef class TransactionUser:
     cpdef str side_of(self, Flow flow)
 
 
-cdef class AtHand:
-    cpdef bytes rest_of_answer(self, Request request, Flow flow)
-
-
 cdef class ClientTransactionUser(Timer):
     cpdef object response_received(self, Transaction transaction, Response response)
     cpdef object timed_out(self, Transaction transaction)

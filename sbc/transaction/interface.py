@@ -52,7 +52,7 @@ class TransactionUser:
 
     @cython.ccall
     def answered_at_once(self, request: Request, flow: Flow) -> cython.bint:
-        """Asked for each OPTIONS and REGISTER before anything is remembered of it. True when it has been answered without a transaction
+        """Asked for each OPTIONS before anything is remembered of it. True when it has been answered without a transaction
         (RFC 3261 s.8.2.7): every repetition is asked about again, and must get the same answer."""
         return False
 
@@ -85,17 +85,6 @@ class TransactionUser:
     def side_of(self, flow: Flow) -> str:
         """Who is behind a flow, phones or servers, where one socket has both on it."""
         return flow.side
-
-
-@cython.cclass
-class AtHand:
-    """Who may have the answer to a request at hand, so that nothing need be decided or remembered for it."""
-
-    @cython.ccall
-    def rest_of_answer(self, request: Request, flow: Flow) -> bytes:
-        """What follows in a 200 behind the lines that it repeats of the request (RFC 3261 s.8.2.6.2): further lines and the
-        empty one. None where this one has no such answer. A repetition of the request gets the same."""
-        return None
 
 
 @cython.cclass

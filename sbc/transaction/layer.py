@@ -21,7 +21,7 @@ from sbc.transaction.timers import Timers
 if cython.compiled:
     from cython.cimports.sbc.flow import Flow
     from cython.cimports.sbc.sip.message import Request, Response
-    from cython.cimports.sbc.sip.scanner import ACK, CANCEL, INVITE, OPTIONS, OTHER, REGISTER
+    from cython.cimports.sbc.sip.scanner import ACK, CANCEL, INVITE, OPTIONS, OTHER
     from cython.cimports.sbc.transaction.client import (
         ClientTransaction,
         InviteClientTransaction,
@@ -41,7 +41,7 @@ if cython.compiled:
 else:
     from sbc.flow import Flow
     from sbc.sip.message import Request, Response
-    from sbc.sip.scanner import ACK, CANCEL, INVITE, OPTIONS, OTHER, REGISTER
+    from sbc.sip.scanner import ACK, CANCEL, INVITE, OPTIONS, OTHER
     from sbc.transaction.client import (
         ClientTransaction,
         InviteClientTransaction,
@@ -96,7 +96,7 @@ class TransactionLayer(Ledger):
         if request.method_code == ACK:
             self._ack_received(request, flow)
             return
-        if (request.method_code == OPTIONS or request.method_code == REGISTER) and self.user.answered_at_once(request, flow):
+        if request.method_code == OPTIONS and self.user.answered_at_once(request, flow):
             return
         key = server_key(request, request.method)
         transaction: ServerTransaction = self._servers.get(key)

@@ -359,6 +359,8 @@ class Connection(TwistedProtocol):
     def _received(self, data: bytes) -> None:
         flow: Flow = self.flow
         receiver = self._receiver
+        if receiver.answered_unread(data, flow):
+            return
         try:
             message = parse(data)
         except MalformedMessage as error:

@@ -266,6 +266,8 @@ class UdpTransport:
             return
         message: Message
         try:
+            if self._receiver.answered_unread(data, flow):
+                return
             try:
                 message = parse(data)
             except MalformedMessage as error:

@@ -56,6 +56,11 @@ class Door(Receiver):
         self._listen = listen
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
+    def answered_unread(self, data: bytes, flow: Flow) -> cython.bint:
+        return self._edge.answered_unread(data, flow)
+
+    @cython.ccall
     def message_received(self, message: object, flow: Flow) -> object:
         if isinstance(message, Request) and self._proxy.side_of(flow) == "servers":
             self.request_of_server(message, flow, 0)

@@ -177,8 +177,7 @@ class CrowdPhone(Flow):
     def _register(self, line: str) -> None:
         self.messages += 1
         data = self._template % (self.messages, self.messages, line)
-        request = parse(data.encode())
-        self.site.layer.request_received(request, self)
+        self.site.receive(data.encode(), self)
 
     def _authorization(self) -> str:
         self._count += 1

@@ -15,7 +15,7 @@ from sbc.registration.registrar import Registrar
 from sbc.sip import digest
 from sbc.sip.digest import Challenge, Credentials
 from sbc.sip.headers import NameAddr, parse_contacts
-from sbc.sip.message import Request, Response, ok_to, parse
+from sbc.sip.message import Request, Response, parse
 from sbc.store.interface import BindingRow, NoNotes, RegistrationRow, RemovalRow
 from sbc.transaction import Timers, TransactionLayer, TransactionUser
 from tests.helpers.clock import FakeClock
@@ -268,9 +268,7 @@ class Phone:
         if authorization is not None:
             headers.append(authorization)
         data = "\r\n".join([*headers, *lines, "", ""]).encode("utf-8", "surrogateescape")
-        request = parse(data)
-        assert isinstance(request, Request)
-        self.site.layer.request_received(request, self.flow)
+        self.site.receive(data, self.flow)
         return branch
 
     def answer_to(self, response: Response, password: str | None = None, username: str | None = None) -> str:
@@ -375,15 +373,17 @@ class Site(TransactionUser):
         upstream = bindings[0].upstream(server) if bindings else None
         return upstream.state if upstream is not None else None
 
-    # TransactionUser
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """What a phone sends, as the transport and the edge do it."""
+        answer = self.registrar.refreshes.answer_to(data, flow)
+        if answer is not None:
+            flow.send(answer)
+            return
+        request = parse(data)
+        assert isinstance(request, Request)
+        self.layer.request_received(request, flow)
 
-    def answered_at_once(self, request, flow) -> bool:
-        if request.method != "REGISTER":
-            return False
-        rest = self.registrar.refreshes.rest_of_answer(request, flow)
-        if rest is not None:
-            flow.send(ok_to(request, "athand", rest))
-        return rest is not None
+    # TransactionUser
 
     def request_received(self, transaction, request) -> None:
         self.registrar.register_received(transaction, request, self.group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sbc.flow import AtHand
 from sbc.location.candidate import Candidate
 from sbc.proxy.core import Proxy
 from sbc.proxy.edge import Edge
@@ -44,6 +45,7 @@ class FakeRegistrar:
 
     def register_received(self, transaction, request, group) -> None:
         self.registers.append(request)
+        transaction.respond(Response.for_request(request, 200))
 
     def kind_of_sender(self, group, request, flow):
         return group.phones_of(request.get("User-Agent") or "", flow.remote[0], "")
@@ -91,7 +93,7 @@ class Site:
         # Their times count from here.
         assert self.primary.sent == self.fallback.sent == self.phone.sent == []
 
-    def new_proxy(self, **changes) -> Proxy:
+    def new_proxy(self, at_hand: AtHand | None = None, **changes) -> Proxy:
         """A proxy as after a start of the process: only the key is the same."""
         proxy = Proxy(
             clock=self.clock,
@@ -106,7 +108,7 @@ class Site:
             **changes,
         )
         self.layer.user = proxy
-        self.edge = Edge(proxy, self.facts.append)
+        self.edge = Edge(proxy, self.facts.append, at_hand)
         return proxy
 
     # FlowFinder
@@ -144,7 +146,10 @@ class Site:
 
     def receive(self, message: Request | Response, flow: FakeFlow) -> None:
         """As the transport does it."""
-        message = parse(message.to_bytes())
+        data = message.to_bytes()
+        if self.edge.answered_unread(data, flow):
+            return
+        message = parse(data)
         if isinstance(message, Request):
             message.note_source(*flow.remote)
         self.edge.message_received(message, flow)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sbc.events import LateResponse
+from sbc.flow import AtHand
 from sbc.sip.headers import NameAddr
-from sbc.sip.message import Request
-from sbc.transaction.interface import AtHand
+from sbc.sip.message import Request, ok_to
 from tests.helpers.network import request
 from tests.proxy.conftest import Binding
 
@@ -480,35 +480,56 @@ class NothingYet(AtHand):
     """Like the registrar's at the start: it is there, though it knows of nothing so far."""
 
     def __init__(self) -> None:
-        self.rest: bytes | None = None
+        self.answer: bytes | None = None
+        self.asked: list[bytes] = []
 
     def __len__(self) -> int:
         return 0
 
-    def rest_of_answer(self, request, flow) -> bytes | None:
-        return self.rest
+    def answer_to(self, data, flow) -> bytes | None:
+        self.asked.append(data)
+        return self.answer
 
 
-def test_refresh_whose_answer_is_at_hand_makes_no_transaction(site):
-    """RFC 3261 8.2.7: what is repeated of the request, a To tag that is the same each time, and what was at hand."""
+def ok(register: Request) -> bytes:
+    return ok_to(register, "ours", b"Contact: <sip:alice@192.0.2.50:5060>;expires=60\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_refresh_whose_answer_is_at_hand_is_answered_and_counted_and_that_is_all(site):
     at_hand = NothingYet()
     site.new_proxy(at_hand=at_hand)
     register = request("REGISTER", uri="sip:example.com", headers=[("Contact", "<sip:alice@192.0.2.50:5060>")])
-    at_hand.rest = b"Contact: <sip:alice@192.0.2.50:5060>;expires=60\r\nContent-Length: 0\r\n\r\n"
-    site.receive(register, site.phone)
-    site.receive(register, site.phone)
-    assert site.phone.summary() == [200, 200]
-    first, second = [message for _, message in site.phone.sent]
-    assert first.to_bytes() == second.to_bytes()
-    assert first.to_tag
-    assert first.get("Contact") == "<sip:alice@192.0.2.50:5060>;expires=60"
+    at_hand.answer = ok(register)
+    for _ in range(2):
+        site.receive(register, site.phone)
+    assert [at_hand.answer] * 2 == site.phone.datagrams
+    assert {("REGISTER", "phones"): 2} == site.edge.requests
     assert site.registrar.registers == []
     assert site.layer.transactions["server", "non-invite"] == 0
 
 
+def test_refresh_whose_answer_is_not_at_hand_is_read(site):
+    at_hand = NothingYet()
+    site.new_proxy(at_hand=at_hand)
+    register = request("REGISTER", uri="sip:example.com", headers=[("Contact", "<sip:alice@192.0.2.50:5060>")])
+    site.receive(register, site.phone)
+    assert [register.to_bytes()] == at_hand.asked
+    assert 1 == len(site.registrar.registers)
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE", "REGISTERED"])
+def test_only_a_register_may_have_its_answer_at_hand(site, method):
+    at_hand = NothingYet()
+    site.new_proxy(at_hand=at_hand)
+    site.receive(request(method, uri="sip:bob@example.com"), site.phone)
+    assert [] == at_hand.asked
+
+
 def test_what_a_server_sends_is_never_answered_from_memory(site):
     at_hand = NothingYet()
-    at_hand.rest = b"Content-Length: 0\r\n\r\n"
     site.new_proxy(at_hand=at_hand)
-    site.receive(request("REGISTER", uri="sip:example.com"), site.primary)
+    register = request("REGISTER", uri="sip:example.com")
+    at_hand.answer = ok(register)
+    site.receive(register, site.primary)
+    assert [] == at_hand.asked
     assert 200 not in site.primary.summary()

@@ -1,0 +1,45 @@
+# What compiled modules may use of stencil.pyx without going through Python. The words are in ext/stencil.pyx.
+
+cimport cython
+
+cdef enum:
+    MOST_BLANKS = 5    # branch, tag, number, and two lines of credentials
+    MOST_REPEATED = 3
+
+
+# A piece of the request that may differ, and where it was in the message that was looked at last.
+cdef struct Blank:
+    short start
+    short end
+    short kind
+    short found
+    short found_end
+
+
+# A piece of the answer that is what the request has in that blank.
+cdef struct Repeated:
+    short start
+    short end
+    short blank
+
+
+@cython.final
+@cython.no_gc
+cdef class Stencil:
+    cdef bytes _request
+    cdef bytes _answer
+    cdef short _repeats_until
+    cdef short _number
+    cdef short _repeated_number
+    cdef Blank _blanks[5]
+    cdef Repeated _repeated[3]
+
+    cpdef long long number_in(self, bytes data) noexcept
+    cpdef bytes answer_to(self, bytes data)
+    cpdef object end_answer_with(self, bytes rest)
+    cdef int _add_blank(self, int start, int end, int kind) noexcept
+    cdef void _repeat(self, int blank_start, int start, int end) noexcept
+
+
+cpdef bytes call_id_in(bytes data)
+cpdef Stencil stencil_of(bytes data, bytes status_and_lines)
