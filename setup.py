@@ -50,7 +50,7 @@ class Profile:
         """`compiler` says what decides whether counts fit besides the source."""
         self._compiler = compiler
         self._folder = Path("build/profile")
-        self._sums: dict[str, str] = {}
+        self._fitting: set[str] = set()
         if COUNT_INTO:
             return
         try:
@@ -61,19 +61,18 @@ class Profile:
             if of != compiler:
                 print(f"the profile is of {of}, this is {compiler}: done without")
                 return
-            self._sums = {source: total for total, source in (line.split() for line in lines)}
+            for total, source in (line.split() for line in lines):
+                if Path(source).exists() and self._counted(source).exists() and sum_of(source) == total:
+                    self._fitting.add(source)
         except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, ValueError) as error:
             print(f"no profile: {error}")
-
-    def fits(self, source: str) -> bool:
-        return self._counted(source).exists() and self._sums.get(source) == sum_of(source)
 
     def options(self, source: str) -> list[str]:
         """For the compiler."""
         base = ["-dumpbase", source, "-dumpbase-ext", ".c"]  # by it gcc tells the functions in what was counted apart
         if COUNT_INTO:
             return [*base, "-fprofile-generate", "-fprofile-update=single", f"-fprofile-dir={Path(COUNT_INTO).absolute()}"]
-        if not self.fits(source):
+        if source not in self._fitting:
             return []
         # gcc looks for it under the path of the source; where that leads through a link, either may be meant.
         for here in {os.getcwd(), os.environ.get("PWD") or os.getcwd()}:
@@ -90,7 +89,7 @@ class Profile:
         if COUNT_INTO:
             measured = [self._compiler, *(f"{sum_of(source)}  {source}" for source in sources)]
             Path(COUNT_INTO, HOT["MEASURED"]).write_text("\n".join(measured) + "\n")
-        elif changed := sum(not self.fits(source) for source in sources):
+        elif changed := len(set(sources) - self._fitting):
             print(f"compiled without a profile: {changed} of {len(sources)} sources (tests/bench/training.py)")
 
     def _counted(self, source: str) -> Path:

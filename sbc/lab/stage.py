@@ -81,6 +81,9 @@ flap_damping = false                # what dies twice within five minutes here i
   retry_counts = {retry_counts}
 """
 
+# -P: a folder named sbc in the current one, a clone for example, is not this program.
+_PYTHON = (sys.executable, "-P")
+
 
 class Stage:
     """The whole installation. `sbc_command` is what runs the appliance; the configuration file is appended to it."""
@@ -94,7 +97,7 @@ class Stage:
         }
         self._http_port = free_port(socket.SOCK_STREAM)
         self.status_page = f"http://{HOST}:{self._http_port}/"
-        self._sbc_command = sbc_command or (sys.executable, "-m", "sbc", "run", "-c")
+        self._sbc_command = sbc_command or (*_PYTHON, "-m", "sbc", "run", "-c")
         self.children: dict[str, Child] = {}
         self.phones: dict[str, Phone] = {}
 
@@ -141,7 +144,7 @@ class Stage:
     def start_server(self, name: str) -> Deferred:
         """Start or restart one. It finds its registrations in its file again, as a call server does in its database."""
         twin = self.addresses["fallback" if name == "primary" else "primary"]
-        command = [sys.executable, "-m", "sbc.lab.server", "--realm", DOMAIN]
+        command = [*_PYTHON, "-m", "sbc.lab.server", "--realm", DOMAIN]
         command += ["--listen", format_host_port(*self.addresses[name]), "--also", format_host_port(*twin)]
         command += ["--bindings", str(self.folder / f"{name}.bindings")]
         for user, password in PASSWORDS.items():

@@ -284,7 +284,8 @@ class Supervisor:
         inherited = self.sockets.descriptors_for(worker.number)
         descriptors: dict[int, Any] = {0: 0, 1: 1, 2: 2, READ_FROM: "w", WRITE_TO: "r"}
         descriptors |= dict(enumerate(inherited, FIRST_SOCKET))
-        command = [sys.executable, "-m", "sbc", "run", "-c", str(self.config.path), "--worker", str(worker.number)]
+        # -P: a folder named sbc in the current one, a clone for example, is not this program.
+        command = [sys.executable, "-P", "-m", "sbc", "run", "-c", str(self.config.path), "--worker", str(worker.number)]
         self._reactor.spawnProcess(worker, command[0], command, env=self._environment(), childFDs=descriptors)
 
     def _spawn_again(self, worker: Worker) -> None:

@@ -55,7 +55,8 @@ def wait_for_restart(sbc: Sbc) -> None:
 
 def test_two_workers_are_one_appliance(peers: Peers) -> None:
     """Phones of both call and are called; what one finds out about a server both know; a worker that is killed loses neither
-    call nor registration, and its successor answers for it."""
+    call nor registration, and its successor answers for it. All that beside a folder that is named like the program."""
+    (peers.folder / "sbc").mkdir()
     servers = [peers.kamailio("primary"), peers.kamailio("fallback")]
     sbc = peers.sbc(servers, accounts=tuple(PHONES), workers=2, group=RARE_PROBES)
     one, other = one_phone_at_each(peers, sbc)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -28,9 +29,10 @@ def start(tmp_path):
     """Start a Python program in a process group of its own, which ends with the test, whatever happens."""
     processes = []
 
-    def start(*command: str) -> subprocess.Popen:
+    def start(*command: str, cwd: Path | None = None) -> subprocess.Popen:
         process = subprocess.Popen(
             [sys.executable, *command],
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -53,9 +55,9 @@ def start(tmp_path):
 def play(start):
     """Run to the end; returns the exit status, the output and the seconds it took."""
 
-    def play(*command: str) -> tuple[int, str, float]:
+    def play(*command: str, cwd: Path | None = None) -> tuple[int, str, float]:
         began = time.monotonic()
-        process = start(*command)
+        process = start(*command, cwd=cwd)
         output, _ = process.communicate(timeout=100)
         return process.returncode, output, time.monotonic() - began
 
@@ -89,7 +91,10 @@ def delay_of(row: str, output: str) -> tuple[float, str]:
 
 @pytest.mark.alone
 def test_the_story_comes_true(play, tmp_path):
-    status, output, seconds = play("-m", "sbc", "demo")
+    """Also beside a folder that is named like the program: a clone, seen from where it was cloned."""
+    beside = tmp_path / "beside"
+    (beside / "sbc").mkdir(parents=True)
+    status, output, seconds = play("-P", "-m", "sbc", "demo", cwd=beside)
     assert 0 == status, output
     assert seconds < WITHIN
     assert "The story came true" in output
@@ -110,7 +115,7 @@ def test_the_story_comes_true(play, tmp_path):
         assert "primary" == delay_of(row, output)[1]
     assert 2 == output.count("sbc | failover")
     assert 2 == output.count("sbc | new requests return")
-    assert [] == list(tmp_path.iterdir()), "files left"
+    assert [beside] == list(tmp_path.iterdir()), "files left"
 
 
 def test_without_a_fallback_the_story_fails(play):

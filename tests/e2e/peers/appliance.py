@@ -26,7 +26,7 @@ class CallServer(Protocol):
 
 def sbc_command(configuration: Path) -> list[str]:
     """How the appliance is started from this clone."""
-    return [sys.executable, "-m", "sbc", "run", "-c", str(configuration)]
+    return [sys.executable, "-P", "-m", "sbc", "run", "-c", str(configuration)]
 
 
 class Sbc(Program):
