@@ -3,8 +3,8 @@
 """A request that will come again, kept with its answer: `Stencil`.
 
 What a telephone says every minute are the same octets each time, but for a few: the branch, the number of CSeq, the tag of
-From, its credentials. In a stencil those are blanks. A message that shows the same octets everywhere else is the same request,
-and need not be read to know it; its answer is the one that is kept, with the blanks filled as it fills them.
+From, its credentials. In a stencil those are blanks. A message that shows the same octets everywhere else is the same
+request, and need not be read to know it; its answer is the one that is kept, with the blanks filled as it fills them.
 
 Not ordinary Python because it compares octets where they stand: a message that fits costs a third of one that is read.
 """
@@ -15,7 +15,7 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from sbc.sip.limits import MAX_CSEQ
 
-from sbc.sip.head cimport Head, start_of
+from sbc.sip.head cimport Head
 from sbc.sip.lines cimport first_place
 from sbc.sip.scanner cimport (
     AUTHORIZATION,
@@ -31,6 +31,10 @@ from sbc.sip.scanner cimport (
     value_end,
     whitespace_end,
 )
+
+cdef extern from "Python.h":
+    # The hash of bytes objects, keyed anew in every process.
+    Py_hash_t _Py_HashBytes(const void *octets, Py_ssize_t length) nogil
 
 # What may stand in a blank. The same as where a message is read.
 cdef enum:
@@ -95,6 +99,7 @@ cdef class Stencil:
         cdef long long number = -1
         cdef Blank *blank = self._blanks
         cdef Blank *last = self._blanks + self._number
+        self._looked_at = 0
         if size > MOST_OCTETS:
             return -1
         while blank < last:
@@ -119,7 +124,25 @@ cdef class Stencil:
         same = PyBytes_GET_SIZE(self._request) - behind
         if size - at != same or memcmp(octets + at, kept + behind, same) != 0:
             return -1
+        self._looked_at = <short>size
         return number
+
+    cpdef unsigned long long branch_in(self, bytes data) except 0:
+        """A hash of the branch in that message, of which `number_in` must have told the number last. Never 0."""
+        cdef Octets octets = <Octets>PyBytes_AS_STRING(data)
+        cdef unsigned long long hashed = 0
+        cdef Blank *blank
+        self._check_looked_at(data)
+        if self._branch >= 0:
+            blank = &self._blanks[self._branch]
+            hashed = <unsigned long long>_Py_HashBytes(octets + blank.found, blank.found_end - blank.found)
+        return hashed if hashed else 1
+
+    cdef int _check_looked_at(self, bytes data) except -1:
+        """No place may lie outside of it."""
+        if PyBytes_GET_SIZE(data) != self._looked_at:
+            raise ValueError("another message was looked at last")
+        return 0
 
     cpdef bytes answer_to(self, bytes data):
         """The answer to that message, of which `number_in` must have told the number last."""
@@ -131,6 +154,7 @@ cdef class Stencil:
         cdef bytes written
         cdef unsigned char *position
         cdef int number
+        self._check_looked_at(data)
         for number in range(self._repeated_number):
             repeated = &self._repeated[number]
             blank = &self._blanks[repeated.blank]
@@ -168,13 +192,18 @@ cdef class Stencil:
         self._number += 1
         return True
 
+    cdef int _blank_at(self, int start) noexcept:
+        """The number of the blank that begins there; -1 when none does."""
+        cdef int blank
+        for blank in range(self._number):
+            if self._blanks[blank].start == start:
+                return blank
+        return -1
+
     cdef void _repeat(self, int blank_start, int start, int end) noexcept:
         """The answer repeats there what the request has in the blank that begins at `blank_start`, if there is one."""
-        cdef int place = self._repeated_number, blank
-        for blank in range(self._number):
-            if self._blanks[blank].start == blank_start:
-                break
-        else:
+        cdef int place = self._repeated_number, blank = self._blank_at(blank_start)
+        if blank < 0 or place == MOST_REPEATED:
             return
         while place > 0 and self._repeated[place - 1].start > start:
             self._repeated[place] = self._repeated[place - 1]
@@ -195,10 +224,11 @@ cdef inline int _number_end(Line *line) noexcept:
 
 
 cpdef Stencil stencil_of(bytes data, bytes status_and_lines):
-    """Of a received request, and its answer up to and with the lines that it repeats of it; `end_answer_with` gives the rest.
+    """Of a received request, and of its answer up to the last line that it repeats; `end_answer_with` gives the rest.
 
     None when there can be none, and then each one has to be read: with a body, several Vias, more than two lines of
-    credentials, larger than almost any, or written in a way that is not the usual one in the places of the blanks.
+    credentials, an empty line before it, larger than almost any, or written in a way that is not the usual one in the places
+    of the blanks.
     """
     cdef Head request = Head.__new__(Head)
     cdef Head answer = Head.__new__(Head)
@@ -208,7 +238,7 @@ cpdef Stencil stencil_of(bytes data, bytes status_and_lines):
     if (
         PyBytes_GET_SIZE(data) > MOST_OCTETS
         or PyBytes_GET_SIZE(status_and_lines) > MOST_OCTETS
-        or request.read(data, start_of(data), True) is not None
+        or request.read(data, 0, True) is not None
         or answer.read(status_and_lines + b"\r\n", 0, False) is not None
         or request._body_end > request._body_start
         or not request.has_one(VIA)
@@ -229,7 +259,9 @@ cpdef Stencil stencil_of(bytes data, bytes status_and_lines):
             line.value_start, <int>break_at(<Octets>PyBytes_AS_STRING(data), line.value_start, line.end), LINE
         ):
             return None
+    stencil._branch = -1
     if request.via.branch_end > request.via.branch_start:
+        stencil._branch = <short>stencil._blank_at(request.via.branch_start)
         stencil._repeat(request.via.branch_start, answer.via.branch_start, answer.via.branch_end)
     if request._from_tag.end > request._from_tag.start:
         stencil._repeat(request._from_tag.start, answer._from_tag.start, answer._from_tag.end)

@@ -63,7 +63,7 @@ class Flow:
 
 @cython.cclass
 class AtHand:
-    """Who may have the answer to a request at hand, so that it need not be read, and nothing be decided or remembered for it."""
+    """Who may have the answer to a request at hand, so that it need not be read, and nothing be remembered for it."""
 
     @cython.ccall
     def answer_to(self, data: bytes, flow: Flow) -> bytes:

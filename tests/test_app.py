@@ -18,6 +18,7 @@ from sbc.app import freshness, resync_answer
 from sbc.config import Dns
 from sbc.location.cache import Freshness
 from sbc.redundancy.settings import GroupSettings
+from sbc.sip.message import Response, parse
 
 CONFIG = """
 [appliance]
@@ -45,6 +46,11 @@ domains = ["{domain}"]
   port = 9
 """
 
+REGISTER = (
+    "REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK{number};rport\r\nMax-Forwards: 70\r\n"
+    "From: <sip:alice@example.com>;tag=1\r\nTo: <sip:alice@example.com>\r\nCall-ID: alice\r\nCSeq: {number} REGISTER\r\n"
+    "Contact: <sip:alice@192.0.2.7>\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n"
+)
 INVITE = (
     "INVITE sip:bob@{domain} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n"
     "From: <sip:alice@{domain}>;tag=1\r\nTo: <sip:bob@{domain}>\r\nCall-ID: {branch}\r\nCSeq: 1 INVITE\r\n"
@@ -173,6 +179,43 @@ def test_sigterm_ends_it_with_0(appliance):
     appliance.start()
     appliance.signal(signal.SIGTERM)
     assert appliance.wait() == 0
+
+
+def test_refreshes_are_answered_unread(appliance):
+    """From the socket through all that stands before the registrar, and back, in each process. That nobody reads the third and
+    those after it shows in the To tag: it is that of the second, where one that is looked at has a new one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        for end in (server, phone):
+            end.bind(("127.0.0.1", 0))
+            end.settimeout(10)
+        short = "phone_expires = 60\nprobe_interval = 600\n"
+        text = CONFIG.replace("port = 9", f"port = {server.getsockname()[1]}")
+        appliance.configure(text=text.replace("  [[group.server]]", f"{short}\n  [[group.server]]"))
+        appliance.start()
+        answers = []
+        for number in range(1, 6):
+            phone.sendto(REGISTER.format(number=number).encode(), ("127.0.0.1", appliance.port))
+            if number == 1:
+                answered = False
+                while not answered:
+                    data, source = server.recvfrom(4096)
+                    request = parse(data)
+                    contact = [("Contact", f"{value};expires=3600") for value in request.get_all("Contact")[:1]]
+                    answered = request.method == "REGISTER" and bool(contact)
+                    server.sendto(Response.for_request(request, 200, headers=contact).to_bytes(), source)
+            answers.append(parse(phone.recv(4096)))
+        assert [200] * 5 == [answer.status for answer in answers]
+        assert [1, 2, 3, 4, 5] == [answer.cseq for answer in answers]
+        assert [f"z9hG4bK{number}" for number in range(1, 6)] == [answer.top_via.branch for answer in answers]
+        assert {phone.getsockname()[1]} == {answer.top_via.rport for answer in answers}
+        assert ["<sip:alice@192.0.2.7>;expires=60"] * 5 == [answer.get("Contact") for answer in answers]
+        tags = [answer.to_tag for answer in answers]
+        assert [tags[1]] * 3 == tags[2:]
+        assert tags[0] != tags[1]
+        with urllib.request.urlopen(f"http://127.0.0.1:{appliance.http}/metrics", timeout=5) as page:
+            told = page.read().decode()
+        assert 'sbc_refreshes_answered_total{group="office"} 4.0' in told
+        assert 'sbc_requests_total{method="REGISTER",side="phones"} 5.0' in told
 
 
 def test_taken_port_is_1_and_one_line(appliance):

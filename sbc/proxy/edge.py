@@ -1,4 +1,5 @@
-"""Between the sockets and the transactions: counts what comes in, answers what cannot be parsed, passes on the rest.
+"""Between the sockets and the transactions: counts what comes in, answers what need not be read and what cannot be, passes
+on the rest.
 
 The `Receiver` of all transports and, for the metrics, `Traffic`. Numbers are plain integers in lists, because this is on the
 way of every message.

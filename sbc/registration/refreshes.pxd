@@ -27,6 +27,9 @@ cdef class Refresh:
     cdef Targets targets
     cdef Stencil stencil
     cdef bytes key
+    cdef unsigned long long branch
+    cdef int misfits
+    cdef bint settled
     cdef long long cseq
     cdef long long wanted
     cdef long long usual
@@ -65,6 +68,8 @@ cdef class Refreshes(AtHand):
         str agent,
         object credentials,
     )
+    cdef long long _seconds_unread(self, Refresh refresh, long long cseq, double now)
+    cdef object _drop_stencil(self, Refresh refresh)
     cdef object _keep_stencil(self, Refresh refresh, Request request, bytes repeated, bytes rest)
     cdef object forget(self, Binding binding)
     cdef object _renewed(self, Binding binding, long long seconds, double now)

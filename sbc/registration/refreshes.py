@@ -4,19 +4,20 @@ Phones behind an appliance may refresh every minute, while the servers see their
 to hear of a contact (`Binding.quiet_until`), a REGISTER that says nothing new about it is answered here. It may be, when
 
 * it comes from the address, port and transport of the one that a server accepted, to the same socket of ours;
-* it has the same Call-ID, a CSeq that is higher, one Contact with the same octets, and asks for the same time;
+* it has the same Call-ID, a CSeq that is higher (or is one of these repeated, branch and all), one Contact with the same
+  octets, and asks for the same time;
 * it requires nothing (Require), and no exchange about this contact is under way;
 * and with `refresh_check = "credentials"` it shows a digest that is good by the password file, with a nonce that a server
   issued and a count that has not been seen before. Credentials are not looked at with "source".
 
 The answer is what the phone had the last time: its Contact byte for byte, the other contacts of the address-of-record, and
 what the best server had said besides. It is granted `phone_expires` or what it had before, and that only while all servers
-hold it longer that hold it at all. So where phones get all the time that a server gives (`phone_expires = 0`), the servers hear
-of every refresh; and who forges the address of a phone gains nothing that was not there: the contact stays where it is, for
-as long as the servers keep it there. His CSeq does not even count against that of the phone, unless it came with a digest.
+hold it longer that hold it at all. So where phones get all the time that a server gives (`phone_expires = 0`), the servers
+hear of every refresh; and who forges the address of a phone gains nothing that was not there: the contact stays where it
+is, for as long as the servers keep it there. His CSeq does not even count against that of the phone, unless it came with a digest.
 
-The first such refresh is looked at here as any REGISTER is (`is_unchanged`), and leaves a stencil. If the next ones are the
-same octets, but for the branch, CSeq, credentials and the tag of From, they are answered before anybody has read them
+The first such refresh is looked at here as any REGISTER is (`is_unchanged`), and leaves a stencil. If the next ones are
+the same octets, but for the branch, CSeq, credentials and the tag of From, they are answered before anybody has read them
 (`answer_to`; RFC 3261 8.2.7: a repetition gets the same answer again).
 
 Compiled when installed (Cython's pure Python mode), and ordinary Python when SBC_PURE_PYTHON=1: with short refreshes this is
@@ -80,6 +81,7 @@ _SOURCE = cython.declare(str, SOURCE)
 # Of an answer: repeated from the request, or written anew.
 _OURS = cython.declare(cython.int, VIA | FROM | TO | CALL_ID | CSEQ | CONTACT | EXPIRES | CONTENT_LENGTH)
 _OF_ONE_ANSWER = ("Date", "Authentication-Info", "Proxy-Authentication-Info")
+_MOST_MISFITS = cython.declare(cython.int, 3)  # then it is a phone that says something new each time
 _MOST_EXTRAS = 1000  # different ones; servers say the same to nearly all
 _WRITER = cython.declare(Writer, Writer())  # nobody holds it for longer than one answer
 
@@ -103,7 +105,10 @@ class Refresh:
     binding: Binding
     targets: Targets
     stencil: Stencil  # None: the next one has to be read, whatever it is
-    key: bytes  # its Call-ID, if there is a stencil
+    key: bytes  # its Call-ID, as long as there is a stencil
+    branch: cython.ulonglong  # hash of the last one's that was answered unread; 0: none was
+    misfits: cython.int  # stencils that the next one did not fit, one after the other
+    settled: cython.bint  # the answer said nothing that others could change
     cseq: cython.longlong
     wanted: cython.longlong  # the time asked for; below 0: not said
     usual: cython.longlong  # the time that was granted when a server had heard of it
@@ -196,27 +201,38 @@ class Refreshes(AtHand):
         if not _is_unmoved(binding, flow):
             return None
         cseq: cython.longlong = stencil.number_in(data)
-        if cseq == refresh.cseq:
+        if cseq < 0:
+            return None
+        branch: cython.ulonglong = stencil.branch_in(data)
+        if cseq == refresh.cseq and branch == refresh.branch:
             # Repeated, because the answer was lost; whatever has happened since, this was the answer.
             return stencil.answer_to(data)
         now: cython.double = self._queue.now()
-        if cseq < refresh.cseq or cseq <= binding.cseq or now >= binding.quiet_until:
-            return None
-        if self._under_way and binding.token in self._under_way:
-            return None
-        if self._quarantine.is_any() and self._quarantine.left(binding.host, binding.token, now) > 0.0:
-            return None
-        seconds: cython.longlong = _time_left(binding, refresh.targets, refresh.wanted, refresh.usual, now)
-        if self._limits and seconds > 0:
-            seconds = self._limited(binding, seconds, now)
+        seconds: cython.longlong = self._seconds_unread(refresh, cseq, now)
         if seconds <= 0:
+            # It will have a transaction, which gives its repetitions their answer (17.2.2): nothing may come before it.
+            self._drop_stencil(refresh)
             return None
         refresh.cseq = cseq
+        refresh.branch = branch
+        refresh.misfits = 0
         self._renewed(binding, seconds, now)
-        if seconds != refresh.told or not self._is_settled(binding):
-            refresh.told = seconds
+        if seconds != refresh.told or not refresh.settled or not self._is_settled(binding):
             stencil.end_answer_with(self._rest(binding, seconds, now))
         return stencil.answer_to(data)
+
+    @cython.cfunc
+    def _seconds_unread(self, refresh: Refresh, cseq: cython.longlong, now: cython.double) -> cython.longlong:
+        """To grant to one that says the same with this CSeq; 0: it has to be looked at."""
+        binding: Binding = refresh.binding
+        if cseq <= refresh.cseq or cseq <= binding.cseq or now >= binding.quiet_until:
+            return 0
+        if self._under_way and binding.token in self._under_way:
+            return 0
+        if self._quarantine.is_any() and self._quarantine.left(binding.host, binding.token, now) > 0.0:
+            return 0
+        seconds: cython.longlong = _time_left(binding, refresh.targets, refresh.wanted, refresh.usual, now)
+        return self._limited(binding, seconds, now) if self._limits and seconds > 0 else seconds
 
     @cython.cfunc
     def _limited(self, binding: Binding, seconds: cython.longlong, now: cython.double) -> cython.longlong:
@@ -287,23 +303,25 @@ class Refreshes(AtHand):
             if not self._shows_password(request, binding, credentials, now):
                 return False
             binding.cseq = cseq
+        misfits: cython.int = 0 if refresh is None else refresh.misfits + 1
         self.forget(binding)
         refresh = Refresh.__new__(Refresh)
         refresh.binding = binding
         refresh.targets = targets
         refresh.stencil = None
         refresh.key = None
+        refresh.branch = 0
+        refresh.misfits = misfits
         refresh.cseq = cseq
         refresh.wanted = contact.expires
         refresh.usual = usual
         refresh.wants_gruu = binding.gruu != "" and wants_gruu(request, contacts)
-        refresh.told = seconds
         binding.refresh = refresh
         self._renewed(binding, seconds, now)
         repeated: bytes = ok_to(request, hex_word(16), b"")
         rest: bytes = self._rest(binding, seconds, now)
         transaction.respond(parse(repeated + rest))
-        if targets.refresh_check == _SOURCE:
+        if targets.refresh_check == _SOURCE and misfits < _MOST_MISFITS:
             self._keep_stencil(refresh, request, repeated, rest)
         return True
 
@@ -325,23 +343,34 @@ class Refreshes(AtHand):
     @cython.cfunc
     def _keep_stencil(self, refresh: Refresh, request: Request, repeated: bytes, rest: bytes):
         """The source is all that will be asked of the next one; so it need not be read if it says the same."""
-        refresh.stencil = stencil_of(request.data, repeated)
+        key: bytes = call_id_in(request.data)
+        stencil: Stencil = None if key is None else stencil_of(request.data, repeated)
+        if stencil is None:
+            return
+        # Two telephones may have thought of the same Call-ID; then the last one is there.
+        former: Refresh = self._by_call_id.get(key)
+        if former is not None:
+            self._drop_stencil(former)
+        stencil.end_answer_with(rest)
+        refresh.stencil = stencil
+        refresh.key = key
+        self._by_call_id[key] = refresh
+
+    @cython.cfunc
+    def _drop_stencil(self, refresh: Refresh):
+        """The next one has to be read."""
         if refresh.stencil is not None:
-            refresh.stencil.end_answer_with(rest)
-            refresh.key = call_id_in(request.data)
-            if refresh.key is not None:
-                self._by_call_id[refresh.key] = refresh
+            refresh.stencil = None
+            del self._by_call_id[refresh.key]
+            refresh.key = None
 
     @cython.cfunc
     def forget(self, binding: Binding):
         """The contact is gone, or a server has heard of it since."""
         refresh: Refresh = binding.refresh
-        if refresh is None:
-            return
-        binding.refresh = None
-        # Two telephones may have thought of the same Call-ID; then the last one is there.
-        if refresh.key is not None and self._by_call_id.get(refresh.key) is refresh:
-            del self._by_call_id[refresh.key]
+        if refresh is not None:
+            binding.refresh = None
+            self._drop_stencil(refresh)
 
     def forget_all(self) -> None:
         """The configuration has changed: the next refresh of each is looked at."""
@@ -384,6 +413,8 @@ class Refreshes(AtHand):
         extras: Extras = binding.extras
         other: Binding
         refresh: Refresh = binding.refresh
+        refresh.told = seconds
+        refresh.settled = self._is_settled(binding)
         writer.begin()
         _write_contact(writer, binding, seconds, binding.gruu if refresh.wants_gruu else "")
         if not self._bindings.is_alone(binding):  # 10.3 item 8

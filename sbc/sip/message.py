@@ -3,7 +3,8 @@
 A header line is a piece of the received datagram until someone asks for its value. An edit replaces, inserts or drops
 whole lines (or, for Via and Route, one value of a comma list), and `to_bytes` copies what stands between the edits. So
 unknown headers, their order, folding and spelling survive byte for byte. All that is in `ext/lines.pyx`,
-`ext/head.pyx` and `ext/hop.pyx`; this module is what it looks like to the rest of us.
+`ext/head.pyx` and `ext/hop.pyx`; this module is what it looks like to the rest of us. What comes again and again, octet for
+octet, need not be parsed at all: `ext/stencil.pyx`.
 
 What `parse` promises of the message it returns: the start line is well-formed, every header line has a name, From, To,
 Call-ID, CSeq and the top Via are there and can be read, the CSeq method is the method, Max-Forwards and Content-Length

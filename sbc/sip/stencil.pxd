@@ -31,12 +31,17 @@ cdef class Stencil:
     cdef short _repeats_until
     cdef short _number
     cdef short _repeated_number
-    cdef Blank _blanks[5]
-    cdef Repeated _repeated[3]
+    cdef short _branch     # the number of its blank, -1 without one
+    cdef short _looked_at  # the length of the message that fitted last, 0 when the last one did not
+    cdef Blank _blanks[MOST_BLANKS]
+    cdef Repeated _repeated[MOST_REPEATED]
 
     cpdef long long number_in(self, bytes data) noexcept
+    cpdef unsigned long long branch_in(self, bytes data) except 0
     cpdef bytes answer_to(self, bytes data)
     cpdef object end_answer_with(self, bytes rest)
+    cdef int _check_looked_at(self, bytes data) except -1
+    cdef int _blank_at(self, int start) noexcept
     cdef int _add_blank(self, int start, int end, int kind) noexcept
     cdef void _repeat(self, int blank_start, int start, int end) noexcept
 

@@ -1,4 +1,4 @@
-"""The transaction layer: every message in and every request out passes here (RFC 3261 section 17, the door to it).
+"""The transaction layer: every message that is read and every request out passes here (RFC 3261 section 17, the door to it).
 
 It owns the live transactions, finds the one a message belongs to by one look-up, and makes those of new requests. It
 answers by itself only what is hop by hop: CANCEL, and the 100 that is due when its user stays silent.

@@ -58,6 +58,7 @@ class Door(Receiver):
     @cython.ccall
     @cython.exceptval(-1, check=True)
     def answered_unread(self, data: bytes, flow: Flow) -> cython.bint:
+        """The edge's to know: only phones are answered so, and they are with the right worker."""
         return self._edge.answered_unread(data, flow)
 
     @cython.ccall

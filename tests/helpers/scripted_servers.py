@@ -381,6 +381,7 @@ class Site(TransactionUser):
             return
         request = parse(data)
         assert isinstance(request, Request)
+        request.note_source(*flow.remote)
         self.layer.request_received(request, flow)
 
     # TransactionUser

@@ -285,6 +285,74 @@ def test_a_repetition_gets_the_same_answer(short):
     assert 1 == asked(short)
 
 
+def test_the_same_number_with_another_branch_is_no_repetition(short):
+    """RFC 3261 17.2.3. A server hears of it, which may refuse it."""
+    phone = known(short)
+    for number in (2, 3):
+        phone.register()
+        phone.register(cseq=phone.cseq)
+        short.clock.advance(1)
+        assert number == asked(short)
+        be_quiet(short)
+        phone.register()
+
+
+def test_a_repetition_of_one_that_was_looked_at_belongs_to_its_transaction(short):
+    """Which counts it, and gives the same answer."""
+    phone = registered(short)
+    for _ in range(2):
+        phone.register(cseq=phone.cseq if phone.cseq == 2 else None, branch="z9hG4bK-again")
+    first, second = [answer.to_bytes() for _, answer in phone.flow.sent[-2:]]
+    assert first == second
+    assert 1 == short.layer.retransmissions["phones", "REGISTER"]
+
+
+def test_a_repetition_of_one_that_was_refused_is_refused(short):
+    """17.2.2: although it would be answered from memory now."""
+    phone = known(short)
+    phone.register()
+    binding = binding_of(short)
+    short.registrar._quarantine.keep(
+        binding.host, binding.token, Kept(short.clock.seconds() + 5, binding.aor, "", "office", "loop")
+    )
+    phone.register(branch="z9hG4bK-refused")
+    short.clock.advance(6)
+    phone.register(cseq=phone.cseq, branch="z9hG4bK-refused")
+    assert [500, 500] == phone.answers[-2:]
+    phone.register()
+    assert 200 == phone.answers[-1]
+    assert 1 == asked(short)
+
+
+def test_a_phone_that_says_something_new_each_time_is_read_each_time(short):
+    """No stencil is made for what none has fitted so far; and after a server has heard of it, it is tried anew."""
+    phone = registered(short)
+    refreshes = short.registrar.refreshes
+    kept = []
+    for number in range(6):
+        phone.register(f"X-Uptime: {number}")
+        kept.append(len(refreshes))
+    assert [1, 1, 1, 0, 0, 0] == kept
+    assert 1 == asked(short)
+    binding_of(short).quiet_until = 0.0
+    phone.register()
+    short.clock.advance(1)
+    be_quiet(short)
+    phone.register()
+    assert 1 == len(refreshes)
+
+
+def test_no_stencil_of_what_would_not_be_found(short):
+    phone = registered(short)
+    phone.call_id = "x" * 5000
+    phone.register()
+    short.clock.advance(1)
+    be_quiet(short)
+    phone.register()
+    assert 200 == phone.answers[-1]
+    assert 0 == len(short.registrar.refreshes)
+
+
 def test_a_repetition_of_one_that_a_server_answers_belongs_to_its_transaction(short):
     phone = known(short)
     binding_of(short).quiet_until = 0.0
@@ -558,6 +626,30 @@ def test_other_contacts_of_the_number_are_told(short):
                 value.rpartition(";")[0] for value in phone.last.get_all("Contact")
             }
     assert 2 == asked(short)
+
+
+@pytest.mark.parametrize("refreshes", [1, 2, 3])
+def test_a_contact_that_is_gone_is_told_no_more(short, refreshes):
+    """However the refreshes before were answered; and a new one is told at once."""
+    phones = [registered(short, port=port) for port in (5062, 5064)]
+    be_quiet_all(short)
+    for _ in range(refreshes):
+        phones[0].register()
+        assert 2 == len(phones[0].last.get_all("Contact"))
+    phones[1].register(expires=0)
+    short.clock.advance(1)
+    for _ in range(3):
+        phones[0].register()
+        assert 1 == len(phones[0].last.get_all("Contact"))
+    registered(short, port=5066)
+    be_quiet_all(short)
+    phones[0].register()
+    assert 2 == len(phones[0].last.get_all("Contact"))
+
+
+def be_quiet_all(site: Site) -> None:
+    for binding in site.registrar.bindings:
+        binding.quiet_until = site.clock.seconds() + 3000
 
 
 # With a password

@@ -132,6 +132,16 @@ def test_answers_over_the_same_connection(reactor, receiver, phone):
     assert phone.recv(2000) == answer()
 
 
+def test_what_has_its_answer_at_hand_is_not_read(reactor, receiver, phone):
+    """Also in the middle of a stream."""
+    receiver.at_hand[options("known")] = b"the answer"
+    phone.sendall(options("a") + options("known") + options("b"))
+    turn(reactor, lambda: len(receiver.messages) == 2)
+    assert ["a", "b"] == [message.call_id for message, _ in receiver.messages]
+    reactor.iterate(0.01)
+    assert b"the answer" == phone.recv(100)
+
+
 def test_pings_are_answered(reactor, receiver, phone):
     """RFC 5626 4.4.1: CRLF for CRLFCRLF, between messages and before the first."""
     phone.sendall(b"\r\n\r\n")

@@ -26,8 +26,15 @@ class Recorder(Receiver):
 
     def __init__(self) -> None:
         self.messages = []
+        self.at_hand = {}
         self.malformed = []
         self.failed = []
+
+    def answered_unread(self, data, flow) -> bool:
+        if data not in self.at_hand:
+            return False
+        flow.send(self.at_hand[data])
+        return True
 
     def message_received(self, message, flow) -> None:
         self.messages.append((message, flow))
@@ -97,6 +104,17 @@ def test_notes_where_it_came_from(reactor, receiver, transport, peer):
     assert message.top_via.received == transport.local[0]
     assert message.top_via.rport == peer.getsockname()[1]
     assert flow.remote == peer.getsockname()[:2]
+
+
+def test_what_has_its_answer_at_hand_is_not_read(reactor, receiver, transport, peer):
+    """Whatever it is; and what follows is read again."""
+    receiver.at_hand[b"known, and no SIP"] = b"the answer"
+    for data in (b"known, and no SIP", OPTIONS, b"known, and no SIP"):
+        peer.sendto(data, transport.local)
+    turn(reactor, lambda: receiver.messages)
+    assert [b"the answer"] * 2 == [peer.recv(100) for _ in range(2)]
+    assert 1 == len(receiver.messages)
+    assert [] == receiver.malformed
 
 
 def test_answers_from_the_port_that_was_asked(reactor, receiver, transport, peer):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sbc.flow import Flow
-from sbc.sip.message import Request, Response, parse
+from sbc.flow import AtHand, Flow
+from sbc.sip.message import Request, Response, ok_to, parse
 from sbc.transaction.layer import TransactionLayer
 from sbc.transaction.timers import Timers
 from sbc.workers import marks
@@ -67,9 +67,9 @@ class WorkerSite(Site):
         flows = {flow.raw: flow for flow in (self.server, self.caller)}
         self.deliveries.add(self.door, Shared(flows))
 
-    def new_proxy(self):
+    def new_proxy(self, at_hand=None):
         self.layer = TransactionLayer(self.clock, Timers(invite_trying=0.0), boot=marks.boot_word(self._number))
-        return super().new_proxy()
+        return super().new_proxy(at_hand)
 
     def knows(self, token: str) -> None:
         self.registrar.bindings[token] = Binding(token, "sip:alice@192.0.2.50", "192.0.2.50", 5060)
@@ -85,6 +85,23 @@ def worker():
 def call(**changes) -> Request:
     named = {"uri": "sip:alice@198.51.100.1:5060;gw-tok=T", "sent_by": "198.51.100.10:5060", **changes}
     return request("INVITE", **named)
+
+
+class Known(AtHand):
+    """It has one answer for all."""
+
+    def answer_to(self, data, flow) -> bytes:
+        return ok_to(parse(data), "ours", b"Content-Length: 0\r\n\r\n")
+
+
+def test_what_has_its_answer_at_hand_passes_the_door(worker):
+    """A phone's; whatever a server sends is read."""
+    register = request("REGISTER", uri="sip:example.com")
+    worker.new_proxy(Known())
+    worker.door = Door(worker.edge, worker.proxy, worker.layer, worker.outlets, worker.lender, 0)
+    assert worker.door.answered_unread(register.to_bytes(), worker.caller)
+    assert [200] == [message.status for message in worker.caller.sent]
+    assert not worker.door.answered_unread(register.to_bytes(), worker.server)
 
 
 def test_a_call_for_a_known_phone_stays(worker):
