@@ -27,6 +27,11 @@ def be_quiet(site: Site, user: str = "alice", seconds: float = 3000) -> None:
     binding_of(site, user).quiet_until = site.clock.seconds() + seconds
 
 
+def be_quiet_all(site: Site) -> None:
+    for binding in site.registrar.bindings:
+        binding.quiet_until = site.clock.seconds() + 3000
+
+
 def registered(site: Site, user: str = "alice", **options) -> Phone:
     """A phone that the servers have accepted, and that is left in peace by them for a while."""
     phone = Phone(site, user, **options)
@@ -486,8 +491,7 @@ def test_two_phones_with_one_call_id_are_told_apart(short):
         phone.call_id = "the-same"
         phone.register()
         short.clock.advance(1)
-    for binding in short.registrar.bindings:
-        binding.quiet_until = short.clock.seconds() + 3000
+    be_quiet_all(short)
     before = asked(short)
     for _ in range(3):
         for phone in phones:
@@ -615,8 +619,7 @@ def test_what_the_server_said_is_said_again(short):
 def test_other_contacts_of_the_number_are_told(short):
     """RFC 3261 10.3 item 8."""
     phones = [registered(short, port=port) for port in (5062, 5064)]
-    for binding in short.registrar.bindings:
-        binding.quiet_until = short.clock.seconds() + 3000
+    be_quiet_all(short)
     for _ in range(2):
         short.clock.advance(30)
         for phone in phones:
@@ -645,11 +648,6 @@ def test_a_contact_that_is_gone_is_told_no_more(short, refreshes):
     be_quiet_all(short)
     phones[0].register()
     assert 2 == len(phones[0].last.get_all("Contact"))
-
-
-def be_quiet_all(site: Site) -> None:
-    for binding in site.registrar.bindings:
-        binding.quiet_until = site.clock.seconds() + 3000
 
 
 # With a password

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sbc.sip.message import ok_to, parse
-from sbc.sip.stencil import call_id_in, stencil_of
+from sbc.sip.stencil import Stencil, call_id_in, stencil_of
 from tests.helpers.network import request
 
 REST = b"Contact: <sip:alice@192.0.2.50:5060>;expires=60\r\nContent-Length: 0\r\n\r\n"
@@ -34,20 +34,17 @@ OTHER_ORDER = (
 )
 
 
-def stencil(data: bytes):
-    received = parse(data)
-    received.note_source("203.0.113.7", 1024)
-    made = stencil_of(data, ok_to(received, "ours", b""))
-    if made is not None:
-        made.end_answer_with(REST)
-    return made
-
-
-def answer_of_reader(data: bytes) -> bytes:
+def answer_of_reader(data: bytes, rest: bytes = REST) -> bytes:
     """The answer as it is made for a request that has been read."""
     received = parse(data)
     received.note_source("203.0.113.7", 1024)
-    return ok_to(received, "ours", REST)
+    return ok_to(received, "ours", rest)
+
+
+def stencil(data: bytes) -> Stencil:
+    made = stencil_of(data, answer_of_reader(data, b""))
+    made.end_answer_with(REST)
+    return made
 
 
 def changed(data: bytes) -> bytes:

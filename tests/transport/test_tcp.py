@@ -138,7 +138,7 @@ def test_what_has_its_answer_at_hand_is_not_read(reactor, receiver, phone):
     phone.sendall(options("a") + options("known") + options("b"))
     turn(reactor, lambda: len(receiver.messages) == 2)
     assert ["a", "b"] == [message.call_id for message, _ in receiver.messages]
-    reactor.iterate(0.01)
+    turn(reactor, lambda: phone_has(phone))
     assert b"the answer" == phone.recv(100)
 
 
